@@ -1,0 +1,24 @@
+import { defineConfig } from "vitest/config";
+
+/** Engines are started once for the whole run by `packages/engines`, and only if an integration project runs. */
+export default defineConfig({
+  test: {
+    projects: [
+      {
+        test: {
+          name: "unit",
+          include: ["packages/*/src/**/*.test.ts", "seed/src/**/*.test.ts"],
+        },
+      },
+      {
+        test: {
+          name: "integration",
+          include: ["packages/*/test/**/*.integration.test.ts"],
+          globalSetup: ["packages/engines/src/vitest.ts"],
+          testTimeout: 60_000,
+          hookTimeout: 120_000,
+        },
+      },
+    ],
+  },
+});
