@@ -1,0 +1,80 @@
+import { readFileSync } from "node:fs";
+import { ToolError } from "@es-to-pg/mcp-kit";
+
+/** The schema that holds the server's state unless PG_MCP_STATE_SCHEMA names another. */
+export const STATE_SCHEMA_DEFAULT = "data_transformer";
+
+/** What `ensureState` needs of a transaction. */
+interface StateTransaction {
+  query(sql: string, params?: unknown[]): Promise<{ rows: unknown[][] }>;
+}
+
+/** Serialises the creation of the state between processes; any constant that nothing else uses. */
+const STATE_LOCK = "data_transformer.state";
+
+/** The name as SQL, quoted always, so that any legal schema name works. */
+function quoted(schema: string): string {
+  return `"${schema.replaceAll('"', '""')}"`;
+}
+
+/** The SQL that creates the state in `schema`, one statement each. */
+export function stateStatements(schema: string = STATE_SCHEMA_DEFAULT): string[] {
+  const text = readFileSync(new URL("../../sql/state.sql", import.meta.url), "utf8");
+  const name = quoted(schema);
+  return text
+    .replaceAll(/^--.*\n/gm, "")
+    .replaceAll(/\bdata_transformer\b/g, () => name)
+    .split(/;\s*\n/)
+    .map((statement) => statement.trim())
+    .filter((statement) => statement !== "");
+}
+
+const TABLES = ["maps", "loads", "parts", "rejects", "audit"];
+
+/**
+ * Creates the state schema and its tables where they are missing. Two processes may do so at once. Throws
+ * `state_missing` with the SQL to run where the role may not.
+ */
+export async function ensureState(tx: StateTransaction, schema: string = STATE_SCHEMA_DEFAULT): Promise<void> {
+  if (await isComplete(tx, schema)) return;
+  // CREATE … IF NOT EXISTS still fails for the second of two that run at once, so they queue here.
+  await tx.query("SELECT pg_advisory_xact_lock(hashtext($1))", [`${STATE_LOCK}.${schema}`]);
+  if (await isComplete(tx, schema)) return;
+  const statements = stateStatements(schema);
+  try {
+    for (const statement of statements) await tx.query(statement);
+  } catch (error) {
+    if (!isPrivilegeError(error)) throw error;
+    throw new ToolError("state_missing", `The server's role may not create its state schema ${quoted(schema)}.`, {
+      next: "Have an administrator run details.sql once, then repeat the call.",
+      details: {
+        schema,
+        sql: [...statements, ...grants(schema)].map((statement) => `${statement};`).join("\n"),
+      },
+      cause: error,
+    });
+  }
+}
+
+async function isComplete(tx: StateTransaction, schema: string): Promise<boolean> {
+  const { rows } = await tx.query(
+    `SELECT count(*)::int
+       FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+      WHERE n.nspname = $1 AND c.relkind = 'r' AND c.relname = ANY ($2)`,
+    [schema, TABLES],
+  );
+  return Number(rows[0]?.[0]) === TABLES.length;
+}
+
+/** What the administrator's run must add, for a role that the failed transaction can no longer be asked about. */
+function grants(schema: string): string[] {
+  const name = quoted(schema);
+  return [
+    `GRANT USAGE, CREATE ON SCHEMA ${name} TO <the server's role>`,
+    `GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA ${name} TO <the server's role>`,
+  ];
+}
+
+function isPrivilegeError(error: unknown): boolean {
+  return error instanceof Error && "code" in error && error.code === "42501";
+}
