@@ -1,0 +1,163 @@
+import { ToolError } from "@es-to-pg/mcp-kit";
+import { z } from "zod";
+
+/** What becomes of a value that is an array. Default: `array` in an array column, `json` in json and jsonb. */
+export const arrayPolicySchema = z.enum(["array", "first", "json", "join"]);
+/** What becomes of U+0000 in a text, which PostgreSQL cannot hold. */
+export const nulPolicySchema = z.enum(["strip", "replace", "reject"]);
+/** What becomes of lone surrogates and bytes that are not UTF-8: U+FFFD instead, or a reject. */
+export const encodingPolicySchema = z.enum(["replace", "reject"]);
+/** What becomes of a number with more fraction digits than its column keeps. */
+export const roundPolicySchema = z.enum(["round", "reject"]);
+
+/** Limits that keep one mapping within a call and within PostgreSQL's own 1600 columns. */
+const COLUMNS_MAX = 1600;
+const TEXT_MAX = 4096;
+
+const scalar = z.union([z.string().max(TEXT_MAX), z.number(), z.boolean()]);
+
+/** One target column, and where its value comes from. */
+export const mappingColumnSchema = z.strictObject({
+  column: z.string().min(1).max(63).describe("target column"),
+  from: z
+    .string()
+    .min(1)
+    .max(TEXT_MAX)
+    .optional()
+    .describe("document path, or _id, _index, _routing, _seq_no; default: the column's name"),
+  type: z.string().min(1).max(256).optional().describe("target column's type; default: the catalog's"),
+  expression: z.string().min(1).max(TEXT_MAX).optional().describe("SQL scalar expression over the staged columns"),
+  staged_as: z.string().min(1).max(256).optional().describe("type of the expression's input"),
+  constant: scalar.nullable().optional(),
+  load: z.boolean().optional().describe("false: staged for expressions only"),
+  on_null: scalar.optional().describe("value in place of null"),
+  on_missing: z.enum(["null", "keep", "default"]).optional(),
+  on_error: z.enum(["reject", "null", "default"]).optional(),
+  array: arrayPolicySchema.optional(),
+  nul: nulPolicySchema.optional(),
+  encoding: encodingPolicySchema.optional(),
+  round: roundPolicySchema.optional(),
+  format: z.string().min(1).max(TEXT_MAX).optional().describe("date formats as Elasticsearch spells them"),
+});
+
+/** The mapping of design §6: which document value goes to which column, and what happens when it does not fit. */
+export const mappingSchema = z.strictObject({
+  columns: z.array(mappingColumnSchema).min(1).max(COLUMNS_MAX),
+  key: z.array(z.string().min(1).max(63)).max(32).optional().describe("conflict key; default: the primary key"),
+  version_from: z.string().min(1).max(TEXT_MAX).optional().describe("_seq_no or a column: the greater one wins"),
+  children: z.array(z.unknown()).optional(),
+});
+
+/** What `{ id, changes }` may say: columns are merged by name, a null takes a setting back. */
+export const mappingChangesSchema = z.strictObject({
+  columns: z
+    .array(z.looseObject({ column: z.string().min(1).max(63) }))
+    .max(COLUMNS_MAX)
+    .optional(),
+  remove: z.array(z.string()).max(COLUMNS_MAX).optional(),
+  key: z.array(z.string().min(1).max(63)).max(32).nullable().optional(),
+  version_from: z.string().nullable().optional(),
+});
+
+export type Mapping = z.infer<typeof mappingSchema>;
+export type MappingColumn = z.infer<typeof mappingColumnSchema>;
+export type MappingChanges = z.infer<typeof mappingChangesSchema>;
+export type ArrayPolicy = z.infer<typeof arrayPolicySchema>;
+export type NulPolicy = z.infer<typeof nulPolicySchema>;
+export type EncodingPolicy = z.infer<typeof encodingPolicySchema>;
+export type RoundPolicy = z.infer<typeof roundPolicySchema>;
+
+export const mapIdSchema = z
+  .string()
+  .regex(/^map_[0-9a-hjkmnp-tv-z]{26}$/, "a mapping id is map_ and 26 characters, from propose_mapping");
+
+/**
+ * The tools' `mapping` argument. It is published loosely, because the full schema in several tools would cost more
+ * bytes than it saves calls; `parseMappingReference` is as strict as the full schema.
+ */
+export const mappingArgument = z
+  .union([z.string(), z.record(z.string(), z.unknown())])
+  .describe(
+    'map_… | {"id":"map_…","changes":{columns,remove,key,version_from}} | {"columns":[{"column","from","type","expression","staged_as","constant","load","on_null","on_missing":"null|keep|default","on_error":"reject|null|default","array":"array|first|json|join","nul":"strip|replace|reject","round":"round|reject","encoding","format"}],"key":[…],"version_from"}',
+  );
+
+/** A stored mapping, a stored mapping with changes, or a whole mapping. */
+export type MappingReference =
+  | { kind: "stored"; id: string; changes: MappingChanges | undefined }
+  | { kind: "inline"; mapping: Mapping };
+
+/** Reads the `mapping` argument of a tool; throws `invalid_mapping` with every problem and where it stands. */
+export function parseMappingReference(value: unknown): MappingReference {
+  if (typeof value === "string") return { kind: "stored", id: parseMapId(value), changes: undefined };
+  if (typeof value === "object" && value !== null && "id" in value) {
+    const parsed = check(z.strictObject({ id: z.string(), changes: mappingChangesSchema.optional() }), value);
+    return { kind: "stored", id: parseMapId(parsed.id), changes: parsed.changes };
+  }
+  return { kind: "inline", mapping: parseMapping(value) };
+}
+
+/** Checks one whole mapping; throws `invalid_mapping`, or `children_not_supported` with the way round. */
+export function parseMapping(value: unknown): Mapping {
+  const mapping = check(mappingSchema, value);
+  if (mapping.children !== undefined && mapping.children.length > 0) {
+    throw new ToolError("children_not_supported", "A mapping cannot fill child tables.", {
+      next: 'Map the nested field into a jsonb column instead: {"column":"reviews","from":"reviews","type":"jsonb"}.',
+    });
+  }
+  const seen = new Set<string>();
+  for (const column of mapping.columns) {
+    if (seen.has(column.column)) throw invalid([`column ${JSON.stringify(column.column)} is mapped twice`]);
+    seen.add(column.column);
+    if (column.constant !== undefined && (column.from !== undefined || column.expression !== undefined)) {
+      throw invalid([`column ${JSON.stringify(column.column)}: constant excludes from and expression`]);
+    }
+    if (column.load === false && column.expression !== undefined) {
+      throw invalid([`column ${JSON.stringify(column.column)}: load:false is for inputs, so it has no expression`]);
+    }
+    if (column.staged_as !== undefined && column.expression === undefined && column.load !== false) {
+      throw invalid([`column ${JSON.stringify(column.column)}: staged_as needs an expression or load:false`]);
+    }
+  }
+  return mapping;
+}
+
+/** The stored mapping with the changes on top; the result is checked like any other mapping. */
+export function changeMapping(mapping: Mapping, changes: MappingChanges): Mapping {
+  const columns = new Map<string, Record<string, unknown>>(mapping.columns.map((column) => [column.column, column]));
+  for (const name of changes.remove ?? []) {
+    if (!columns.delete(name)) throw invalid([`changes.remove: the mapping has no column ${JSON.stringify(name)}`]);
+  }
+  for (const change of changes.columns ?? []) {
+    const merged = { ...columns.get(change.column), ...change };
+    columns.set(change.column, Object.fromEntries(Object.entries(merged).filter(([, setting]) => setting !== null)));
+  }
+  const key = changes.key === undefined ? mapping.key : (changes.key ?? undefined);
+  const versionFrom = changes.version_from === undefined ? mapping.version_from : (changes.version_from ?? undefined);
+  return parseMapping({
+    columns: [...columns.values()],
+    ...(key === undefined ? {} : { key }),
+    ...(versionFrom === undefined ? {} : { version_from: versionFrom }),
+  });
+}
+
+function parseMapId(id: string): string {
+  const parsed = mapIdSchema.safeParse(id);
+  if (parsed.success) return parsed.data;
+  throw new ToolError("invalid_mapping", "That is no mapping id: one is map_ and 26 characters.", {
+    next: "Pass the mapping_id that propose_mapping answered, or a whole mapping object.",
+  });
+}
+
+function check<S extends z.ZodType>(schema: S, value: unknown): z.output<S> {
+  const parsed = schema.safeParse(value);
+  if (parsed.success) return parsed.data;
+  throw invalid(parsed.error.issues.map((issue) => `${issue.path.join(".") || "mapping"}: ${issue.message}`));
+}
+
+function invalid(problems: string[]): ToolError {
+  const shown = problems.slice(0, 10);
+  return new ToolError("invalid_mapping", `The mapping is not valid: ${shown.join("; ")}.`, {
+    next: 'A mapping is {"columns":[{"column":"price","from":"price"}],"key":["id"]}; correct it and call again.',
+    details: { problems: problems.length },
+  });
+}

@@ -1,0 +1,120 @@
+import type { MappingField } from "@es-to-pg/staging";
+import type { ArrayPolicy, EncodingPolicy, Mapping, NulPolicy, RoundPolicy } from "./mapping.ts";
+
+/** A dotted path in `_source`, or one of `_id`, `_index`, `_routing`, `_seq_no`. */
+export type DocumentPath = string;
+
+export const META_PATHS = ["_id", "_index", "_routing", "_seq_no"] as const;
+
+/** What a load needs to know of its target; a `Table` of the catalog is one. */
+export interface TargetTable {
+  schema: string;
+  table: string;
+  kind: string;
+  persistence: "permanent" | "unlogged" | "temporary";
+  rowSecurity: boolean;
+  columns: readonly TargetColumn[];
+  primaryKey: readonly string[] | null;
+  uniques: readonly {
+    name: string;
+    columns: readonly string[];
+    deferrable: boolean;
+    partial: boolean;
+    expression: boolean;
+  }[];
+}
+
+export interface TargetColumn {
+  name: string;
+  /** As `format_type` spells it, with its modifier. */
+  type: string;
+  /** The same without modifier; for a domain the type under it. */
+  baseType: string;
+  notNull: boolean;
+  default: string | null;
+  generated: string | null;
+  identity: string | null;
+}
+
+/** A mapping that was checked against a table: everything a load decides is decided here. */
+export interface LoadPlan<T extends TargetTable = TargetTable> {
+  table: T;
+  /** Staged and loaded columns in the mapping's order. */
+  columns: PlannedColumn[];
+  key: string[];
+  /** `_seq_no`, a column of the plan, or null: nothing tells two documents of one key apart but their order. */
+  versionFrom: string | null;
+  mapping: Mapping;
+}
+
+export interface PlannedColumn {
+  column: string;
+  /** The target column's type as `format_type` spells it; for `load: false` the stage type. */
+  targetType: string;
+  /** Type in the stage table: the base type without modifier, or text where only a cast in the SELECT can judge. */
+  stageType: string;
+  /** False for a column whose value is an expression over other columns alone: it has no place in the stage. */
+  staged: boolean;
+  /** False for a column that only expressions read. */
+  load: boolean;
+  from: DocumentPath | null;
+  /** The field of the mapping behind `from`, if the export knows one. */
+  field: MappingField | null;
+  constant?: string | null;
+  expression?: string;
+  array: ArrayPolicy | null;
+  nul: NulPolicy;
+  encoding: EncodingPolicy;
+  round: RoundPolicy;
+  /** Date formats as Elasticsearch spells them. */
+  format: string | null;
+  /** Text form of the value that stands in for null. */
+  onNull: string | null;
+  onMissing: "null" | "keep" | "default";
+  onError: "reject" | "null" | "default";
+}
+
+/** The stage's own columns; `keep` and `default` are there only if a policy of the plan needs them. */
+export type StageMeta = "part" | "line" | "index" | "id" | "routing" | "seqNo" | "keep" | "default";
+
+export interface StageColumn {
+  /** Name in the stage table, unquoted. */
+  name: string;
+  type: string;
+  meta: StageMeta | null;
+}
+
+const META_TYPES: Record<StageMeta, { name: string; type: string }> = {
+  part: { name: "_part", type: "integer" },
+  line: { name: "_line", type: "bigint" },
+  index: { name: "_index", type: "text" },
+  id: { name: "_id", type: "text" },
+  routing: { name: "_routing", type: "text" },
+  seqNo: { name: "_seq_no", type: "bigint" },
+  keep: { name: "_keep", type: "text[]" },
+  default: { name: "_default", type: "text[]" },
+};
+
+/**
+ * The columns of a plan's stage table in COPY order: the plan's under their own names, then the stage's own. Where the
+ * plan has a column of the same name (`_id` is common), the stage's own takes one more underscore.
+ *
+ * `_keep` names the columns of a row whose target value an update leaves alone (`on_missing: "keep"`; an insert takes
+ * their default), `_default` those that take the column's default; both are null for most rows.
+ */
+export function stageColumns(plan: LoadPlan): StageColumn[] {
+  const staged = plan.columns.filter((column) => column.staged);
+  const taken = new Set(plan.columns.map((column) => column.column));
+  const metas: StageMeta[] = ["part", "line", "index", "id", "routing", "seqNo"];
+  if (staged.some((column) => column.onMissing === "keep")) metas.push("keep");
+  if (staged.some((column) => column.onMissing === "default" || column.onError === "default")) metas.push("default");
+  return [
+    ...staged.map((column) => ({ name: column.column, type: column.stageType, meta: null })),
+    ...metas.map((meta) => {
+      let { name } = META_TYPES[meta];
+      while (taken.has(name)) name = `_${name}`;
+      taken.add(name);
+      return { name, type: META_TYPES[meta].type, meta };
+    }),
+  ];
+}
