@@ -131,16 +131,35 @@ export const manifestSchema = z.strictObject({
     invalid_utf8: count,
   }),
   profile: z.array(fieldProfileSchema),
+  /**
+   * Per shard, the sequence number up to which every operation was visible before the snapshot was taken. A checkpoint
+   * belongs to one history of the shard: a restore starts another.
+   */
   watermark: z.array(
-    z.strictObject({ index_uuid: z.string(), shard: count, primary_term: count, checkpoint: z.int() }),
+    z.strictObject({
+      index_uuid: z.string(),
+      shard: count,
+      primary_term: count,
+      checkpoint: z.int(),
+      history_uuid: z.string().nullable(),
+    }),
   ),
-  /** Where a later process goes on: index (position in `source.indices`), slice, and the last sort values of the slice. */
+  /** Where a later process goes on: point in time (position in `points`), slice, and the last sort values of the slice. */
   checkpoint: z
     .strictObject({
-      index: count,
+      /** The snapshot: a point in time per index, or per shard of it, each with its exact total. */
+      points: z.array(
+        z.strictObject({
+          /** Position in `source.indices`. */
+          index: count,
+          shard: count.nullable(),
+          pit_id: z.string(),
+          slices: z.int().positive(),
+          documents: count,
+        }),
+      ),
+      point: count,
       slice: count,
-      slices: count,
-      pit_id: z.string(),
       after: z.array(z.unknown()).nullable(),
     })
     .nullable(),
