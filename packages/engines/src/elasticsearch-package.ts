@@ -1,0 +1,180 @@
+import { execFile } from "node:child_process";
+import { constants } from "node:fs";
+import { cp, mkdir, mkdtemp, readFile, rename, rm, stat, writeFile } from "node:fs/promises";
+import { homedir } from "node:os";
+import { join } from "node:path";
+import { promisify } from "node:util";
+import {
+  engineIdentity,
+  giveTo,
+  isReachableByOthers,
+  makeEngineFolder,
+  startGuarded,
+  waitUntilReady,
+} from "./guarded.ts";
+import type { Engine } from "./index.ts";
+import { findJava } from "./java.ts";
+import { Unavailable } from "./unavailable.ts";
+
+const version = "8.11.3";
+/** The server without its optional modules, as Elasticsearch's own plug-in tests use it: 81 MB and free to download. */
+const artifact = `org.elasticsearch.distribution.integ-test-zip:elasticsearch:${version}:zip`;
+/** Bounds a first download over a slow line. */
+const downloadMsMax = 600_000;
+/** Starting takes about 6 s on two idle cores; a busy machine takes several times as long. */
+const readyMsMax = 180_000;
+
+/** Starts the Elasticsearch that Maven has, on the Java of this machine. */
+export async function startElasticsearchPackage(): Promise<Engine> {
+  const identity = await engineIdentity();
+  const isRoot = identity.uid !== undefined;
+  const java = await findJava(async (home) => !isRoot || (await isReachableByOthers(home)));
+  if ("missing" in java) throw new Unavailable(java.missing);
+  const distribution = await findDistribution(java.home);
+  const folder = await makeEngineFolder("elasticsearch", identity);
+  try {
+    // Root's cache may be out of reach for the engine's user.
+    if (isRoot) await cp(distribution, folder.program, { recursive: true, mode: constants.COPYFILE_FICLONE });
+    const home = isRoot ? folder.program : distribution;
+    const at = (name: string) => join(folder.state, name);
+    for (const name of ["config", "data", "logs", "tmp"]) {
+      await mkdir(at(name));
+      await giveTo(identity, at(name));
+    }
+    await writeConfig(home, at("config"), at("data"), at("logs"));
+    const engine = startGuarded({
+      command: join(home, "bin/elasticsearch"),
+      args: [],
+      cwd: folder.state,
+      env: {
+        PATH: process.env["PATH"] ?? "/usr/bin:/bin",
+        HOME: folder.state,
+        ES_JAVA_HOME: java.home,
+        ES_PATH_CONF: at("config"),
+        ES_TMPDIR: at("tmp"),
+        ES_JAVA_OPTS: "-Xms512m -Xmx512m",
+      },
+      identity,
+      folder: folder.path,
+      logFile: join(folder.path, "console.log"),
+      stopSignal: "SIGTERM",
+      stopMsMax: 10_000,
+    });
+    try {
+      let url: string | undefined;
+      const isReady = async (): Promise<boolean> => {
+        url ??= await readPort(at("logs/http.ports"));
+        // Not GET /: this distribution does not have it.
+        return url !== undefined && (await answersHealth(url));
+      };
+      await waitUntilReady("Elasticsearch", engine, isReady, readyMsMax);
+      return { url: String(url), stop: () => engine.stop() };
+    } catch (error) {
+      await engine.stop();
+      throw error;
+    }
+  } catch (error) {
+    await rm(folder.path, { recursive: true, force: true });
+    throw error;
+  }
+}
+
+/** Whether an Elasticsearch answers at `url` and its primary shards are there. */
+export async function answersHealth(url: string, headers: Record<string, string> = {}): Promise<boolean> {
+  try {
+    const response = await fetch(
+      new URL("_cluster/health?wait_for_status=yellow&timeout=1s", url.endsWith("/") ? url : `${url}/`),
+      {
+        headers,
+        signal: AbortSignal.timeout(5_000),
+      },
+    );
+    await response.body?.cancel();
+    return response.ok;
+  } catch {
+    return false;
+  }
+}
+
+/** Elasticsearch writes the port that it chose into a file, one address a line, which spares the race for a free one. */
+async function readPort(file: string): Promise<string | undefined> {
+  const text = await readFile(file, "utf8").catch(() => "");
+  const address = text.split("\n").find((line) => line.startsWith("127.0.0.1:"));
+  return address === undefined ? undefined : `http://${address.trim()}`;
+}
+
+async function writeConfig(home: string, config: string, data: string, logs: string): Promise<void> {
+  const options = await readFile(join(home, "config/jvm.options"), "utf8");
+  // Heap dumps and garbage collection logs would be written into the program's folder.
+  const kept = options.split("\n").filter((line) => !/-Xlog:gc|HeapDump|ErrorFile|-Xloggc/.test(line));
+  await writeFile(join(config, "jvm.options"), kept.join("\n"));
+  await cp(join(home, "config/log4j2.properties"), join(config, "log4j2.properties"));
+  await mkdir(join(config, "jvm.options.d"));
+  const settings = {
+    "cluster.name": "es-to-pg",
+    "network.host": "127.0.0.1",
+    "http.port": 0,
+    "transport.port": 0,
+    "node.portsfile": true,
+    "discovery.type": "single-node",
+    "path.data": data,
+    "path.logs": logs,
+    "xpack.security.enabled": false,
+    // A nearly full disk must not make indices read-only: the data are small and temporary.
+    "cluster.routing.allocation.disk.threshold_enabled": false,
+    "cluster.max_shards_per_node": 5000,
+  };
+  const lines = Object.entries(settings).map(([name, value]) => `${name}: ${JSON.stringify(value)}\n`);
+  await writeFile(join(config, "elasticsearch.yml"), lines.join(""));
+}
+
+/** The unpacked distribution in the user's cache folder; the first call downloads it. */
+async function findDistribution(javaHome: string): Promise<string> {
+  const cache = join(cacheFolder(), "es-to-pg");
+  const distribution = join(cache, `elasticsearch-${version}`);
+  if ((await stat(distribution).catch(() => undefined)) !== undefined) return distribution;
+  await mkdir(cache, { recursive: true });
+  const unpacked = await mkdtemp(join(cache, "unpack-"));
+  try {
+    process.stderr.write(`engines: downloading Elasticsearch ${version} with Maven (81 MB, once)\n`);
+    await promisify(execFile)(
+      "mvn",
+      [
+        "-q",
+        "-B",
+        "-Dstyle.color=never",
+        "dependency:unpack",
+        `-Dartifact=${artifact}`,
+        `-DoutputDirectory=${unpacked}`,
+      ],
+      {
+        cwd: unpacked,
+        env: { ...process.env, JAVA_HOME: javaHome },
+        timeout: downloadMsMax,
+        maxBuffer: 16 * 1024 * 1024,
+      },
+    );
+    // Two first runs at once: the second one finds the folder there and takes it.
+    await rename(join(unpacked, `elasticsearch-${version}`), distribution).catch(async (error: unknown) => {
+      if ((await stat(distribution).catch(() => undefined)) === undefined) throw error;
+    });
+    return distribution;
+  } catch (error) {
+    throw new Unavailable(mavenProblem(error));
+  } finally {
+    await rm(unpacked, { recursive: true, force: true });
+  }
+}
+
+function mavenProblem(error: unknown): string {
+  if (error instanceof Error && "code" in error && error.code === "ENOENT") return "Maven (mvn) is not installed";
+  const stdout = error instanceof Error && "stdout" in error ? String(error.stdout) : "";
+  const line = stdout.split("\n").find((text) => text.startsWith("[ERROR]")) ?? String(error);
+  return `Maven could not download ${artifact}: ${line.replace("[ERROR] ", "").slice(0, 300)}`;
+}
+
+function cacheFolder(): string {
+  const configured = process.env["XDG_CACHE_HOME"];
+  if (configured !== undefined && configured.startsWith("/")) return configured;
+  return process.platform === "darwin" ? join(homedir(), "Library/Caches") : join(homedir(), ".cache");
+}

