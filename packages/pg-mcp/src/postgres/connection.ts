@@ -1,0 +1,374 @@
+import type { Writable } from "node:stream";
+import type { ConnectionOptions as TlsOptions } from "node:tls";
+import { ToolError } from "@es-to-pg/mcp-kit";
+import type { Client, ClientConfig } from "pg";
+import type { ConnectionOptions } from "../config.ts";
+import { quoteLiteral } from "./identifiers.ts";
+
+type CopyFrom = typeof import("pg-copy-streams").from;
+
+/** Nobody who waits for an answer within ten seconds gains from a longer attempt. */
+const connectTimeoutMs = 8_000;
+/** A cancel request that has no effect by then is followed by the end of the connection. */
+const cancelGraceMs = 2_000;
+
+/** One row as the text protocol sends it, and the columns it belongs to. */
+export interface RawResult {
+  rows: (string | null)[][];
+  fields: { name: string; typeOid: number; modifier: number }[];
+  rowCount: number;
+}
+
+/**
+ * One session of the server. All values travel as text, one statement at a time; a statement that carries parameters or
+ * is asked for as `extended` goes by the extended protocol, which takes exactly one statement.
+ */
+export class Connection {
+  readonly #client: Client;
+  readonly #options: ConnectionOptions;
+  readonly #encrypted: boolean;
+  readonly #copyFrom: CopyFrom;
+  #broken = false;
+  #bytesLeft = Number.POSITIVE_INFINITY;
+  #overrun: Error | undefined;
+
+  constructor(client: Client, copyFrom: CopyFrom, options: ConnectionOptions, encrypted: boolean) {
+    this.#client = client;
+    this.#copyFrom = copyFrom;
+    this.#options = options;
+    this.#encrypted = encrypted;
+    // An idle session that the server ends reports here; without a listener it would end the process.
+    client.on("error", () => {
+      this.#broken = true;
+    });
+    client.on("end", () => {
+      this.#broken = true;
+    });
+    client.connection.stream.on("data", (chunk: Buffer) => {
+      this.#bytesLeft -= chunk.length;
+      if (this.#bytesLeft < 0 && this.#overrun === undefined) {
+        this.#overrun = new AnswerTooLarge();
+        this.destroy();
+      }
+    });
+  }
+
+  /** Whether the session cannot be used any more. */
+  get broken(): boolean {
+    return this.#broken;
+  }
+
+  async query(
+    sql: string,
+    options: { params?: readonly unknown[]; extended?: boolean; answerBytesMax?: number } = {},
+  ): Promise<RawResult> {
+    if (this.#broken) throw connectionLost();
+    this.#bytesLeft = options.answerBytesMax ?? Number.POSITIVE_INFINITY;
+    try {
+      // `queryMode` is known to pg since 8.12 and missing in its types.
+      const request = {
+        text: sql,
+        values: [...(options.params ?? [])],
+        rowMode: "array" as const,
+        ...(options.extended ? { queryMode: "extended" } : {}),
+      };
+      const answer: unknown = await this.#client.query(request);
+      return rawResult(answer);
+    } catch (error) {
+      if (this.#overrun !== undefined) throw this.#overrun;
+      throw isConnectionEnd(error) ? connectionLost(error) : error;
+    } finally {
+      this.#bytesLeft = Number.POSITIVE_INFINITY;
+    }
+  }
+
+  /** The stream takes what `COPY … FROM STDIN` reads; it finishes when the server has taken all of it. */
+  copyIn(sql: string): Writable {
+    if (this.#broken) throw connectionLost();
+    return this.#client.query(this.#copyFrom(sql));
+  }
+
+  /**
+   * Asks the server over a second connection to stop what this session is doing, and ends the session if nothing has
+   * ended within the grace. A cancel request, and no pg_cancel_backend: it also finds its way through PgBouncer.
+   */
+  async cancel(ended: Promise<unknown>): Promise<void> {
+    // pg keeps both on the client and leaves them out of its types.
+    const { processID, secretKey } = this.#client as unknown as { processID: number; secretKey: number };
+    void sendCancel({ ...this.#options, encrypted: this.#encrypted, processID, secretKey });
+    const timer = setTimeout(() => this.destroy(), cancelGraceMs);
+    try {
+      await ended;
+    } catch {
+      // How it ended is told to whoever waits for the statement.
+    } finally {
+      clearTimeout(timer);
+    }
+  }
+
+  /** Ends the session at once and without a farewell. */
+  destroy(): void {
+    this.#broken = true;
+    this.#client.connection.stream.destroy();
+  }
+
+  /** Ends the session politely, within a second. */
+  async end(): Promise<void> {
+    if (this.#broken) return;
+    this.#broken = true;
+    const timer = setTimeout(() => this.destroy(), 1_000);
+    await this.#client.end().catch(() => {});
+    clearTimeout(timer);
+  }
+}
+
+/** The server sent more bytes for one statement than the caller was ready to hold. */
+export class AnswerTooLarge extends Error {
+  override readonly name = "AnswerTooLarge";
+}
+
+function rawResult(answer: unknown): RawResult {
+  // A text of several statements, which only this package's own constants are, answers with one result each.
+  const last: unknown = Array.isArray(answer) ? answer.at(-1) : answer;
+  // pg's own shape of a result in row mode "array" with all type parsers off.
+  const result = last as {
+    rows: (string | null)[][];
+    fields: { name: string; dataTypeID: number; dataTypeModifier: number }[];
+    rowCount: number | null;
+  };
+  return {
+    rows: result.rows,
+    fields: result.fields.map((field) => ({
+      name: field.name,
+      typeOid: field.dataTypeID,
+      modifier: field.dataTypeModifier,
+    })),
+    rowCount: result.rowCount ?? 0,
+  };
+}
+
+/** Opens a session, trying without TLS second where the mode is `prefer`. Failures are `ToolError`s that name the fix. */
+export async function connect(options: ConnectionOptions): Promise<Connection> {
+  const { mode } = options.tls;
+  try {
+    return await open(options, mode !== "disable" && !isSocketPath(options.host));
+  } catch (error) {
+    if (mode !== "prefer" || !isTlsRefusal(error)) throw connectError(error, options);
+  }
+  try {
+    return await open(options, false);
+  } catch (error) {
+    throw connectError(error, options);
+  }
+}
+
+async function open(options: ConnectionOptions, encrypted: boolean): Promise<Connection> {
+  // Loading pg takes about 60 ms; a server that only lists its tools never pays for it.
+  const [{ Client: PgClient }, { from: copyFrom }] = await Promise.all([import("pg"), import("pg-copy-streams")]);
+  const config: ClientConfig = {
+    host: options.host,
+    port: options.port,
+    database: options.database,
+    user: options.user,
+    // A function keeps the password out of the client's enumerable state and pg from looking into ~/.pgpass.
+    password: () => options.password ?? "",
+    ssl: encrypted ? tlsOptions(options) : false,
+    application_name: "pg-mcp",
+    keepAlive: true,
+    connectionTimeoutMillis: connectTimeoutMs,
+    // All values stay the text the server sent: 64-bit integers, numerics and dates lose nothing on the way.
+    types: { getTypeParser: () => (value: unknown) => value },
+  };
+  const client = new PgClient(config);
+  // Errors before the connection stands reject connect(); a second one would otherwise be unhandled.
+  client.on("error", () => {});
+  let timer: NodeJS.Timeout | undefined;
+  const timeout = new Promise<never>((_, reject) => {
+    timer = setTimeout(() => {
+      client.connection.stream.destroy();
+      reject(Object.assign(new Error("the connection was not established in time"), { code: "ETIMEDOUT" }));
+    }, connectTimeoutMs);
+  });
+  try {
+    await Promise.race([client.connect(), timeout]);
+    return new Connection(client, copyFrom, options, encrypted);
+  } catch (error) {
+    client.connection.stream.destroy();
+    throw error;
+  } finally {
+    clearTimeout(timer);
+  }
+}
+
+function tlsOptions({ host, tls }: ConnectionOptions): TlsOptions {
+  const verify =
+    tls.mode === "verify-ca" || tls.mode === "verify-full" || (tls.mode === "require" && tls.ca !== undefined);
+  return {
+    rejectUnauthorized: verify,
+    ...(tls.ca === undefined ? {} : { ca: tls.ca }),
+    ...(tls.certificate === undefined ? {} : { cert: tls.certificate }),
+    ...(tls.key === undefined ? {} : { key: tls.key }),
+    // verify-ca trusts any name that the authority has signed.
+    ...(tls.mode === "verify-full" ? {} : { checkServerIdentity: () => undefined }),
+    ...(/^[\d.]+$|:/.test(host) ? {} : { servername: host }),
+  };
+}
+
+async function sendCancel(
+  target: ConnectionOptions & { encrypted: boolean; processID: number; secretKey: number },
+): Promise<void> {
+  const { Connection: PgConnection } = await import("pg");
+  // pg's wire connection, whose cancel() its types leave out.
+  const wire = new PgConnection({ ssl: target.encrypted ? tlsOptions(target) : false }) as unknown as {
+    connect(port: number | string, host?: string): void;
+    requestSsl(): void;
+    cancel(processID: number, secretKey: number): void;
+    stream: { destroy(): void };
+    on(event: string, listener: () => void): void;
+  };
+  const timer = setTimeout(() => wire.stream.destroy(), cancelGraceMs);
+  wire.on("end", () => clearTimeout(timer));
+  wire.on("error", () => clearTimeout(timer));
+  const cancel = () => wire.cancel(target.processID, target.secretKey);
+  wire.on("connect", () => (target.encrypted ? wire.requestSsl() : cancel()));
+  wire.on("sslconnect", cancel);
+  if (isSocketPath(target.host)) wire.connect(`${target.host}/.s.PGSQL.${target.port}`);
+  else wire.connect(target.port, target.host);
+}
+
+function isSocketPath(host: string): boolean {
+  return host.startsWith("/");
+}
+
+function codeOf(error: unknown): string {
+  return error instanceof Error && "code" in error && typeof error.code === "string" ? error.code : "";
+}
+
+function isTlsRefusal(error: unknown): boolean {
+  if (!(error instanceof Error)) return false;
+  // 28000 is pg_hba.conf refusing encrypted sessions; the other is the server's "N" to the TLS request.
+  return (
+    /does not support SSL/.test(error.message) || (codeOf(error) === "28000" && /SSL encryption/.test(error.message))
+  );
+}
+
+function isConnectionEnd(error: unknown): boolean {
+  if (!(error instanceof Error)) return false;
+  return (
+    /^Connection terminated|not queryable|Client was closed/.test(error.message) ||
+    ["ECONNRESET", "EPIPE", "ETIMEDOUT"].includes(codeOf(error))
+  );
+}
+
+function connectionLost(cause?: unknown): ToolError {
+  return new ToolError("connection_lost", "The connection to PostgreSQL ended before the answer was complete.", {
+    retryable: true,
+    next: "Make the same call again.",
+    cause,
+  });
+}
+
+const certificateErrors = new Set([
+  "SELF_SIGNED_CERT_IN_CHAIN",
+  "DEPTH_ZERO_SELF_SIGNED_CERT",
+  "UNABLE_TO_VERIFY_LEAF_SIGNATURE",
+  "UNABLE_TO_GET_ISSUER_CERT",
+  "UNABLE_TO_GET_ISSUER_CERT_LOCALLY",
+  "CERT_HAS_EXPIRED",
+  "CERT_NOT_YET_VALID",
+  "CERT_UNTRUSTED",
+  "CERT_SIGNATURE_FAILURE",
+]);
+
+/** A failed attempt to connect as a `ToolError` that names the server, the TLS mode and what to change. */
+export function connectError(error: unknown, options: ConnectionOptions): ToolError {
+  const message = error instanceof Error ? error.message : String(error);
+  const code = codeOf(error);
+  const at = `${options.host}:${options.port}`;
+  const details = {
+    host: options.host,
+    port: options.port,
+    database: options.database,
+    user: options.user,
+    tls: options.tls.mode,
+    ...(code === "" ? {} : /^[0-9A-Z]{5}$/.test(code) ? { sqlstate: code } : { cause: code }),
+  };
+  const fail = (word: string, text: string, next: string, retryable = false) =>
+    new ToolError(word, text, { next, retryable, details, cause: error });
+
+  if (/password must be a/.test(message))
+    return fail(
+      "password_missing",
+      `PostgreSQL at ${at} asks for a password for user ${quoteLiteral(options.user)} and none is set.`,
+      "Set POSTGRES_PASSWORD, POSTGRES_PASSWORD_FILE or a DATABASE_URL with the password, and restart the server.",
+    );
+  if (code === "28P01")
+    return fail(
+      "authentication_failed",
+      `PostgreSQL at ${at} refused the password of user ${quoteLiteral(options.user)}.`,
+      "Correct POSTGRES_USER and POSTGRES_PASSWORD (or DATABASE_URL) and restart the server.",
+    );
+  if (code.startsWith("28"))
+    return fail(
+      "authentication_failed",
+      `PostgreSQL at ${at} does not let user ${quoteLiteral(options.user)} into database ${quoteLiteral(options.database)} (TLS mode ${options.tls.mode}).`,
+      "Check that the role exists and may log in, and that pg_hba.conf admits it from here with this TLS mode (POSTGRES_SSLMODE).",
+    );
+  if (code === "3D000")
+    return fail(
+      "database_not_found",
+      `PostgreSQL at ${at} has no database ${quoteLiteral(options.database)}.`,
+      "Create the database or correct POSTGRES_DB (or DATABASE_URL), and restart the server.",
+    );
+  if (code === "42501")
+    return fail(
+      "permission_denied",
+      `User ${quoteLiteral(options.user)} may not connect to database ${quoteLiteral(options.database)} at ${at}.`,
+      "Let an administrator GRANT CONNECT on the database to this role.",
+    );
+  if (code.startsWith("53") || code.startsWith("57"))
+    return fail(
+      "database_unavailable",
+      `PostgreSQL at ${at} takes no connections at the moment (SQLSTATE ${code}).`,
+      code === "53300" ? "Wait, or raise max_connections." : "Wait until the server has started, then call again.",
+      true,
+    );
+  if (/does not support SSL/.test(message))
+    return fail(
+      "tls_unavailable",
+      `PostgreSQL at ${at} does not speak TLS, and POSTGRES_SSLMODE=${options.tls.mode} demands it.`,
+      "Turn on ssl in the server, or set POSTGRES_SSLMODE=prefer or disable.",
+    );
+  if (code === "ERR_TLS_CERT_ALTNAME_INVALID")
+    return fail(
+      "tls_untrusted",
+      `The certificate of PostgreSQL at ${at} was issued for another name (TLS mode ${options.tls.mode}).`,
+      "Connect by a name that the certificate carries, or set POSTGRES_SSLMODE=verify-ca.",
+    );
+  if (certificateErrors.has(code))
+    return fail(
+      "tls_untrusted",
+      `The certificate of PostgreSQL at ${at} is not trusted: ${code} (TLS mode ${options.tls.mode}).`,
+      "Set POSTGRES_CA_CERT to the authority's certificate (PEM or path), or POSTGRES_SSLMODE=require to encrypt without checking.",
+    );
+  if (/SSL|TLS/i.test(code) || /SSL|TLS|certificate/i.test(message))
+    return fail(
+      "tls_failed",
+      `The TLS handshake with PostgreSQL at ${at} failed (TLS mode ${options.tls.mode}).`,
+      "Check POSTGRES_SSLMODE, POSTGRES_CA_CERT, POSTGRES_CLIENT_CERT and POSTGRES_CLIENT_KEY.",
+    );
+  const why =
+    code === "ECONNREFUSED"
+      ? "nothing listens there"
+      : code === "ENOTFOUND" || code === "EAI_AGAIN"
+        ? "the name does not resolve"
+        : code === "ETIMEDOUT" || /timeout/.test(message)
+          ? `no answer within ${connectTimeoutMs / 1000} s`
+          : "the connection ended during the handshake";
+  return fail(
+    "unreachable",
+    `PostgreSQL at ${at} cannot be reached: ${why} (TLS mode ${options.tls.mode}).`,
+    "Check POSTGRES_HOST and POSTGRES_PORT (or DATABASE_URL), that the server runs, and that a firewall lets this machine through.",
+    true,
+  );
+}

@@ -1,0 +1,5 @@
+export * from "./catalog.ts";
+export { AnswerTooLarge } from "./connection.ts";
+export * from "./identifiers.ts";
+export * from "./policy.ts";
+export * from "./postgres.ts";

@@ -1,0 +1,292 @@
+import type { Writable } from "node:stream";
+import { ToolError } from "@es-to-pg/mcp-kit";
+import type { ConnectionOptions } from "../config.ts";
+import { type Connection, connect } from "./connection.ts";
+import { Pool } from "./pool.ts";
+import { builtInTypeName, renderValue } from "./types.ts";
+
+export interface QueryResult {
+  /** Booleans, integers of up to 32 bits and finite floats as JSON values; all else as the exact text of the server. */
+  rows: unknown[][];
+  columns: { name: string; type: string }[];
+  rowCount: number;
+}
+
+/** What may be done inside one transaction. */
+export interface Transaction {
+  /** Runs exactly one statement by the extended protocol. */
+  query(sql: string, params?: readonly unknown[], options?: { answerBytesMax?: number }): Promise<QueryResult>;
+  /** The stream takes what `COPY … FROM STDIN` reads; wait for its end (`finished`) before the next statement. */
+  copyIn(sql: string): Writable;
+  /** Runs the work under a savepoint and goes back to it when the work throws. */
+  savepoint<T>(work: () => Promise<T>): Promise<T>;
+}
+
+export interface TransactionOptions {
+  signal: AbortSignal;
+  /** Limit of one statement, kept by the server. Default 30 s for reads, none for writes. */
+  timeoutMs?: number;
+  /** How long a statement waits for a lock. Default 2 s for reads, 10 s for writes. */
+  lockTimeoutMs?: number;
+  /** All statements see one snapshot (REPEATABLE READ). Default false. */
+  oneSnapshot?: boolean;
+}
+
+/** PostgreSQL as the rest of the server sees it. Every unit of work is one transaction with settings of its own. */
+export interface Postgres {
+  /** A READ ONLY transaction of the reader role, always rolled back. */
+  read<T>(work: (tx: Transaction) => Promise<T>, options: TransactionOptions): Promise<T>;
+  /** A transaction of the writer role, committed when the work returns. */
+  write<T>(work: (tx: Transaction) => Promise<T>, options: TransactionOptions): Promise<T>;
+  /**
+   * For statements that come from outside: the reader role, no safe settings of ours after the start, always rolled
+   * back, and the session discarded. It starts writable, because judging a statement needs a temporary function; the
+   * work itself says `SET TRANSACTION READ ONLY` before it runs anything foreign.
+   */
+  scratch<T>(work: (tx: Transaction) => Promise<T>, options: TransactionOptions): Promise<T>;
+  /** The server's version as a number: 160014. */
+  serverVersion(): Promise<number>;
+  close(): Promise<void>;
+}
+
+export interface PostgresOptions {
+  writer: ConnectionOptions;
+  /** The role of every read; the writer's where none is given. */
+  reader?: ConnectionOptions | undefined;
+}
+
+const readTimeoutMs = 30_000;
+const readLockTimeoutMs = 2_000;
+const writeLockTimeoutMs = 10_000;
+/** A transaction of ours that stops speaking for this long has lost its owner. */
+const idleInTransactionMs = 300_000;
+/** What the server may take beyond its own statement_timeout before the client ends the session itself. */
+const clientGraceMs = 3_000;
+/** Loads hold one connection each; the rest serves single calls. */
+const connectionsMax = 6;
+
+/** Opens nothing yet: the first call connects. */
+export function openPostgres(options: PostgresOptions): Postgres {
+  const writers = new Pool({ open: () => connect(options.writer), connectionsMax });
+  const { reader } = options;
+  const readers = reader === undefined ? writers : new Pool({ open: () => connect(reader), connectionsMax });
+  const typeNames = new Map<string, string>();
+  let version: number | undefined;
+
+  async function run<T>(
+    kind: "read" | "write" | "scratch",
+    work: (tx: Transaction) => Promise<T>,
+    { signal, timeoutMs, lockTimeoutMs, oneSnapshot = false }: TransactionOptions,
+  ): Promise<T> {
+    const pool = kind === "write" ? writers : readers;
+    const statementMs = timeoutMs ?? (kind === "write" ? 0 : readTimeoutMs);
+    const connection = await pool.acquire(signal);
+    const session = new Session(connection, typeNames, signal, statementMs === 0 ? 0 : statementMs + clientGraceMs);
+    try {
+      const begin = [
+        `BEGIN TRANSACTION ISOLATION LEVEL ${oneSnapshot ? "REPEATABLE READ" : "READ COMMITTED"} ${kind === "read" ? "READ ONLY" : "READ WRITE"}`,
+        "SET LOCAL TimeZone = 'UTC'",
+        "SET LOCAL DateStyle = 'ISO, YMD'",
+        "SET LOCAL IntervalStyle = 'iso_8601'",
+        "SET LOCAL standard_conforming_strings = on",
+        "SET LOCAL client_encoding = 'UTF8'",
+        "SET LOCAL extra_float_digits = 1",
+        "SET LOCAL bytea_output = 'hex'",
+        ...(kind === "scratch" ? [] : ["SET LOCAL search_path = pg_catalog"]),
+        `SET LOCAL statement_timeout = ${statementMs}`,
+        `SET LOCAL lock_timeout = ${lockTimeoutMs ?? (kind === "write" ? writeLockTimeoutMs : readLockTimeoutMs)}`,
+        `SET LOCAL idle_in_transaction_session_timeout = ${idleInTransactionMs}`,
+      ];
+      await session.start(begin.join("; "));
+      const result = await work(session);
+      signal.throwIfAborted();
+      await session.finish(kind === "write" ? "COMMIT" : "ROLLBACK");
+      if (kind === "scratch") await session.discard();
+      return result;
+    } catch (error) {
+      await session.abandon();
+      if (kind === "scratch" && !connection.broken) await session.discard();
+      // What the caller's own abort broke is told as the abort.
+      throw signal.aborted ? signal.reason : error;
+    } finally {
+      session.close();
+      pool.release(connection);
+    }
+  }
+
+  return {
+    read: (work, transaction) => run("read", work, transaction),
+    write: (work, transaction) => run("write", work, transaction),
+    scratch: (work, transaction) => run("scratch", work, transaction),
+    async serverVersion() {
+      version ??= await run(
+        "read",
+        async (tx) => Number((await tx.query("SELECT current_setting('server_version_num')")).rows[0]?.[0]),
+        { signal: AbortSignal.timeout(readTimeoutMs) },
+      );
+      return version;
+    },
+    async close() {
+      await Promise.all([writers.close(), readers.close()]);
+    },
+  };
+}
+
+/** One transaction on one connection. An abort cancels what runs at the server and ends the connection if that fails. */
+class Session implements Transaction {
+  readonly #connection: Connection;
+  readonly #typeNames: Map<string, string>;
+  readonly #signal: AbortSignal;
+  readonly #clientTimeoutMs: number;
+  readonly #onAbort = () => {
+    if (this.#running !== undefined) void this.#connection.cancel(this.#running);
+  };
+  #running: Promise<unknown> | undefined;
+  #savepoints = 0;
+
+  constructor(connection: Connection, typeNames: Map<string, string>, signal: AbortSignal, clientTimeoutMs: number) {
+    this.#connection = connection;
+    this.#typeNames = typeNames;
+    this.#signal = signal;
+    this.#clientTimeoutMs = clientTimeoutMs;
+    signal.addEventListener("abort", this.#onAbort, { once: true });
+  }
+
+  close(): void {
+    this.#signal.removeEventListener("abort", this.#onAbort);
+  }
+
+  async start(sql: string): Promise<void> {
+    await this.#track(this.#connection.query(sql));
+  }
+
+  async query(
+    sql: string,
+    params: readonly unknown[] = [],
+    options: { answerBytesMax?: number } = {},
+  ): Promise<QueryResult> {
+    this.#signal.throwIfAborted();
+    const raw = await this.#track(this.#connection.query(sql, { params, extended: true, ...options }));
+    const names = await this.#names(raw.fields);
+    return {
+      rows: raw.rows.map((row) => row.map((text, index) => renderValue(raw.fields[index]?.typeOid ?? 0, text))),
+      columns: raw.fields.map((field, index) => ({ name: field.name, type: names[index] ?? "unknown" })),
+      rowCount: raw.rowCount,
+    };
+  }
+
+  copyIn(sql: string): Writable {
+    this.#signal.throwIfAborted();
+    const stream = this.#connection.copyIn(sql);
+    void this.#track(
+      new Promise<void>((resolve) => {
+        stream
+          .once("close", resolve)
+          .once("finish", resolve)
+          .once("error", () => resolve());
+      }),
+      false,
+    );
+    return stream;
+  }
+
+  async savepoint<T>(work: () => Promise<T>): Promise<T> {
+    const name = `s${++this.#savepoints}`;
+    await this.#track(this.#connection.query(`SAVEPOINT ${name}`));
+    try {
+      const result = await work();
+      await this.#track(this.#connection.query(`RELEASE SAVEPOINT ${name}`));
+      return result;
+    } catch (error) {
+      if (!this.#connection.broken && !this.#signal.aborted) {
+        await this.#track(this.#connection.query(`ROLLBACK TO SAVEPOINT ${name}; RELEASE SAVEPOINT ${name}`));
+      }
+      throw error;
+    }
+  }
+
+  async finish(sql: "COMMIT" | "ROLLBACK"): Promise<void> {
+    await this.#track(this.#connection.query(sql));
+  }
+
+  /** Ends the transaction after a failure; a session that cannot even do that is thrown away. */
+  async abandon(): Promise<void> {
+    if (this.#connection.broken) return;
+    // After an abort the cancelled statement, a COPY for one, may still be on its way out.
+    await this.#running?.catch(() => {});
+    await this.#bounded("ROLLBACK");
+  }
+
+  /** Forgets what a foreign statement may have left in the session: advisory locks, prepared statements, settings. */
+  async discard(): Promise<void> {
+    await this.#bounded("DISCARD ALL");
+  }
+
+  async #bounded(sql: string): Promise<void> {
+    const timer = setTimeout(() => this.#connection.destroy(), clientGraceMs);
+    try {
+      await this.#connection.query(sql);
+    } catch {
+      this.#connection.destroy();
+    } finally {
+      clearTimeout(timer);
+    }
+  }
+
+  /** Keeps the running statement known to the abort, and bounds it where the server's own limit might not hold. */
+  async #track<T>(running: Promise<T>, bounded = true): Promise<T> {
+    this.#running = running;
+    // Whoever awaits the statement learns how it ended; the copy kept for the abort must not count as unhandled.
+    running.catch(() => {});
+    if (this.#signal.aborted) void this.#connection.cancel(running);
+    let late = false;
+    const timer =
+      bounded && this.#clientTimeoutMs > 0
+        ? setTimeout(() => {
+            late = true;
+            void this.#connection.cancel(running);
+          }, this.#clientTimeoutMs)
+        : undefined;
+    try {
+      return await running;
+    } catch (error) {
+      if (!late) throw error;
+      throw new ToolError("statement_timeout", "The statement did not end in time and its connection was closed.", {
+        next: "Narrow the statement with a filter, or raise timeout_seconds.",
+        details: { connection_closed: this.#connection.broken },
+        cause: error,
+      });
+    } finally {
+      clearTimeout(timer);
+      if (this.#running === running) this.#running = undefined;
+    }
+  }
+
+  /** The printed types of columns; those of extensions and users are looked up once per process. */
+  async #names(fields: { typeOid: number; modifier: number }[]): Promise<string[]> {
+    const unknown = fields.filter(
+      ({ typeOid, modifier }) =>
+        builtInTypeName(typeOid, modifier) === undefined && !this.#typeNames.has(`${typeOid}/${modifier}`),
+    );
+    if (unknown.length > 0) {
+      const { rows } = await this.#track(
+        this.#connection.query(
+          "SELECT pg_catalog.format_type(t, m) FROM ROWS FROM (pg_catalog.unnest($1::oid[]), pg_catalog.unnest($2::int4[])) AS u(t, m)",
+          {
+            params: [
+              `{${unknown.map(({ typeOid }) => typeOid).join(",")}}`,
+              `{${unknown.map(({ modifier }) => modifier).join(",")}}`,
+            ],
+          },
+        ),
+      );
+      for (const [index, { typeOid, modifier }] of unknown.entries()) {
+        this.#typeNames.set(`${typeOid}/${modifier}`, rows[index]?.[0] ?? "unknown");
+      }
+    }
+    return fields.map(
+      ({ typeOid, modifier }) =>
+        builtInTypeName(typeOid, modifier) ?? this.#typeNames.get(`${typeOid}/${modifier}`) ?? "unknown",
+    );
+  }
+}
