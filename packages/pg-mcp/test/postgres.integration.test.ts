@@ -1,7 +1,6 @@
 import { randomBytes } from "node:crypto";
 import { finished } from "node:stream/promises";
 import { afterAll, beforeAll, describe, expect, inject, it } from "vitest";
-import type {} from "../../engines/src/vitest.ts";
 import { connectionFromUrl } from "../src/config.ts";
 import { openPostgres, quoteIdentifier, readTable } from "../src/postgres/index.ts";
 
@@ -170,7 +169,7 @@ describe("readTable", () => {
   it("understands a qualified name, a quoted one, and says undefined for a missing one", async () => {
     const names = [`${schema}.Orders`, `${schema}."Orders"`, `${quoteIdentifier(schema)}."Orders"`];
     for (const table of names) {
-      expect(await postgres.read((tx) => readTable(tx, { table }), { signal }), table).toMatchObject({
+      expect(await postgres.read((tx) => readTable(tx, { table }), { signal })).toMatchObject({
         table: "Orders",
       });
     }

@@ -127,13 +127,16 @@ SELECT json_build_object(
 FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
 WHERE c.oid = $1::oid`;
 
+function unquote(quoted: string | undefined): string | undefined {
+  return quoted?.replaceAll('""', '"');
+}
+
 /** Readings of a name in the order they are tried: as written, as `schema.table`, and folded as SQL folds it. */
 export function nameReadings(
   name: { schema?: string | undefined; table: string },
   schemas: readonly string[],
 ): { schema: string; table: string }[] {
   const parts = /^(?:"((?:[^"]|"")+)"|([^".]+))(?:\.(?:"((?:[^"]|"")+)"|([^".]+)))?$/su.exec(name.table);
-  const unquote = (quoted: string | undefined) => quoted?.replaceAll('""', '"');
   const first = unquote(parts?.[1]) ?? parts?.[2];
   const second = unquote(parts?.[3]) ?? parts?.[4];
   const readings: { schema: string; table: string }[] = [];

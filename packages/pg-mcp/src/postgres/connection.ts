@@ -5,6 +5,24 @@ import type { Client, ClientConfig } from "pg";
 import type { ConnectionOptions } from "../config.ts";
 import { quoteLiteral } from "./identifiers.ts";
 
+// What pg has and its types leave out.
+declare module "pg" {
+  interface Client {
+    /** The server's number of this session, from BackendKeyData. */
+    processID: number;
+    secretKey: number;
+  }
+  interface Connection {
+    connect(port: number | string, host?: string): void;
+    requestSsl(): void;
+    cancel(processID: number, secretKey: number): void;
+  }
+  interface QueryConfig {
+    /** Goes by Parse, Bind, Execute even without parameters; since pg 8.12. */
+    queryMode?: "extended";
+  }
+}
+
 type CopyFrom = typeof import("pg-copy-streams").from;
 
 /** Nobody who waits for an answer within ten seconds gains from a longer attempt. */
@@ -20,8 +38,8 @@ export interface RawResult {
 }
 
 /**
- * One session of the server. All values travel as text, one statement at a time; a statement that carries parameters or
- * is asked for as `extended` goes by the extended protocol, which takes exactly one statement.
+ * One session of the server. All values travel as text, one statement at a time; everything but our own settings goes
+ * by the extended protocol, which takes exactly one statement.
  */
 export class Connection {
   readonly #client: Client;
@@ -58,22 +76,42 @@ export class Connection {
     return this.#broken;
   }
 
+  /** Runs one or several statements of our own that answer nothing, by the simple protocol. */
+  async execute(sql: string): Promise<void> {
+    await this.#guard(() => this.#client.query(sql), undefined);
+  }
+
+  /** Runs exactly one statement, by the extended protocol. */
   async query(
     sql: string,
-    options: { params?: readonly unknown[]; extended?: boolean; answerBytesMax?: number } = {},
+    options: { params?: readonly unknown[]; answerBytesMax?: number | undefined } = {},
   ): Promise<RawResult> {
+    const result = await this.#guard(
+      () =>
+        this.#client.query<(string | null)[], unknown[]>({
+          text: sql,
+          values: [...(options.params ?? [])],
+          rowMode: "array",
+          queryMode: "extended",
+        }),
+      options.answerBytesMax,
+    );
+    return {
+      rows: result.rows,
+      fields: result.fields.map((field) => ({
+        name: field.name,
+        typeOid: field.dataTypeID,
+        modifier: field.dataTypeModifier,
+      })),
+      rowCount: result.rowCount ?? 0,
+    };
+  }
+
+  async #guard<T>(send: () => Promise<T>, answerBytesMax: number | undefined): Promise<T> {
     if (this.#broken) throw connectionLost();
-    this.#bytesLeft = options.answerBytesMax ?? Number.POSITIVE_INFINITY;
+    this.#bytesLeft = answerBytesMax ?? Number.POSITIVE_INFINITY;
     try {
-      // `queryMode` is known to pg since 8.12 and missing in its types.
-      const request = {
-        text: sql,
-        values: [...(options.params ?? [])],
-        rowMode: "array" as const,
-        ...(options.extended ? { queryMode: "extended" } : {}),
-      };
-      const answer: unknown = await this.#client.query(request);
-      return rawResult(answer);
+      return await send();
     } catch (error) {
       if (this.#overrun !== undefined) throw this.#overrun;
       throw isConnectionEnd(error) ? connectionLost(error) : error;
@@ -93,8 +131,7 @@ export class Connection {
    * ended within the grace. A cancel request, and no pg_cancel_backend: it also finds its way through PgBouncer.
    */
   async cancel(ended: Promise<unknown>): Promise<void> {
-    // pg keeps both on the client and leaves them out of its types.
-    const { processID, secretKey } = this.#client as unknown as { processID: number; secretKey: number };
+    const { processID, secretKey } = this.#client;
     void sendCancel({ ...this.#options, encrypted: this.#encrypted, processID, secretKey });
     const timer = setTimeout(() => this.destroy(), cancelGraceMs);
     try {
@@ -125,26 +162,6 @@ export class Connection {
 /** The server sent more bytes for one statement than the caller was ready to hold. */
 export class AnswerTooLarge extends Error {
   override readonly name = "AnswerTooLarge";
-}
-
-function rawResult(answer: unknown): RawResult {
-  // A text of several statements, which only this package's own constants are, answers with one result each.
-  const last: unknown = Array.isArray(answer) ? answer.at(-1) : answer;
-  // pg's own shape of a result in row mode "array" with all type parsers off.
-  const result = last as {
-    rows: (string | null)[][];
-    fields: { name: string; dataTypeID: number; dataTypeModifier: number }[];
-    rowCount: number | null;
-  };
-  return {
-    rows: result.rows,
-    fields: result.fields.map((field) => ({
-      name: field.name,
-      typeOid: field.dataTypeID,
-      modifier: field.dataTypeModifier,
-    })),
-    rowCount: result.rowCount ?? 0,
-  };
 }
 
 /** Opens a session, trying without TLS second where the mode is `prefer`. Failures are `ToolError`s that name the fix. */
@@ -218,14 +235,7 @@ async function sendCancel(
   target: ConnectionOptions & { encrypted: boolean; processID: number; secretKey: number },
 ): Promise<void> {
   const { Connection: PgConnection } = await import("pg");
-  // pg's wire connection, whose cancel() its types leave out.
-  const wire = new PgConnection({ ssl: target.encrypted ? tlsOptions(target) : false }) as unknown as {
-    connect(port: number | string, host?: string): void;
-    requestSsl(): void;
-    cancel(processID: number, secretKey: number): void;
-    stream: { destroy(): void };
-    on(event: string, listener: () => void): void;
-  };
+  const wire = new PgConnection({ ssl: target.encrypted ? tlsOptions(target) : false });
   const timer = setTimeout(() => wire.stream.destroy(), cancelGraceMs);
   wire.on("end", () => clearTimeout(timer));
   wire.on("error", () => clearTimeout(timer));

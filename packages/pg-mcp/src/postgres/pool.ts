@@ -94,16 +94,18 @@ export class Pool {
     const waiter = this.#waiting.shift();
     if (waiter === undefined || this.#closed) return;
     this.#count++;
-    this.#open().then(
-      (connection) => {
-        this.#held.add(connection);
-        waiter.take(connection);
-      },
-      (error: unknown) => {
-        this.#count--;
-        waiter.fail(error);
-      },
-    );
+    void this.#openFor(waiter);
+  }
+
+  async #openFor(waiter: Waiter): Promise<void> {
+    try {
+      const connection = await this.#open();
+      this.#held.add(connection);
+      waiter.take(connection);
+    } catch (error) {
+      this.#count--;
+      waiter.fail(error);
+    }
   }
 
   #wait(signal: AbortSignal): Promise<Connection> {

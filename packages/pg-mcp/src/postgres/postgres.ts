@@ -157,7 +157,7 @@ class Session implements Transaction {
   }
 
   async start(sql: string): Promise<void> {
-    await this.#track(this.#connection.query(sql));
+    await this.#track(this.#connection.execute(sql));
   }
 
   async query(
@@ -166,7 +166,7 @@ class Session implements Transaction {
     options: { answerBytesMax?: number } = {},
   ): Promise<QueryResult> {
     this.#signal.throwIfAborted();
-    const raw = await this.#track(this.#connection.query(sql, { params, extended: true, ...options }));
+    const raw = await this.#track(this.#connection.query(sql, { params, ...options }));
     const names = await this.#names(raw.fields);
     return {
       rows: raw.rows.map((row) => row.map((text, index) => renderValue(raw.fields[index]?.typeOid ?? 0, text))),
@@ -192,21 +192,21 @@ class Session implements Transaction {
 
   async savepoint<T>(work: () => Promise<T>): Promise<T> {
     const name = `s${++this.#savepoints}`;
-    await this.#track(this.#connection.query(`SAVEPOINT ${name}`));
+    await this.#track(this.#connection.execute(`SAVEPOINT ${name}`));
     try {
       const result = await work();
-      await this.#track(this.#connection.query(`RELEASE SAVEPOINT ${name}`));
+      await this.#track(this.#connection.execute(`RELEASE SAVEPOINT ${name}`));
       return result;
     } catch (error) {
       if (!this.#connection.broken && !this.#signal.aborted) {
-        await this.#track(this.#connection.query(`ROLLBACK TO SAVEPOINT ${name}; RELEASE SAVEPOINT ${name}`));
+        await this.#track(this.#connection.execute(`ROLLBACK TO SAVEPOINT ${name}; RELEASE SAVEPOINT ${name}`));
       }
       throw error;
     }
   }
 
   async finish(sql: "COMMIT" | "ROLLBACK"): Promise<void> {
-    await this.#track(this.#connection.query(sql));
+    await this.#track(this.#connection.execute(sql));
   }
 
   /** Ends the transaction after a failure; a session that cannot even do that is thrown away. */
@@ -225,7 +225,7 @@ class Session implements Transaction {
   async #bounded(sql: string): Promise<void> {
     const timer = setTimeout(() => this.#connection.destroy(), clientGraceMs);
     try {
-      await this.#connection.query(sql);
+      await this.#connection.execute(sql);
     } catch {
       this.#connection.destroy();
     } finally {
