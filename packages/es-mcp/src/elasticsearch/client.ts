@@ -1,0 +1,178 @@
+import { setTimeout as delay } from "node:timers/promises";
+import type { Client, ClientOptions } from "@elastic/elasticsearch";
+import { ToolError } from "@es-to-pg/mcp-kit";
+import type { EsSettings } from "../config.ts";
+import { unreachable } from "./failures.ts";
+
+/** Time in which a first answer of any kind must come, whichever way the connection fails. */
+const CONNECT_TIMEOUT_MS = 8_000;
+
+/** Sockets to one node. Tools ask for little at once; an export reads one page after the other. */
+const SOCKETS_MAX = 8;
+
+/** A node that restarts or a proxy that loses its upstream answers 502 to 504 for a moment. Every request here can be repeated. */
+const RETRY_DELAYS_MS = [200, 1_000];
+const RETRIED_STATUS = new Set([502, 503, 504]);
+
+/** Memory for one answer, if the caller names no other limit. */
+const RESPONSE_BYTES_MAX = 256 * 1024 * 1024;
+
+export interface WireRequest {
+  method: string;
+  path: string;
+  query?: Record<string, string> | undefined;
+  /** A JSON text, or lines of them. */
+  body?: string | undefined;
+  contentType?: string;
+}
+
+export interface WireAnswer {
+  status: number;
+  body: Buffer;
+}
+
+export interface WireOptions {
+  signal: AbortSignal;
+  timeoutMs: number;
+  bytesMax?: number | undefined;
+}
+
+/** The connection to Elasticsearch, opened at the first request. Statuses of 400 and more are answers here, not failures. */
+export class EsConnection {
+  readonly #settings: EsSettings;
+  #client: Promise<Client> | undefined;
+  /** Settled once any node has answered; forgotten when the connection is lost, so that the next call is bounded again. */
+  #reached: Promise<void> | undefined;
+
+  constructor(settings: EsSettings) {
+    this.#settings = settings;
+  }
+
+  async send(request: WireRequest, options: WireOptions): Promise<WireAnswer> {
+    options.signal.throwIfAborted();
+    this.#reached ??= this.#reach();
+    await abortable(this.#reached, options.signal);
+    for (let attempt = 0; ; attempt += 1) {
+      const answer = await this.#attempt(request, options);
+      const delayMs = RETRY_DELAYS_MS[attempt];
+      if (delayMs === undefined || !RETRIED_STATUS.has(answer.status)) return answer;
+      await delay(delayMs * (0.5 + Math.random()), undefined, { signal: options.signal }).catch(() => {});
+      options.signal.throwIfAborted();
+    }
+  }
+
+  async close(): Promise<void> {
+    const client = await this.#client?.catch(() => undefined);
+    this.#client = undefined;
+    this.#reached = undefined;
+    await client?.close();
+  }
+
+  /** Any status proves that the address is right: a 401 or 405 here is left to the request that follows. */
+  async #reach(): Promise<void> {
+    const never = new AbortController().signal;
+    try {
+      await this.#attempt({ method: "HEAD", path: "/" }, { signal: never, timeoutMs: CONNECT_TIMEOUT_MS });
+    } catch (error) {
+      this.#reached = undefined;
+      throw error;
+    }
+  }
+
+  async #attempt(request: WireRequest, options: WireOptions): Promise<WireAnswer> {
+    const client = await this.#open();
+    const timeout = AbortSignal.timeout(options.timeoutMs);
+    const signal = AbortSignal.any([options.signal, timeout]);
+    const headers: Record<string, string> = { accept: "application/json" };
+    if (request.body !== undefined) headers["content-type"] = request.contentType ?? "application/json";
+    try {
+      const { statusCode, body } = await client.transport.request<AsyncIterable<Buffer>>(
+        {
+          method: request.method,
+          path: request.path,
+          ...(request.query === undefined ? {} : { querystring: request.query }),
+          ...(request.body === undefined ? {} : { body: request.body }),
+        },
+        // As a stream, because otherwise the transport decodes the body to a string and parses it: numbers and bytes would be lost.
+        { asStream: true, meta: true, signal, headers },
+      );
+      return { status: statusCode ?? 0, body: await readAll(body, options.bytesMax ?? RESPONSE_BYTES_MAX) };
+    } catch (error) {
+      options.signal.throwIfAborted();
+      if (error instanceof ToolError) throw error;
+      this.#reached = undefined;
+      throw unreachable(error, this.#settings, timeout.aborted ? options.timeoutMs : undefined);
+    }
+  }
+
+  #open(): Promise<Client> {
+    // Importing the client takes longer than the whole start of the server may.
+    this.#client ??= import("@elastic/elasticsearch").then(({ Client }) => new Client(clientOptions(this.#settings)));
+    return this.#client;
+  }
+}
+
+function clientOptions(settings: EsSettings): ClientOptions {
+  const nodes = settings.ELASTICSEARCH_URL.map(String);
+  const cloudId = settings.ELASTICSEARCH_CLOUD_ID;
+  const fingerprint = settings.ELASTICSEARCH_TLS_FINGERPRINT;
+  const auth = authOf(settings);
+  return {
+    ...(cloudId === undefined ? { nodes } : { cloud: { id: cloudId } }),
+    ...(auth === undefined ? {} : { auth }),
+    ...(fingerprint === undefined ? {} : { caFingerprint: fingerprint }),
+    tls: {
+      timeout: CONNECT_TIMEOUT_MS,
+      // A fingerprint takes the place of the chain: it is compared by the transport after the handshake.
+      rejectUnauthorized: !settings.ELASTICSEARCH_TLS_INSECURE && fingerprint === undefined,
+      ...(settings.ELASTICSEARCH_CA_CERT === undefined ? {} : { ca: settings.ELASTICSEARCH_CA_CERT }),
+      ...(settings.ELASTICSEARCH_CLIENT_CERT === undefined ? {} : { cert: settings.ELASTICSEARCH_CLIENT_CERT }),
+      ...(settings.ELASTICSEARCH_CLIENT_KEY === undefined ? {} : { key: settings.ELASTICSEARCH_CLIENT_KEY }),
+    },
+    agent: { connections: SOCKETS_MAX },
+    // Each node is asked once; what is retried beyond that, `send` decides.
+    maxRetries: Math.max(1, nodes.length - 1),
+    // Time is kept by signals: the transport would end a request by dispatching `abort` on a signal that is not its own.
+    requestTimeout: 3_600_000,
+    compression: false,
+    enableMetaHeader: false,
+    sniffOnStart: false,
+  };
+}
+
+function authOf(settings: EsSettings): ClientOptions["auth"] {
+  if (settings.ELASTICSEARCH_API_KEY !== undefined) return { apiKey: settings.ELASTICSEARCH_API_KEY };
+  if (settings.ELASTICSEARCH_BEARER !== undefined) return { bearer: settings.ELASTICSEARCH_BEARER };
+  if (settings.ELASTICSEARCH_USERNAME === undefined) return undefined;
+  return { username: settings.ELASTICSEARCH_USERNAME, password: settings.ELASTICSEARCH_PASSWORD ?? "" };
+}
+
+async function readAll(body: AsyncIterable<Buffer>, bytesMax: number): Promise<Buffer> {
+  const chunks: Buffer[] = [];
+  let bytes = 0;
+  for await (const chunk of body) {
+    bytes += chunk.length;
+    // Leaving the loop destroys the stream, and with it the socket.
+    if (bytes > bytesMax) throw responseTooLarge(bytesMax);
+    chunks.push(chunk);
+  }
+  return Buffer.concat(chunks, bytes);
+}
+
+function responseTooLarge(bytesMax: number): ToolError {
+  return new ToolError("response_too_large", `Elasticsearch's answer is larger than ${bytesMax} bytes.`, {
+    next: "Ask for fewer documents at once, or for fewer fields.",
+    details: { bytes_max: bytesMax },
+  });
+}
+
+async function abortable<T>(promise: Promise<T>, signal: AbortSignal): Promise<T> {
+  const { promise: aborted, reject } = Promise.withResolvers<never>();
+  const onAbort = (): void => reject(signal.reason);
+  signal.addEventListener("abort", onAbort, { once: true });
+  try {
+    return await Promise.race([promise, aborted]);
+  } finally {
+    signal.removeEventListener("abort", onAbort);
+  }
+}

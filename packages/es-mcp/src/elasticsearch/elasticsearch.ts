@@ -1,0 +1,74 @@
+import type { MappingField, SourceIndex } from "@es-to-pg/staging";
+
+/** One request, by path segments. Only methods and templates of `requests.ts` leave the process. */
+export interface EsRequest {
+  method: "GET" | "POST" | "DELETE";
+  /** Segments are percent-encoded by the gateway; several indices are one segment with commas. */
+  path: string[];
+  query?: Record<string, string>;
+  body?: unknown;
+  /** Instead of `body`: one JSON text per line, for `_msearch`. */
+  lines?: unknown[];
+}
+
+export interface RequestOptions {
+  signal: AbortSignal;
+  /** How long the answer may take in all. Default: `ES_MCP_REQUEST_TIMEOUT_SECONDS`. */
+  timeoutMs?: number;
+}
+
+export interface BytesOptions extends RequestOptions {
+  /** Largest answer read into memory; beyond it the call fails with `response_too_large`. */
+  bytesMax?: number;
+}
+
+export interface ResolveOptions {
+  includeHidden: boolean;
+  signal: AbortSignal;
+}
+
+/** An index that matched but is not read, and why: `closed`, `hidden`, `system` … */
+export interface LeftOut {
+  name: string;
+  why: string;
+}
+
+/** An open, permitted index behind an expression. */
+export interface IndexName {
+  name: string;
+  hidden: boolean;
+  aliases: string[];
+  /** The data stream that it backs, if any. */
+  dataStream: string | null;
+  /** The filter to AND to every query, where the expression reaches the index only through filtered aliases. */
+  aliasFilter?: unknown;
+}
+
+export interface ResolvedIndex extends IndexName {
+  uuid: string;
+  shards: number;
+  /** `disabled` stands for `_source: {enabled: false}`: there is nothing to export. */
+  sourceMode: SourceIndex["source_mode"] | "disabled";
+  /** Index settings, flat, as Elasticsearch gives them. */
+  settings: Record<string, unknown>;
+}
+
+/** Everything this server asks of Elasticsearch. Failures are `ToolError`s; an abort throws the signal's reason. */
+export interface Elasticsearch {
+  /** The answer's body through `parseExactJson`. */
+  json(request: EsRequest, options: RequestOptions): Promise<unknown>;
+  /** The answer's body as it came, never parsed. */
+  bytes(request: EsRequest, options: BytesOptions): Promise<Buffer>;
+  /** Expands names, wildcards, aliases and data streams to open, permitted indices. Throws where a literal name is missing, or nothing is left. */
+  names(expression: string | string[], options: ResolveOptions): Promise<{ indices: IndexName[]; leftOut: LeftOut[] }>;
+  /** As `names`, with what a complete copy needs to know about each index. */
+  resolve(
+    expression: string | string[],
+    options: ResolveOptions,
+  ): Promise<{ indices: ResolvedIndex[]; leftOut: LeftOut[] }>;
+  /** The flattened mapping of concrete indices, merged: multi-fields and implicit objects included, conflicts marked. */
+  mapping(index: string | string[], options: { signal: AbortSignal }): Promise<MappingField[]>;
+  /** The cluster's uuid, or a stable name made of its address where the credentials may not see it. */
+  clusterUuid(options: { signal: AbortSignal }): Promise<string>;
+  close(): Promise<void>;
+}

@@ -1,0 +1,220 @@
+import { ToolError } from "@es-to-pg/mcp-kit";
+import { z } from "zod";
+import type { EsSettings } from "../config.ts";
+import { clip } from "../pending.ts";
+import type { WireAnswer } from "./client.ts";
+
+/** Characters of Elasticsearch's own words in an error. They are data: a field's value can stand in them. */
+const REASON_CHARACTERS_MAX = 400;
+
+interface Cause {
+  type?: string | undefined;
+  reason?: string | null | undefined;
+  line?: number | undefined;
+  col?: number | undefined;
+  index?: string | undefined;
+  caused_by?: Cause | undefined;
+  root_cause?: Cause[] | undefined;
+  failed_shards?: { index?: string | undefined; reason?: Cause | undefined }[] | undefined;
+}
+
+const causeSchema: z.ZodType<Cause> = z.object({
+  type: z.string().optional(),
+  reason: z.string().nullish(),
+  line: z.number().optional(),
+  col: z.number().optional(),
+  index: z.string().optional(),
+  get caused_by() {
+    return causeSchema.optional();
+  },
+  get root_cause() {
+    return z.array(causeSchema).optional();
+  },
+  get failed_shards() {
+    return z.array(z.object({ index: z.string().optional(), reason: causeSchema.optional() })).optional();
+  },
+});
+
+const bodySchema = z.object({ error: z.union([causeSchema, z.string()]) });
+
+/** How the connection is secured, in the words of the settings. */
+export function tlsMode(settings: EsSettings): string {
+  const encrypted =
+    settings.ELASTICSEARCH_CLOUD_ID !== undefined ||
+    settings.ELASTICSEARCH_URL.some((url) => url.protocol === "https:");
+  if (!encrypted) return "plain HTTP";
+  if (settings.ELASTICSEARCH_TLS_INSECURE) return "TLS without verification";
+  if (settings.ELASTICSEARCH_TLS_FINGERPRINT !== undefined) return "TLS, verified by ELASTICSEARCH_TLS_FINGERPRINT";
+  if (settings.ELASTICSEARCH_CA_CERT !== undefined) return "TLS, verified by ELASTICSEARCH_CA_CERT";
+  return "TLS, verified by the system's authorities";
+}
+
+/** Hosts without user information, path or query: what may be shown. */
+export function hostsOf(settings: EsSettings): string {
+  if (settings.ELASTICSEARCH_CLOUD_ID !== undefined) return "the host of ELASTICSEARCH_CLOUD_ID";
+  return settings.ELASTICSEARCH_URL.map((url) => `${url.protocol}//${url.host}`).join(", ");
+}
+
+const FIXES: [pattern: RegExp, code: string, fix: string][] = [
+  [/ECONNREFUSED/, "unreachable", "Start Elasticsearch, or correct host and port in ELASTICSEARCH_URL."],
+  [/ENOTFOUND|EAI_AGAIN/, "unreachable", "Correct the host name in ELASTICSEARCH_URL."],
+  [
+    /self[- ]signed|unable to get (local )?issuer|unable to verify/i,
+    "tls_untrusted",
+    "Set ELASTICSEARCH_CA_CERT to the authority's certificate, or ELASTICSEARCH_TLS_FINGERPRINT to its SHA-256.",
+  ],
+  [/altnames|ERR_TLS_CERT/i, "tls_untrusted", "Use a host name in ELASTICSEARCH_URL that the certificate names."],
+  [/fingerprint/i, "tls_untrusted", "Correct ELASTICSEARCH_TLS_FINGERPRINT: the certificate offered is another one."],
+  [/expired/i, "tls_untrusted", "Renew the certificate of Elasticsearch."],
+  [
+    /wrong version number|packet length too long/i,
+    "tls_mismatch",
+    "The port speaks plain HTTP: use http:// in ELASTICSEARCH_URL.",
+  ],
+  [
+    /certificate required|bad certificate|handshake failure/i,
+    "tls_refused",
+    "Set ELASTICSEARCH_CLIENT_CERT and ELASTICSEARCH_CLIENT_KEY to a pair that Elasticsearch accepts.",
+  ],
+  [
+    /other side closed|ECONNRESET|socket hang up|UND_ERR_SOCKET/i,
+    "unreachable",
+    "If the port speaks TLS, use https:// in ELASTICSEARCH_URL; else look whether Elasticsearch is stopping.",
+  ],
+];
+
+/** The failure of a request that got no answer. */
+export function unreachable(error: unknown, settings: EsSettings, timeoutMs: number | undefined): ToolError {
+  const details = { host: hostsOf(settings), tls: tlsMode(settings) };
+  if (error instanceof Error && error.name === "ProductNotSupportedError") {
+    return new ToolError("not_elasticsearch", "The server that answers is not Elasticsearch 7.14 or later.", {
+      next: "Correct ELASTICSEARCH_URL, including its path prefix.",
+      details,
+    });
+  }
+  if (timeoutMs !== undefined) {
+    return new ToolError("timeout", `Elasticsearch did not answer within ${timeoutMs / 1000} s.`, {
+      retryable: true,
+      next: "Look whether Elasticsearch is overloaded or a firewall drops the connection, then call again.",
+      details,
+      cause: error,
+    });
+  }
+  const message = error instanceof Error ? error.message : String(error);
+  const known = FIXES.find(([pattern]) => pattern.test(message));
+  return new ToolError(known?.[1] ?? "unreachable", "Elasticsearch cannot be reached.", {
+    retryable: known === undefined || known[1] === "unreachable",
+    next: known?.[2] ?? "Check ELASTICSEARCH_URL and the network between this server and Elasticsearch.",
+    details: { ...details, reason: quote(message) },
+    cause: error,
+  });
+}
+
+/** The failure that an answer with a status of 400 or more stands for. */
+export function refused(answer: WireAnswer, settings: EsSettings): ToolError {
+  const { status } = answer;
+  const cause = causeOf(answer);
+  const deepest = cause === undefined ? undefined : root(cause);
+  const details: Record<string, unknown> = {
+    status,
+    ...(deepest?.type === undefined ? {} : { type: quote(deepest.type) }),
+    ...(deepest?.reason == null ? {} : { reason: quote(deepest.reason) }),
+    ...(deepest?.line === undefined ? {} : { position: { line: deepest.line, column: deepest.col } }),
+  };
+  const type = deepest?.type ?? "";
+  const types = new Set([type, cause?.type]);
+
+  if (status === 401) {
+    return new ToolError("unauthorized", "Elasticsearch refuses the credentials of this server.", {
+      next: "Correct ELASTICSEARCH_API_KEY, or ELASTICSEARCH_USERNAME and ELASTICSEARCH_PASSWORD, or ELASTICSEARCH_BEARER.",
+      details: { status, host: hostsOf(settings) },
+    });
+  }
+  if (status === 403) {
+    return new ToolError("forbidden", "The credentials of this server do not permit this request.", {
+      next: "Grant the privileges read and view_index_metadata on the index (monitor on the cluster is optional).",
+      details,
+    });
+  }
+  if (cause === undefined) {
+    return new ToolError(
+      status >= 500 ? "elasticsearch_failed" : "not_elasticsearch",
+      `The server answered with status ${status} and no error that Elasticsearch would write.`,
+      {
+        retryable: status >= 500,
+        next: "Correct ELASTICSEARCH_URL, including its path prefix, or look at the proxy before Elasticsearch.",
+        details: { status, host: hostsOf(settings) },
+      },
+    );
+  }
+  if (types.has("index_not_found_exception")) {
+    const index = deepest?.index ?? cause.index;
+    return new ToolError("index_not_found", `There is no index ${JSON.stringify(quote(index ?? "of this name"))}.`, {
+      next: "Use list_indices to see the names there are.",
+      details: { ...details, ...(index === undefined ? {} : { index: quote(index) }) },
+    });
+  }
+  if (types.has("index_closed_exception")) {
+    return new ToolError("index_closed", "The index is closed, so nothing in it can be read.", {
+      next: "Open the index in Elasticsearch, or use another one.",
+      details: { ...details, index: deepest?.index ?? cause.index },
+    });
+  }
+  if (types.has("search_context_missing_exception")) {
+    return new ToolError("search_context_missing", "The snapshot of the search is gone.", {
+      next: "Start again without a cursor.",
+      details,
+    });
+  }
+  if (status === 429 || types.has("circuit_breaking_exception") || types.has("es_rejected_execution_exception")) {
+    return new ToolError("busy", "Elasticsearch has too much to do at the moment.", {
+      retryable: true,
+      next: "Wait some seconds and call again, or ask for less at once.",
+      details,
+    });
+  }
+  if (status === 413) {
+    return new ToolError("request_too_large", "The request is larger than Elasticsearch takes.", {
+      next: "Make the query smaller.",
+      details,
+    });
+  }
+  if (status === 400) {
+    return new ToolError("query_invalid", "Elasticsearch refuses the request.", {
+      next: "Correct what the reason names. get_mapping shows the fields and their types.",
+      details,
+    });
+  }
+  return new ToolError("elasticsearch_failed", `Elasticsearch answered with status ${status}.`, {
+    retryable: status >= 500,
+    details,
+  });
+}
+
+function causeOf(answer: WireAnswer): Cause | undefined {
+  try {
+    const body = bodySchema.safeParse(JSON.parse(answer.body.toString("utf8")));
+    if (!body.success) return undefined;
+    return typeof body.data.error === "string" ? { reason: body.data.error } : body.data.error;
+  } catch {
+    return undefined;
+  }
+}
+
+/** The cause that says most: of the first failed shard, else the root, and of that the innermost. */
+function root(cause: Cause): Cause {
+  let deepest = cause.failed_shards?.[0]?.reason ?? cause.root_cause?.[0] ?? cause;
+  // A root cause says where; what it was caused by says what. Both nest only a few levels.
+  for (let depth = 0; depth < 10 && deepest.caused_by?.reason != null; depth += 1)
+    deepest = {
+      ...deepest.caused_by,
+      index: deepest.caused_by.index ?? deepest.index,
+      line: deepest.caused_by.line ?? deepest.line,
+      col: deepest.caused_by.col ?? deepest.col,
+    };
+  return deepest;
+}
+
+function quote(text: string): string {
+  return clip(text, REASON_CHARACTERS_MAX);
+}

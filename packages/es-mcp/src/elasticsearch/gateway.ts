@@ -1,0 +1,270 @@
+import { createHash } from "node:crypto";
+import { ToolError } from "@es-to-pg/mcp-kit";
+import type { MappingField } from "@es-to-pg/staging";
+import { z } from "zod";
+import type { EsSettings } from "../config.ts";
+import { nearest, parseExactJson } from "../pending.ts";
+import { EsConnection } from "./client.ts";
+import type {
+  BytesOptions,
+  Elasticsearch,
+  EsRequest,
+  IndexName,
+  LeftOut,
+  RequestOptions,
+  ResolvedIndex,
+  ResolveOptions,
+} from "./elasticsearch.ts";
+import { expand, expressionParts, type Resolved, refuseNames, resolvedSchema, unknownMembers } from "./expand.ts";
+import { hostsOf, refused } from "./failures.ts";
+import { flattenMapping, mergeMappings, sourceModeOf } from "./mapping.ts";
+import { PATH_BYTES_MAX, pathOf } from "./requests.ts";
+
+/** Time for the names that an `index_not_found` suggests: a hint must not double the wait. */
+const NEAREST_TIMEOUT_MS = 2_000;
+
+const aliasesSchema = z.record(
+  z.string(),
+  z.object({ aliases: z.record(z.string(), z.object({ filter: z.unknown().optional() })) }),
+);
+const settingsSchema = z.record(z.string(), z.object({ settings: z.record(z.string(), z.unknown()) }));
+const mappingsSchema = z.record(z.string(), z.object({ mappings: z.unknown().optional() }));
+const clusterSchema = z.object({ metadata: z.object({ cluster_uuid: z.string() }) });
+
+/** Opens nothing yet: the first request connects. */
+export function createElasticsearch(settings: EsSettings): Elasticsearch {
+  return new Gateway(settings);
+}
+
+class Gateway implements Elasticsearch {
+  readonly #settings: EsSettings;
+  readonly #connection: EsConnection;
+
+  constructor(settings: EsSettings) {
+    this.#settings = settings;
+    this.#connection = new EsConnection(settings);
+  }
+
+  async json(request: EsRequest, options: RequestOptions): Promise<unknown> {
+    const body = await this.bytes(request, options);
+    return parseExactJson(body.toString("utf8"));
+  }
+
+  async bytes(request: EsRequest, options: BytesOptions): Promise<Buffer> {
+    const { lines, body } = request;
+    const answer = await this.#connection.send(
+      {
+        method: request.method,
+        path: pathOf(request),
+        query: request.query,
+        ...(lines === undefined
+          ? { body: body === undefined ? undefined : JSON.stringify(body) }
+          : { body: lines.map((line) => `${JSON.stringify(line)}\n`).join(""), contentType: "application/x-ndjson" }),
+      },
+      {
+        signal: options.signal,
+        timeoutMs: options.timeoutMs ?? this.#settings.ES_MCP_REQUEST_TIMEOUT_SECONDS * 1_000,
+        bytesMax: options.bytesMax,
+      },
+    );
+    if (answer.status < 400) return answer.body;
+    const failure = refused(answer, this.#settings);
+    throw failure.code === "index_not_found" ? await this.#withNearest(failure, options.signal) : failure;
+  }
+
+  async names(
+    expression: string | string[],
+    options: ResolveOptions,
+  ): Promise<{ indices: IndexName[]; leftOut: LeftOut[] }> {
+    const parts = expressionParts(expression);
+    refuseNames(parts);
+    const { signal, includeHidden } = options;
+    const resolved = await this.#resolveIndex(parts.join(","), includeHidden, signal);
+    const [members, aliasFilters] = await Promise.all([
+      this.#describe(unknownMembers(resolved), signal),
+      this.#aliasFilters(resolved, signal),
+    ]);
+    const policy = { allow: this.#settings.ES_MCP_INDICES_ALLOW, deny: this.#settings.ES_MCP_INDICES_DENY };
+    const expanded = expand({ resolved, members, aliasFilters, includeHidden, policy });
+    if (expanded.indices.length === 0) throw await this.#nothingLeft(parts, expanded, signal);
+    return { indices: expanded.indices, leftOut: expanded.leftOut };
+  }
+
+  async resolve(
+    expression: string | string[],
+    options: ResolveOptions,
+  ): Promise<{ indices: ResolvedIndex[]; leftOut: LeftOut[] }> {
+    const { indices, leftOut } = await this.names(expression, options);
+    const names = indices.map(({ name }) => name);
+    const [settings, sources] = await Promise.all([
+      this.#perIndex(names, ["_settings"], { flat_settings: "true" }, settingsSchema, options.signal),
+      this.#perIndex(names, ["_mapping"], { filter_path: "*.mappings._source" }, mappingsSchema, options.signal),
+    ]);
+    return {
+      indices: indices.map((index) => {
+        const own = settings.get(index.name)?.settings ?? {};
+        return {
+          ...index,
+          uuid: String(own["index.uuid"]),
+          shards: Number(own["index.number_of_shards"] ?? 1),
+          sourceMode: sourceModeOf(sources.get(index.name)?.mappings, own),
+          settings: own,
+        };
+      }),
+      leftOut,
+    };
+  }
+
+  async mapping(index: string | string[], options: { signal: AbortSignal }): Promise<MappingField[]> {
+    const names = [index].flat();
+    const mappings = await this.#perIndex(names, ["_mapping"], {}, mappingsSchema, options.signal);
+    return mergeMappings(names.map((name) => flattenMapping(mappings.get(name)?.mappings)));
+  }
+
+  async clusterUuid(options: { signal: AbortSignal }): Promise<string> {
+    try {
+      const state = await this.json(
+        {
+          method: "GET",
+          path: ["_cluster", "state", "metadata"],
+          query: { filter_path: "metadata.cluster_uuid", local: "true" },
+        },
+        options,
+      );
+      return clusterSchema.parse(state).metadata.cluster_uuid;
+    } catch (error) {
+      if (!(error instanceof ToolError) || error.code !== "forbidden") throw error;
+      // Without the cluster privilege `monitor`. Index uuids still tell one cluster's data from another's.
+      return `address-${createHash("sha256").update(hostsOf(this.#settings)).digest("hex").slice(0, 22)}`;
+    }
+  }
+
+  async close(): Promise<void> {
+    await this.#connection.close();
+  }
+
+  async #resolveIndex(names: string, includeHidden: boolean, signal: AbortSignal): Promise<Resolved> {
+    const answer = await this.json(
+      {
+        method: "GET",
+        path: ["_resolve", "index", names],
+        query: { expand_wildcards: includeHidden ? "open,closed,hidden" : "open,closed" },
+      },
+      { signal },
+    );
+    return resolvedSchema.parse(answer);
+  }
+
+  async #describe(names: string[], signal: AbortSignal): Promise<Resolved["indices"]> {
+    const answers = await Promise.all(inPaths(names).map((path) => this.#resolveIndex(path, true, signal)));
+    return answers.flatMap(({ indices }) => indices);
+  }
+
+  async #aliasFilters(resolved: Resolved, signal: AbortSignal): Promise<Map<string, Map<string, unknown>>> {
+    const filters = new Map<string, Map<string, unknown>>();
+    const answers = await Promise.all(
+      inPaths(resolved.aliases.map(({ name }) => name)).map((path) =>
+        this.json({ method: "GET", path: [path, "_alias"] }, { signal }),
+      ),
+    );
+    for (const answer of answers) {
+      for (const [index, { aliases }] of Object.entries(aliasesSchema.parse(answer))) {
+        const own = filters.get(index) ?? new Map<string, unknown>();
+        for (const [alias, { filter }] of Object.entries(aliases)) own.set(alias, filter);
+        filters.set(index, own);
+      }
+    }
+    return filters;
+  }
+
+  /** One kind of metadata for every index, in as many requests as the length of a path demands. */
+  async #perIndex<T>(
+    names: string[],
+    api: string[],
+    query: Record<string, string>,
+    schema: z.ZodType<Record<string, T>>,
+    signal: AbortSignal,
+  ): Promise<Map<string, T>> {
+    const found = new Map<string, T>();
+    for (const path of inPaths(names)) {
+      const answer = await this.json({ method: "GET", path: [path, ...api], query }, { signal });
+      for (const [name, value] of Object.entries(schema.parse(answer))) found.set(name, value);
+    }
+    return found;
+  }
+
+  async #nothingLeft(
+    parts: string[],
+    { leftOut, denied }: { leftOut: LeftOut[]; denied: string[] },
+    signal: AbortSignal,
+  ): Promise<ToolError> {
+    const index = parts.join(",");
+    if (leftOut.length > 0) {
+      const closed = leftOut.every(({ why }) => why === "closed");
+      return new ToolError(
+        closed ? "index_closed" : "index_not_allowed",
+        closed
+          ? "What this name stands for is closed, so nothing in it can be read."
+          : "What this name stands for is not read by this server.",
+        {
+          next: closed
+            ? "Open the index in Elasticsearch, or use another one."
+            : "Use list_indices to see what can be read.",
+          details: { index, left_out: leftOut.slice(0, 20) },
+        },
+      );
+    }
+    if (denied.length > 0 && parts.every((part) => !part.includes("*"))) {
+      return new ToolError("index_not_allowed", "The configuration of this server does not permit this index.", {
+        next: "Use list_indices to see what can be read, or change ES_MCP_INDICES_ALLOW and ES_MCP_INDICES_DENY.",
+        details: { index },
+      });
+    }
+    const failure = new ToolError("index_not_found", "No index matches this name.", {
+      next: "Use list_indices to see the names there are.",
+      details: { index },
+    });
+    return this.#withNearest(failure, signal);
+  }
+
+  async #withNearest(failure: ToolError, signal: AbortSignal): Promise<ToolError> {
+    const wanted = failure.details["index"];
+    if (typeof wanted !== "string") return failure;
+    try {
+      const bounded = AbortSignal.any([signal, AbortSignal.timeout(NEAREST_TIMEOUT_MS)]);
+      const resolved = await this.#resolveIndex("*", false, bounded);
+      const names = [...resolved.indices, ...resolved.aliases, ...resolved.data_streams].map(({ name }) => name);
+      const policy = { allow: this.#settings.ES_MCP_INDICES_ALLOW, deny: this.#settings.ES_MCP_INDICES_DENY };
+      const permitted = new Set(
+        expand({ resolved, members: [], aliasFilters: new Map(), includeHidden: false, policy }).indices.map(
+          ({ name }) => name,
+        ),
+      );
+      const shown = names.filter(
+        (name) => permitted.has(name) || !resolved.indices.some((index) => index.name === name),
+      );
+      const close = nearest(wanted.replaceAll("*", ""), shown);
+      return new ToolError(failure.code, failure.message, {
+        next:
+          close.length === 0
+            ? "Use list_indices to see the names there are."
+            : "Use one of the nearest names, or list_indices.",
+        details: { ...failure.details, nearest: close },
+      });
+    } catch {
+      return failure;
+    }
+  }
+}
+
+/** Names joined by commas, in as few texts as a request's path can hold. */
+function inPaths(names: readonly string[]): string[] {
+  const paths: string[] = [];
+  for (const name of names) {
+    const last = paths.at(-1);
+    if (last !== undefined && encodeURIComponent(last).length + encodeURIComponent(name).length + 1 < PATH_BYTES_MAX) {
+      paths[paths.length - 1] = `${last},${name}`;
+    } else paths.push(name);
+  }
+  return paths;
+}

@@ -1,0 +1,53 @@
+import type { EsRequest } from "./elasticsearch.ts";
+
+/**
+ * Everything that can be asked of Elasticsearch: the requests that read, and the two that let go of a snapshot.
+ * `{index}` never begins with an underscore, so that no template can be bent into another one.
+ */
+const TEMPLATES = new Set([
+  "GET /_resolve/index/{index}",
+  "GET /{index}/_settings",
+  "GET /{index}/_mapping",
+  "GET /{index}/_alias",
+  "GET /{index}/_stats/{metric}",
+  "GET /_cat/indices/{index}",
+  "GET /_cluster/state/metadata",
+  "GET /{index}/_doc/{id}",
+  "POST /{index}/_count",
+  "POST /{index}/_search",
+  "POST /{index}/_field_caps",
+  "POST /{index}/_refresh",
+  "POST /{index}/_pit",
+  "DELETE /_pit",
+  "POST /_search",
+  "POST /_search/scroll",
+  "DELETE /_search/scroll",
+  "POST /_msearch",
+]);
+
+/** Elasticsearch refuses a request line beyond 4 096 bytes (`http.max_initial_line_length`); the rest is for the query string. */
+export const PATH_BYTES_MAX = 3_600;
+
+/** The path of a permitted request, percent-encoded. A request beyond the list is a programmer's error. */
+export function pathOf(request: EsRequest): string {
+  const { method, path } = request;
+  const known = [...TEMPLATES].some((template) => {
+    const [templateMethod, templatePath = ""] = template.split(" ");
+    const parts = templatePath.slice(1).split("/");
+    return (
+      templateMethod === method &&
+      parts.length === path.length &&
+      parts.every((part, at) => matches(part, path[at] ?? ""))
+    );
+  });
+  if (!known) throw new Error(`${method} /${path.join("/")} is not a request of this server`);
+  return `/${path.map((segment) => encodeURIComponent(segment).replaceAll("%2C", ",").replaceAll("%2A", "*")).join("/")}`;
+}
+
+function matches(part: string, segment: string): boolean {
+  if (segment === "" || segment === "." || segment === "..") return false;
+  if (part === "{id}") return true;
+  if (part === "{index}") return !segment.split(",").some((name) => name === "" || name.startsWith("_"));
+  if (part === "{metric}") return /^[a-z_,]+$/.test(segment);
+  return part === segment;
+}
