@@ -1,2 +1,12 @@
+export * from "./answer.ts";
+export * from "./cursor.ts";
+export * from "./digest.ts";
+export * from "./jobs.ts";
+export * from "./json.ts";
+export { createLogger, type Logger, type LogLevel } from "./log.ts";
+export * from "./nearest.ts";
+export * from "./publish.ts";
+export { type Opening, type OpenServer, runServer, type ServerDefinition } from "./run.ts";
+export * from "./settings.ts";
 export * from "./tool.ts";
 export * from "./tool-error.ts";

@@ -13,7 +13,7 @@ export interface ToolCall {
   /** Aborts when the caller cancels or goes away. It ends waiting, never a job. */
   signal: AbortSignal;
   /** Sends a progress notification if the caller asked for them, else does nothing. `done` never decreases. */
-  progress(update: { done: number; total?: number; message?: string }): void;
+  progress: (update: { done: number; total?: number; message?: string }) => void;
 }
 
 /**

@@ -1,0 +1,89 @@
+import { ProtocolError, ProtocolErrorCode, Server } from "@modelcontextprotocol/server";
+import { clip } from "./answer.ts";
+import { type Boundary, callTool } from "./call.ts";
+import { nearest } from "./nearest.ts";
+import { publishedTool } from "./publish.ts";
+import type { AnyTool, ToolCall } from "./tool.ts";
+
+/** What makes an MCP server of a list of tools. */
+export interface ServedTools<Context> extends Boundary<Context> {
+  name: string;
+  title: string;
+  version: string;
+  /** What a model reads before it sees any tool. */
+  instructions: string;
+  tools: readonly AnyTool<Context>[];
+}
+
+/** How long a client of the 2026 generation may keep the list of tools, in milliseconds. It changes with a new version only. */
+const TOOLS_TTL_MS = 300_000;
+
+/** Makes protocol instances over one list of tools: one for each pipe, or for each request over HTTP. */
+export function serverFactory<Context>(served: ServedTools<Context>): () => Server {
+  const { name, title, version, instructions, structuredOutput } = served;
+  const tools = new Map(served.tools.map((tool) => [tool.name, tool]));
+  if (tools.size !== served.tools.length) throw new Error("two tools have the same name");
+  const published = served.tools.map((tool) => publishedTool(tool, { structuredOutput }));
+  const cacheHint = { ttlMs: TOOLS_TTL_MS, cacheScope: "public" } as const;
+
+  return () => {
+    const server = new Server(
+      { name, title, version },
+      {
+        capabilities: { tools: {} },
+        instructions,
+        cacheHints: { "tools/list": cacheHint, "server/discover": cacheHint },
+      },
+    );
+    server.setRequestHandler("tools/list", () => ({ tools: published }));
+    server.setRequestHandler("tools/call", async ({ params }, { mcpReq }) => {
+      const tool = tools.get(params.name);
+      if (tool === undefined) throw unknownTool(params.name, tools.keys());
+      const progress = progressReporter(mcpReq._meta?.progressToken, mcpReq.notify);
+      const result = await callTool(
+        tool,
+        params.arguments,
+        { signal: mcpReq.signal, progress: progress.report },
+        served,
+      );
+      progress.end();
+      return { ...result };
+    });
+    return server;
+  };
+}
+
+function unknownTool(name: string, known: Iterable<string>): ProtocolError {
+  const names = [...known];
+  const near = nearest(name, names);
+  const hint = near.length > 0 ? `did you mean ${near.join(" or ")}?` : `there are ${names.join(", ")}.`;
+  return new ProtocolError(ProtocolErrorCode.InvalidParams, `There is no tool ${clip(name, 80)}; ${hint}`, {
+    nearest: near,
+  });
+}
+
+/** Progress as the protocol wants it: only for a caller who gave a token, always growing, never after the result. */
+function progressReporter(
+  progressToken: string | number | undefined,
+  notify: (notification: { method: string; params: Record<string, unknown> }) => Promise<void>,
+): { report: ToolCall["progress"]; end(): void } {
+  let last = -1;
+  let ended = false;
+  return {
+    report({ done, total, message }) {
+      if (progressToken === undefined || ended || done <= last) return;
+      last = done;
+      const params = {
+        progressToken,
+        progress: done,
+        ...(total === undefined ? {} : { total }),
+        ...(message === undefined ? {} : { message }),
+      };
+      // A caller who has gone away misses progress, and that is all.
+      notify({ method: "notifications/progress", params }).catch(() => {});
+    },
+    end() {
+      ended = true;
+    },
+  };
+}
