@@ -1,0 +1,567 @@
+import { Buffer } from "node:buffer";
+import { lstat, readdir, rename, rm } from "node:fs/promises";
+import { hostname, userInfo } from "node:os";
+import { join } from "node:path";
+import {
+  createFile,
+  ensureDirectory,
+  errorCode,
+  isDirectory,
+  makeDirectory,
+  openForReading,
+  randomWord,
+  type StagingMode,
+  syncDirectory,
+  writeAtomically,
+  writeFully,
+} from "./files.ts";
+import { newId } from "./ids.ts";
+import { exportIdSchema, MANIFEST_VERSION, type Manifest } from "./manifest.ts";
+import { readManifest, serialiseManifest } from "./manifest-file.ts";
+import { partFileName, verifyPart } from "./part.ts";
+import { type ExportReader, FileExportReader, liveReaders, removeDeadReaders } from "./reader.ts";
+import { defaultRoot, isMountPoint, rootFromUrl } from "./root.ts";
+import { StagingError } from "./staging-error.ts";
+import {
+  type ExportWriter,
+  epochOfDirectory,
+  FileExportWriter,
+  makeWriterDirectory,
+  timestamp,
+  type WriterHome,
+  writerDirectoryName,
+} from "./writer.ts";
+
+/** What an export is created with; everything that is left out starts empty. */
+export type ManifestDraft = Pick<Manifest, "request_digest" | "source" | "mapping"> &
+  Partial<Pick<Manifest, "profile" | "watermark" | "checkpoint" | "warnings">>;
+
+/** Staged exports in one place, shared by any number of processes. */
+export interface StagingStore {
+  readonly root: string;
+  /** Proves that this process can write, read and remove in the root. Throws `staging_unshared`. */
+  probe(): Promise<void>;
+  /** All exports, newest first, and those whose manifest cannot be used. */
+  list(): Promise<{ exports: Manifest[]; corrupt: { export_id: string; message: string }[] }>;
+  read(exportId: string): Promise<Manifest>;
+  /** Whether a working export has nobody who works on it. */
+  isStalled(manifest: Manifest): boolean;
+  create(draft: ManifestDraft): Promise<ExportWriter>;
+  /** Goes on with a stalled export: listed parts are verified, others removed. Throws `lease_held` while it is held. */
+  takeOver(exportId: string): Promise<ExportWriter>;
+  openReader(exportId: string, loadId: string): Promise<ExportReader>;
+  /** Removes an export. Throws `export_in_use` while somebody writes or reads it. */
+  remove(exportId: string): Promise<void>;
+  /** Removes what is older than the TTL and in nobody's use. */
+  sweep(): Promise<{ removed: string[]; bytes: number }>;
+  usage(): Promise<{ bytes: number; bytesMax: number | null }>;
+}
+
+export interface StoreOptions {
+  /** A `file:` URL. Default: `es-to-pg/staging` in the user's state directory. */
+  url?: string;
+  /** `private`: this uid alone. `group`: every uid of the group. Default `private`. */
+  mode?: StagingMode;
+  /** Age in hours at which `sweep()` removes. Default 72; 0 keeps everything. */
+  ttlHours?: number;
+  /** Bytes that all exports together may take. Default: no limit. */
+  bytesMax?: number;
+  /** Refuse a root that is not a mount point of its own, as when a volume was forgotten. */
+  requireMount?: boolean;
+  /** How long a silent holder keeps its lease. Default 30 000. */
+  leaseMs?: number;
+}
+
+const NEW_PREFIX = ".new-";
+const TRASH_PREFIX = ".trash-";
+const PROBE_PREFIX = ".probe-";
+const PROBE_AGE_MS_MAX = 3_600_000;
+/** Manifests read at once by `list()`; each may take 8 MiB. */
+const LIST_CONCURRENCY = 8;
+
+/** Opens the store and proves with a probe file that its root can be shared. */
+export async function openStore(options: StoreOptions = {}): Promise<StagingStore> {
+  const store = new FileStore(options);
+  await store.probe();
+  return store;
+}
+
+class FileStore implements StagingStore {
+  readonly root: string;
+  readonly #mode: StagingMode;
+  readonly #ttlMs: number;
+  readonly #bytesMax: number | null;
+  readonly #requireMount: boolean;
+  readonly #leaseMs: number;
+  readonly #owner = `${hostname()}-${process.pid}-${randomWord()}`;
+  /** What the store's clock is ahead of this process's: leases are compared across machines by one clock. */
+  #clockAheadMs = 0;
+  /** Bytes of the files directly in an export, valid while the directory's mtime stays. */
+  readonly #sizes = new Map<string, { mtimeMs: number; bytes: number; writers: string[] }>();
+
+  constructor(options: StoreOptions) {
+    this.root = options.url === undefined ? defaultRoot() : rootFromUrl(options.url);
+    this.#mode = options.mode ?? "private";
+    this.#ttlMs = (options.ttlHours ?? 72) * 3_600_000;
+    this.#bytesMax = options.bytesMax ?? null;
+    this.#requireMount = options.requireMount ?? false;
+    this.#leaseMs = options.leaseMs ?? 30_000;
+  }
+
+  async probe(): Promise<void> {
+    const path = join(this.root, `${PROBE_PREFIX}${randomWord()}`);
+    try {
+      await ensureDirectory(this.root, this.#mode);
+      if (this.#requireMount && !(await isMountPoint(this.root))) {
+        throw this.#unshared("it is not a mount point of its own, and STAGING_REQUIRE_MOUNT asks for one");
+      }
+      const token = randomWord();
+      const writing = await createFile(path, this.#mode);
+      const before = Date.now();
+      try {
+        await writeFully(writing, Buffer.from(token));
+        await writing.sync();
+      } finally {
+        await writing.close();
+      }
+      const after = Date.now();
+      const reading = await openForReading(path);
+      try {
+        const { mtimeMs } = await reading.stat();
+        // Within what the write took the clocks agree, and a local disk's always do.
+        this.#clockAheadMs = mtimeMs > after ? mtimeMs - after : mtimeMs < before - 1000 ? mtimeMs - before : 0;
+        if ((await reading.readFile("utf8")) !== token) throw this.#unshared("a probe file read back differently");
+      } finally {
+        await reading.close();
+      }
+    } catch (error) {
+      if (error instanceof StagingError && error.code !== "staging_corrupt") throw error;
+      throw this.#unshared(error instanceof Error ? error.message : String(error), error);
+    } finally {
+      await rm(path, { force: true }).catch(() => {});
+    }
+  }
+
+  async list(): Promise<{ exports: Manifest[]; corrupt: { export_id: string; message: string }[] }> {
+    const ids = (await readdir(this.root)).filter((name) => exportIdSchema.safeParse(name).success);
+    const exports: Manifest[] = [];
+    const corrupt: { export_id: string; message: string }[] = [];
+    const next = ids.values();
+    const worker = async () => {
+      for (const id of next) {
+        try {
+          exports.push(await this.read(id));
+        } catch (error) {
+          // Removed since the directory was read.
+          if (error instanceof StagingError && error.code === "unknown_export") continue;
+          if (!(error instanceof StagingError)) throw error;
+          corrupt.push({ export_id: id, message: error.message });
+        }
+      }
+    };
+    await Promise.all(Array.from({ length: LIST_CONCURRENCY }, worker));
+    exports.sort((a, b) => (a.created_at < b.created_at ? 1 : a.created_at > b.created_at ? -1 : 0));
+    corrupt.sort((a, b) => (a.export_id < b.export_id ? -1 : 1));
+    return { exports, corrupt };
+  }
+
+  async read(exportId: string): Promise<Manifest> {
+    return await this.#existing(exportId, (directory) => readManifest(join(directory, "manifest.json"), exportId));
+  }
+
+  isStalled(manifest: Manifest): boolean {
+    if (manifest.status !== "working") return false;
+    return manifest.lease === null || Date.parse(manifest.lease.until) <= this.#now();
+  }
+
+  async create(draft: ManifestDraft): Promise<ExportWriter> {
+    const exportId = newId("exp");
+    const now = this.#now();
+    const manifest: Manifest = {
+      manifest_version: MANIFEST_VERSION,
+      export_id: exportId,
+      status: "working",
+      created_at: timestamp(now),
+      updated_at: timestamp(now),
+      finished_at: null,
+      lease: { owner: this.#owner, epoch: 1, until: timestamp(now + this.#leaseMs) },
+      error: null,
+      request_digest: draft.request_digest,
+      source: draft.source,
+      mapping: draft.mapping,
+      parts: [],
+      totals: { documents: 0, bytes: 0, compacted: 0, invalid_utf8: 0 },
+      profile: draft.profile ?? [],
+      watermark: draft.watermark ?? [],
+      checkpoint: draft.checkpoint ?? null,
+      warnings: draft.warnings ?? [],
+    };
+    const bytes = serialiseManifest(manifest);
+    await this.#checkQuota();
+    const beside = join(this.root, `${NEW_PREFIX}${exportId}`);
+    const directory = join(this.root, exportId);
+    try {
+      await makeDirectory(beside, this.#mode);
+      await makeDirectory(join(beside, "readers"), this.#mode);
+      await makeWriterDirectory(beside, 1, this.#mode);
+      await writeAtomically({
+        target: join(beside, "manifest.json"),
+        directory: beside,
+        beside: join(beside, writerDirectoryName(1)),
+        bytes,
+        mode: this.#mode,
+      });
+      await rename(beside, directory);
+      await syncDirectory(this.root);
+    } catch (error) {
+      await rm(beside, { recursive: true, force: true });
+      throw error;
+    }
+    return new FileExportWriter(this.#writerHome(directory), manifest);
+  }
+
+  /**
+   * 1. Claim the next epoch: `mkdir writer-<epoch>`, which one process wins. A claim younger than a lease is respected.
+   * 2. Fence the earlier holders off: move their directories away and remove them. From here on nothing of theirs can
+   *    be published.
+   * 3. Read the manifest again, which is now final, and write it with the new epoch and lease.
+   * 4. Remove part files that are not listed, verify those that are.
+   * A process killed after 1 or 2 leaves a claim that expires; after 3, a lease that expires.
+   */
+  async takeOver(exportId: string): Promise<ExportWriter> {
+    return await this.#existing(exportId, async (directory) => {
+      const path = join(directory, "manifest.json");
+      const before = await readManifest(path, exportId);
+      this.#mustBeStalled(before);
+      const held = new StagingError("lease_held", `Another process is taking ${exportId} over.`, { retryable: true });
+      const claims: number[] = [];
+      for (const name of await readdir(directory)) {
+        const claim = epochOfDirectory(name);
+        if (claim === undefined) continue;
+        claims.push(claim);
+        if (claim <= (before.lease?.epoch ?? 0)) continue;
+        const { mtimeMs } = await lstat(join(directory, name));
+        if (mtimeMs + this.#leaseMs > this.#now()) throw held;
+      }
+      const epoch = Math.max(before.lease?.epoch ?? 0, ...claims) + 1;
+      await makeWriterDirectory(directory, epoch, this.#mode).catch((error: unknown) => {
+        throw errorCode(error) === "EEXIST" ? held : error;
+      });
+      for (const claim of claims) await this.#fence(directory, claim);
+
+      const final = await readManifest(path, exportId);
+      if (final.status !== "working") this.#mustBeStalled(final);
+      const now = this.#now();
+      const manifest: Manifest = {
+        ...final,
+        updated_at: timestamp(now),
+        lease: { owner: this.#owner, epoch, until: timestamp(now + this.#leaseMs) },
+      };
+      await writeAtomically({
+        target: path,
+        directory,
+        beside: join(directory, writerDirectoryName(epoch)),
+        bytes: serialiseManifest(manifest),
+        mode: this.#mode,
+      }).catch((error: unknown) => {
+        throw errorCode(error) === "ENOENT" ? held : error;
+      });
+
+      const writer = new FileExportWriter(this.#writerHome(directory), manifest);
+      try {
+        await removeUnlistedParts(directory, manifest);
+        for (const part of manifest.parts) {
+          await verifyPart(join(directory, partFileName(part.index)), part);
+          writer.signal.throwIfAborted();
+        }
+      } catch (error) {
+        // A damaged part cannot be read again from a point in time that went on: the export can only be made anew.
+        if (error instanceof StagingError && error.code === "staging_corrupt") {
+          await writer.finish("failed", { code: error.code, message: error.message, retryable: false });
+        } else {
+          await writer.release().catch(() => {});
+        }
+        throw error;
+      }
+      return writer;
+    });
+  }
+
+  async openReader(exportId: string, loadId: string): Promise<ExportReader> {
+    return await this.#existing(exportId, (directory) =>
+      FileExportReader.open(
+        {
+          directory,
+          mode: this.#mode,
+          leaseMs: this.#leaseMs,
+          owner: `${this.#owner}-${randomWord()}`,
+          now: () => this.#now(),
+        },
+        exportId,
+        loadId,
+      ),
+    );
+  }
+
+  async remove(exportId: string): Promise<void> {
+    await this.#existing(exportId, async (directory) => {
+      await this.#mustBeUnused(exportId, directory);
+      const trash = join(this.root, `${TRASH_PREFIX}${exportId}-${randomWord()}`);
+      await rename(directory, trash);
+      try {
+        // A reader or a new holder may have come between the look and the rename. None can come now.
+        await this.#mustBeUnused(exportId, trash);
+      } catch (error) {
+        await rename(trash, directory);
+        throw error;
+      }
+      this.#sizes.delete(exportId);
+      await rm(trash, { recursive: true, force: true });
+    });
+  }
+
+  async sweep(): Promise<{ removed: string[]; bytes: number }> {
+    const removed: string[] = [];
+    let bytes = 0;
+    for (const name of await readdir(this.root)) {
+      try {
+        if (exportIdSchema.safeParse(name).success) {
+          const size = await this.#sizeOf(name);
+          if (!(await this.#sweepExport(name))) continue;
+          removed.push(name);
+          bytes += size;
+        } else {
+          await this.#sweepRest(name);
+        }
+      } catch (error) {
+        // In use after all, or another process sweeps too and was faster.
+        if (error instanceof StagingError || errorCode(error) === "ENOENT") continue;
+        throw error;
+      }
+    }
+    return { removed, bytes };
+  }
+
+  async usage(): Promise<{ bytes: number; bytesMax: number | null }> {
+    let bytes = 0;
+    for (const name of await readdir(this.root)) bytes += await this.#sizeOf(name);
+    return { bytes, bytesMax: this.#bytesMax };
+  }
+
+  #now(): number {
+    return Date.now() + this.#clockAheadMs;
+  }
+
+  #writerHome(directory: string): WriterHome {
+    return {
+      directory,
+      mode: this.#mode,
+      leaseMs: this.#leaseMs,
+      now: () => this.#now(),
+      checkQuota: () => this.#checkQuota(),
+    };
+  }
+
+  /** Runs `work` on the directory of an export that exists; its disappearance meanwhile is `unknown_export` too. */
+  async #existing<T>(exportId: string, work: (directory: string) => Promise<T>): Promise<T> {
+    if (!exportIdSchema.safeParse(exportId).success) {
+      throw new StagingError("invalid_export_id", "An export id is exp_ and 26 characters.", {
+        next: "Call list_exports for the ids of the exports that exist.",
+      });
+    }
+    const directory = join(this.root, exportId);
+    const stats = await lstat(directory).catch((error: unknown) => {
+      if (errorCode(error) !== "ENOENT") throw error;
+      return undefined;
+    });
+    if (stats === undefined) throw await this.#unknown(exportId);
+    if (!stats.isDirectory()) {
+      throw new StagingError("staging_corrupt", `${exportId} is not a directory in ${this.root}.`, {
+        details: { export_id: exportId },
+      });
+    }
+    try {
+      return await work(directory);
+    } catch (error) {
+      if (errorCode(error) !== "ENOENT") throw error;
+      if (!(await isDirectory(directory))) throw await this.#unknown(exportId);
+      throw new StagingError(
+        "staging_corrupt",
+        `${exportId} is incomplete: ${error instanceof Error ? error.message : String(error)}.`,
+        {
+          next: "Delete this export and make it again.",
+          details: { export_id: exportId },
+          cause: error,
+        },
+      );
+    }
+  }
+
+  async #unknown(exportId: string): Promise<StagingError> {
+    const names = await readdir(this.root).catch(() => []);
+    const count = names.filter((name) => exportIdSchema.safeParse(name).success).length;
+    return new StagingError(
+      "unknown_export",
+      count === 0
+        ? `There is no export ${exportId}: the staging root ${this.root} holds none at all.`
+        : `There is no export ${exportId} among the ${count} in ${this.root}.`,
+      {
+        next:
+          count === 0
+            ? "Check that both servers have the same STAGING_URL and see the same volume."
+            : "Call list_exports for the ids of the exports that exist; old ones are removed after their time to live.",
+        details: { export_id: exportId, root: this.root, exports: count },
+      },
+    );
+  }
+
+  #unshared(why: string, cause?: unknown): StagingError {
+    const { uid, gid } = userInfo();
+    return new StagingError(
+      "staging_unshared",
+      `The staging root ${this.root} cannot be used by uid ${uid}, gid ${gid} in mode ${this.#mode}: ${why}.`,
+      {
+        next: "Mount one volume at the staging root of both servers and run both under the same uid, or set STAGING_MODE=group.",
+        details: { root: this.root, uid, gid, mode: this.#mode },
+        cause,
+      },
+    );
+  }
+
+  #mustBeStalled(manifest: Manifest): void {
+    if (manifest.status !== "working") {
+      throw new StagingError(
+        "lease_held",
+        `${manifest.export_id} is ${manifest.status}; there is nothing to go on with.`,
+        {
+          details: { export_id: manifest.export_id, status: manifest.status },
+        },
+      );
+    }
+    if (!this.isStalled(manifest)) {
+      throw new StagingError("lease_held", `${manifest.export_id} is being written by another process.`, {
+        retryable: true,
+        details: { export_id: manifest.export_id, until: manifest.lease?.until },
+      });
+    }
+  }
+
+  async #mustBeUnused(exportId: string, directory: string): Promise<void> {
+    let manifest: Manifest | undefined;
+    try {
+      manifest = await readManifest(join(directory, "manifest.json"), exportId);
+    } catch (error) {
+      // A damaged export has no writer that could be told.
+      if (!(error instanceof StagingError) && errorCode(error) !== "ENOENT") throw error;
+    }
+    if (manifest?.status === "working" && !this.isStalled(manifest)) {
+      throw new StagingError("export_in_use", `${exportId} is still being written.`, {
+        retryable: true,
+        next: "Cancel the export first.",
+        details: { export_id: exportId, until: manifest.lease?.until },
+      });
+    }
+    const loads = await liveReaders(directory, this.#now());
+    if (loads.length > 0) {
+      throw new StagingError("export_in_use", `${exportId} is being read by ${loads.join(", ")}.`, {
+        retryable: true,
+        next: "Wait for the load, or cancel it.",
+        details: { export_id: exportId, loads },
+      });
+    }
+  }
+
+  /** Moves the directory of an epoch away, so that no path leads to it, and removes it, so that no handle does either. */
+  async #fence(directory: string, epoch: number): Promise<void> {
+    const away = join(directory, `.fenced-${epoch}-${randomWord()}`);
+    try {
+      await rename(join(directory, writerDirectoryName(epoch)), away);
+    } catch (error) {
+      if (errorCode(error) === "ENOENT") return;
+      throw error;
+    }
+    await rm(away, { recursive: true, force: true, maxRetries: 3 });
+  }
+
+  async #sweepExport(exportId: string): Promise<boolean> {
+    const directory = join(this.root, exportId);
+    const now = this.#now();
+    let agedAt: number;
+    try {
+      const manifest = await this.read(exportId);
+      if (manifest.status === "working" && !this.isStalled(manifest)) return false;
+      agedAt = Date.parse(manifest.finished_at ?? manifest.updated_at);
+    } catch (error) {
+      if (!(error instanceof StagingError) || error.code !== "staging_corrupt") throw error;
+      agedAt = (await lstat(directory)).mtimeMs;
+    }
+    if (await isDirectory(directory)) await removeDeadReaders(directory, now);
+    if (this.#ttlMs === 0 || agedAt + this.#ttlMs > now) return false;
+    await this.remove(exportId);
+    return true;
+  }
+
+  async #sweepRest(name: string): Promise<void> {
+    const path = join(this.root, name);
+    const { ctimeMs, mtimeMs } = await lstat(path);
+    const now = this.#now();
+    const due =
+      // Another process may be looking once more whether it may throw this away.
+      (name.startsWith(TRASH_PREFIX) && ctimeMs + this.#leaseMs <= now) ||
+      (name.startsWith(NEW_PREFIX) && this.#ttlMs > 0 && mtimeMs + this.#ttlMs <= now) ||
+      (name.startsWith(PROBE_PREFIX) && mtimeMs + PROBE_AGE_MS_MAX <= now);
+    // Anything else in the root is not the store's.
+    if (due) await rm(path, { recursive: true, force: true });
+  }
+
+  async #checkQuota(): Promise<void> {
+    if (this.#bytesMax === null) return;
+    let { bytes } = await this.usage();
+    if (bytes <= this.#bytesMax) return;
+    await this.sweep();
+    ({ bytes } = await this.usage());
+    if (bytes <= this.#bytesMax) return;
+    throw new StagingError("staging_full", `Staged exports take ${bytes} bytes; ${this.#bytesMax} are allowed.`, {
+      retryable: true,
+      next: "Delete exports that are no longer needed, or raise STAGING_BYTES_MAX.",
+      details: { bytes, bytes_max: this.#bytesMax },
+    });
+  }
+
+  /** Bytes of an entry of the root. Closed files are counted anew only when the directory has changed. */
+  async #sizeOf(name: string): Promise<number> {
+    if (!exportIdSchema.safeParse(name).success && !name.startsWith(NEW_PREFIX) && !name.startsWith(TRASH_PREFIX))
+      return 0;
+    const directory = join(this.root, name);
+    try {
+      const { mtimeMs } = await lstat(directory);
+      let size = this.#sizes.get(name);
+      if (size?.mtimeMs !== mtimeMs) {
+        size = { mtimeMs, bytes: 0, writers: [] };
+        for (const entry of await readdir(directory, { withFileTypes: true })) {
+          const path = join(directory, entry.name);
+          if (entry.isFile()) size.bytes += (await lstat(path)).size;
+          else if (epochOfDirectory(entry.name) !== undefined) size.writers.push(path);
+        }
+        // A change in the same tick of the file system's clock would go unseen.
+        if (mtimeMs + 1000 < this.#now()) this.#sizes.set(name, size);
+      }
+      let bytes = size.bytes;
+      // Open parts grow without a trace in the export's own mtime.
+      for (const writer of size.writers) {
+        for (const file of await readdir(writer)) bytes += (await lstat(join(writer, file))).size;
+      }
+      return bytes;
+    } catch (error) {
+      if (errorCode(error) === "ENOENT" || errorCode(error) === "ENOTDIR") return 0;
+      throw error;
+    }
+  }
+}
+
+async function removeUnlistedParts(directory: string, manifest: Manifest): Promise<void> {
+  const listed = new Set(manifest.parts.map((part) => partFileName(part.index)));
+  for (const name of await readdir(directory)) {
+    if (/^part-[0-9]+\.ndjson$/.test(name) && !listed.has(name)) await rm(join(directory, name), { force: true });
+  }
+}

@@ -1,0 +1,240 @@
+import { lstat, rename, rm } from "node:fs/promises";
+import { join } from "node:path";
+import {
+  asFull,
+  createFile,
+  errorCode,
+  isDirectory,
+  makeDirectory,
+  type StagingMode,
+  syncDirectory,
+  writeAtomically,
+} from "./files.ts";
+import type { Manifest } from "./manifest.ts";
+import { serialiseManifest } from "./manifest-file.ts";
+import { FilePartWriter, type PartWriter, partFileName } from "./part.ts";
+import { StagingError } from "./staging-error.ts";
+
+/** What a writer may change between creation and end. */
+export type ManifestChange = Partial<
+  Pick<Manifest, "parts" | "totals" | "profile" | "checkpoint" | "source" | "mapping" | "watermark" | "warnings">
+>;
+
+/** The one holder of a working export. It renews its lease by itself; `signal` aborts when the lease is lost. */
+export interface ExportWriter {
+  readonly manifest: Manifest;
+  /** Aborts with the `lease_lost` error once another process has the export or it is gone. */
+  readonly signal: AbortSignal;
+  /** Opens the next part. Checks the quota. */
+  openPart(): Promise<PartWriter>;
+  /** Replaces the manifest in one step. Lists parts that are closed, and only those. */
+  commit(change: ManifestChange): Promise<void>;
+  /** Ends the export and gives the lease up. */
+  finish(status: "completed" | "failed" | "cancelled", error?: Manifest["error"]): Promise<void>;
+  /** Gives the lease up and leaves the export working, for another process to take over. */
+  release(): Promise<void>;
+}
+
+/** What a writer needs from its store. */
+export interface WriterHome {
+  readonly directory: string;
+  readonly mode: StagingMode;
+  readonly leaseMs: number;
+  /** Milliseconds of the store's clock. */
+  now(): number;
+  /** Throws `staging_full` when the root holds more than its quota. */
+  checkQuota(): Promise<void>;
+}
+
+const WRITER_DIRECTORY = /^writer-([0-9]{5,})$/;
+
+/** The directory that the holder of an epoch writes in before it renames into the export. */
+export function writerDirectoryName(epoch: number): string {
+  return `writer-${String(epoch).padStart(5, "0")}`;
+}
+
+/** The epoch that a directory belongs to, if it is a writer's. */
+export function epochOfDirectory(name: string): number | undefined {
+  const digits = WRITER_DIRECTORY.exec(name)?.[1];
+  return digits === undefined ? undefined : Number(digits);
+}
+
+/** An ISO timestamp of the store's clock. */
+export function timestamp(milliseconds: number): string {
+  return new Date(milliseconds).toISOString();
+}
+
+/**
+ * Everything a writer publishes is a rename out of its own `writer-<epoch>` directory. Whoever takes over removes that
+ * directory first, so a late writer's rename finds no source: no check can be overtaken between looking and writing.
+ */
+export class FileExportWriter implements ExportWriter {
+  readonly #home: WriterHome;
+  readonly #own: string;
+  readonly #abort = new AbortController();
+  readonly #renewal: NodeJS.Timeout;
+  #manifest: Manifest;
+  #nextPart: number;
+  #ended = false;
+  #writtenAt: number;
+  /** Manifest writes, one after another: two at once could finish in the wrong order. */
+  #queue: Promise<unknown> = Promise.resolve();
+
+  constructor(home: WriterHome, manifest: Manifest) {
+    if (manifest.lease === null) throw new Error("a writer needs a lease");
+    this.#home = home;
+    this.#manifest = manifest;
+    this.#own = join(home.directory, writerDirectoryName(manifest.lease.epoch));
+    this.#nextPart = (manifest.parts.at(-1)?.index ?? -1) + 1;
+    this.#writtenAt = home.now();
+    this.#renewal = setInterval(() => void this.#renew(), home.leaseMs / 3);
+    // A lease keeps no process alive: one that has nothing else to do shall end, and its lease runs out.
+    this.#renewal.unref();
+  }
+
+  get manifest(): Manifest {
+    return this.#manifest;
+  }
+
+  get signal(): AbortSignal {
+    return this.#abort.signal;
+  }
+
+  async openPart(): Promise<PartWriter> {
+    this.#mustHold();
+    await this.#home.checkQuota();
+    const index = this.#nextPart++;
+    const name = partFileName(index);
+    const path = join(this.#own, name);
+    const handle = await createFile(path, this.#home.mode).catch((error: unknown) => this.#fail(error));
+    return new FilePartWriter({
+      index,
+      handle,
+      signal: this.signal,
+      publish: async () => {
+        await this.#home.checkQuota();
+        await rename(path, join(this.#home.directory, name)).catch((error: unknown) => this.#fail(error));
+        await syncDirectory(this.#home.directory);
+      },
+      remove: async () => {
+        await rm(path, { force: true });
+        // The number is free again unless a later part has been opened meanwhile.
+        if (this.#nextPart === index + 1) this.#nextPart = index;
+      },
+    });
+  }
+
+  async commit(change: ManifestChange): Promise<void> {
+    await this.#enqueue(async () => {
+      this.#mustHold();
+      const listed = new Set(this.#manifest.parts.map((part) => part.index));
+      for (const part of change.parts ?? []) {
+        if (!listed.has(part.index)) await this.#mustBeClosed(part.index, part.bytes);
+      }
+      await this.#write({ ...this.#manifest, ...change }, this.#home.now() + this.#home.leaseMs);
+    });
+  }
+
+  async finish(status: "completed" | "failed" | "cancelled", error: Manifest["error"] = null): Promise<void> {
+    await this.#enqueue(async () => {
+      this.#mustHold();
+      await this.#write({ ...this.#manifest, status, error, finished_at: timestamp(this.#home.now()) }, null);
+      await this.#end();
+    });
+  }
+
+  async release(): Promise<void> {
+    await this.#enqueue(async () => {
+      if (this.#ended || this.signal.aborted) return;
+      // The lease stays in the manifest, run out: its epoch is what the next holder counts from.
+      await this.#write(this.#manifest, this.#home.now());
+      await this.#end();
+    });
+  }
+
+  async #renew(): Promise<void> {
+    await this.#enqueue(async () => {
+      // A commit renews too.
+      if (this.#ended || this.signal.aborted || this.#home.now() - this.#writtenAt < this.#home.leaseMs / 4) return;
+      try {
+        await this.#write(this.#manifest, this.#home.now() + this.#home.leaseMs);
+      } catch (error) {
+        // A full disk may have room again at the next try; what counts is the lease on disk.
+        if (this.#home.now() > this.#writtenAt + this.#home.leaseMs) this.#lose(error);
+      }
+    }).catch((error: unknown) => this.#lose(error));
+  }
+
+  async #enqueue(work: () => Promise<void>): Promise<void> {
+    const mine = this.#queue.then(work);
+    this.#queue = mine.catch(() => {});
+    await mine;
+  }
+
+  async #write(next: Manifest, leaseUntil: number | null): Promise<void> {
+    const lease = this.#manifest.lease;
+    if (lease === null) throw new Error("the writer has ended");
+    const now = this.#home.now();
+    const manifest: Manifest = {
+      ...next,
+      updated_at: timestamp(now),
+      lease: leaseUntil === null ? null : { ...lease, until: timestamp(leaseUntil) },
+    };
+    const bytes = serialiseManifest(manifest);
+    await writeAtomically({
+      target: join(this.#home.directory, "manifest.json"),
+      directory: this.#home.directory,
+      beside: this.#own,
+      bytes,
+      mode: this.#home.mode,
+    }).catch((error: unknown) => this.#fail(error));
+    this.#manifest = manifest;
+    this.#writtenAt = now;
+  }
+
+  async #mustBeClosed(index: number, bytes: number): Promise<void> {
+    const stats = await lstat(join(this.#home.directory, partFileName(index))).catch((error: unknown) => {
+      if (errorCode(error) !== "ENOENT") throw error;
+      return undefined;
+    });
+    if (stats === undefined && !(await isDirectory(this.#own))) throw this.#lose(undefined);
+    if (stats === undefined || !stats.isFile() || stats.size !== bytes) {
+      throw new StagingError("manifest_invalid", `Part ${index} is not a closed file of ${bytes} bytes.`);
+    }
+  }
+
+  async #end(): Promise<void> {
+    this.#ended = true;
+    clearInterval(this.#renewal);
+    await rm(this.#own, { recursive: true, force: true });
+  }
+
+  #mustHold(): void {
+    this.signal.throwIfAborted();
+    if (this.#ended) throw new StagingError("lease_lost", `This writer of ${this.#manifest.export_id} has ended.`);
+  }
+
+  /** A missing directory means that another holder has fenced this one off, or that the export was removed. */
+  #fail(error: unknown): never {
+    const code = errorCode(error);
+    if (code !== undefined && code !== "ENOENT" && code !== "ESTALE" && code !== "ENOTDIR") throw asFull(error);
+    if (code === undefined && error instanceof Error) throw error;
+    throw this.#lose(error);
+  }
+
+  #lose(cause: unknown): StagingError {
+    const error = new StagingError(
+      "lease_lost",
+      `Another process has taken ${this.#manifest.export_id} over, or it was removed; this one stops.`,
+      { details: { export_id: this.#manifest.export_id, epoch: this.#manifest.lease?.epoch }, cause },
+    );
+    clearInterval(this.#renewal);
+    this.#abort.abort(error);
+    return error;
+  }
+}
+
+/** Makes the private directory of an epoch; EEXIST tells that another process claims the same epoch. */
+export async function makeWriterDirectory(directory: string, epoch: number, mode: StagingMode): Promise<void> {
+  await makeDirectory(join(directory, writerDirectoryName(epoch)), mode);
+}
