@@ -1,8 +1,10 @@
 import { defineConfig } from "vitest/config";
+import { ClosingLine } from "./packages/engines/src/closing-line.ts";
 
 /** Engines are started once for the whole run by `packages/engines`, and only if an integration project runs. */
 export default defineConfig({
   test: {
+    reporters: ["default", new ClosingLine()],
     projects: [
       {
         test: {
