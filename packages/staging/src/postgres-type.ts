@@ -33,6 +33,13 @@ const ANY: readonly Kind[] = ["string", "integer", "decimal", "boolean", "object
 const SCALAR: readonly Kind[] = ["string", "integer", "decimal", "boolean"];
 const NUMBER: readonly Kind[] = ["integer", "decimal", "string"];
 
+/** Above the table, whose rows are made of it when the module loads. */
+const INTEGER_LIMITS: readonly (readonly [string, bigint])[] = [
+  ["smallint", 2n ** 15n],
+  ["integer", 2n ** 31n],
+  ["bigint", 2n ** 63n],
+];
+
 /** The table of types. One row per behaviour; every Elasticsearch type stands in exactly one. */
 export const TYPE_ROWS: readonly TypeRow[] = [
   {
@@ -355,12 +362,6 @@ function profileNotes(profile: FieldProfile, type: string): string[] {
   if (empty > 0 && !textual) notes.push(`${empty} values are empty strings, which ${type} does not take.`);
   return notes;
 }
-
-const INTEGER_LIMITS: readonly (readonly [string, bigint])[] = [
-  ["smallint", 2n ** 15n],
-  ["integer", 2n ** 31n],
-  ["bigint", 2n ** 63n],
-];
 
 /** The least integer type from `least` on that holds the profiled values. */
 function integerType(least: string): Derived {
