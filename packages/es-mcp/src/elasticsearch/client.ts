@@ -1,7 +1,7 @@
 import { setTimeout as delay } from "node:timers/promises";
 import type { Client, ClientOptions } from "@elastic/elasticsearch";
 import { ToolError } from "@es-to-pg/mcp-kit";
-import type { EsSettings } from "../config.ts";
+import { type EsSettings, nodesOf } from "../config.ts";
 import { unreachable } from "./failures.ts";
 
 /** Time in which a first answer of any kind must come, whichever way the connection fails. */
@@ -113,7 +113,7 @@ export class EsConnection {
 }
 
 function clientOptions(settings: EsSettings): ClientOptions {
-  const nodes = settings.ELASTICSEARCH_URL.map(String);
+  const nodes = nodesOf(settings).map(String);
   const cloudId = settings.ELASTICSEARCH_CLOUD_ID;
   const fingerprint = settings.ELASTICSEARCH_TLS_FINGERPRINT;
   const auth = authOf(settings);

@@ -1,7 +1,6 @@
-import { ToolError } from "@es-to-pg/mcp-kit";
+import { clip, ToolError } from "@es-to-pg/mcp-kit";
 import { z } from "zod";
-import type { EsSettings } from "../config.ts";
-import { clip } from "../pending.ts";
+import { type EsSettings, nodesOf } from "../config.ts";
 import type { WireAnswer } from "./client.ts";
 
 /** Characters of Elasticsearch's own words in an error. They are data: a field's value can stand in them. */
@@ -40,8 +39,7 @@ const bodySchema = z.object({ error: z.union([causeSchema, z.string()]) });
 /** How the connection is secured, in the words of the settings. */
 export function tlsMode(settings: EsSettings): string {
   const encrypted =
-    settings.ELASTICSEARCH_CLOUD_ID !== undefined ||
-    settings.ELASTICSEARCH_URL.some((url) => url.protocol === "https:");
+    settings.ELASTICSEARCH_CLOUD_ID !== undefined || nodesOf(settings).some((url) => url.protocol === "https:");
   if (!encrypted) return "plain HTTP";
   if (settings.ELASTICSEARCH_TLS_INSECURE) return "TLS without verification";
   if (settings.ELASTICSEARCH_TLS_FINGERPRINT !== undefined) return "TLS, verified by ELASTICSEARCH_TLS_FINGERPRINT";
@@ -52,7 +50,9 @@ export function tlsMode(settings: EsSettings): string {
 /** Hosts without user information, path or query: what may be shown. */
 export function hostsOf(settings: EsSettings): string {
   if (settings.ELASTICSEARCH_CLOUD_ID !== undefined) return "the host of ELASTICSEARCH_CLOUD_ID";
-  return settings.ELASTICSEARCH_URL.map((url) => `${url.protocol}//${url.host}`).join(", ");
+  return nodesOf(settings)
+    .map((url) => `${url.protocol}//${url.host}`)
+    .join(", ");
 }
 
 const FIXES: [pattern: RegExp, code: string, fix: string][] = [
@@ -179,6 +179,18 @@ export function refused(answer: WireAnswer, settings: EsSettings): ToolError {
       details,
     });
   }
+  if (status === 400 && cause.type === undefined) {
+    return new ToolError("not_elasticsearch", "Elasticsearch knows no such path.", {
+      next: "Correct the path prefix in ELASTICSEARCH_URL.",
+      details: { status, host: hostsOf(settings) },
+    });
+  }
+  if (types.has("routing_missing_exception")) {
+    return new ToolError("routing_missing", "Documents of this index are found by their routing value only.", {
+      next: "Give routing.",
+      details,
+    });
+  }
   if (status === 400) {
     return new ToolError("query_invalid", "Elasticsearch refuses the request.", {
       next: "Correct what the reason names. get_mapping shows the fields and their types.",
@@ -201,18 +213,13 @@ function causeOf(answer: WireAnswer): Cause | undefined {
   }
 }
 
-/** The cause that says most: of the first failed shard, else the root, and of that the innermost. */
+/** The cause that says most: where it happened (of the first failed shard, else the root), and what caused that. */
 function root(cause: Cause): Cause {
-  let deepest = cause.failed_shards?.[0]?.reason ?? cause.root_cause?.[0] ?? cause;
-  // A root cause says where; what it was caused by says what. Both nest only a few levels.
-  for (let depth = 0; depth < 10 && deepest.caused_by?.reason != null; depth += 1)
-    deepest = {
-      ...deepest.caused_by,
-      index: deepest.caused_by.index ?? deepest.index,
-      line: deepest.caused_by.line ?? deepest.line,
-      col: deepest.caused_by.col ?? deepest.col,
-    };
-  return deepest;
+  const outer = cause.failed_shards?.[0]?.reason ?? cause.root_cause?.[0] ?? cause;
+  let inner = outer;
+  while (inner.caused_by?.reason != null) inner = inner.caused_by;
+  if (inner === outer || outer.reason?.includes(inner.reason ?? "") === true) return outer;
+  return { ...outer, reason: [outer.reason, inner.reason].filter((reason) => reason != null).join(": ") };
 }
 
 function quote(text: string): string {

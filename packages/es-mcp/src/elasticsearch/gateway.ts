@@ -1,9 +1,8 @@
 import { createHash } from "node:crypto";
-import { ToolError } from "@es-to-pg/mcp-kit";
+import { nearest, parseExactJson, ToolError } from "@es-to-pg/mcp-kit";
 import type { MappingField } from "@es-to-pg/staging";
 import { z } from "zod";
 import type { EsSettings } from "../config.ts";
-import { nearest, parseExactJson } from "../pending.ts";
 import { EsConnection } from "./client.ts";
 import type {
   BytesOptions,
@@ -17,6 +16,7 @@ import type {
 } from "./elasticsearch.ts";
 import { expand, expressionParts, type Resolved, refuseNames, resolvedSchema, unknownMembers } from "./expand.ts";
 import { hostsOf, refused } from "./failures.ts";
+import { guardBody } from "./guard.ts";
 import { flattenMapping, mergeMappings, sourceModeOf } from "./mapping.ts";
 import { PATH_BYTES_MAX, pathOf } from "./requests.ts";
 
@@ -52,6 +52,7 @@ class Gateway implements Elasticsearch {
 
   async bytes(request: EsRequest, options: BytesOptions): Promise<Buffer> {
     const { lines, body } = request;
+    guardBody(lines ?? body);
     const answer = await this.#connection.send(
       {
         method: request.method,

@@ -1,7 +1,7 @@
-import { type AnyTool, toolsFor } from "@es-to-pg/mcp-kit";
+import { type AnyTool, type Jobs, type Logger, toolsFor } from "@es-to-pg/mcp-kit";
+import type { StagingStore } from "@es-to-pg/staging";
 import type { EsSettings } from "../config.ts";
 import type { Elasticsearch } from "../elasticsearch/elasticsearch.ts";
-import type { Jobs, Logger, StagingStore } from "../pending.ts";
 
 /** What every tool of this server may use besides the call itself. */
 export interface EsContext {

@@ -1,0 +1,96 @@
+import { ToolError } from "@es-to-pg/mcp-kit";
+import { isRecord } from "./record.ts";
+
+/** Nesting that a request body may have; ours are shallow, and Elasticsearch's own limit for queries is 30. */
+const DEPTH_MAX = 100;
+
+/** Keys that carry code wherever they stand. */
+const SCRIPT_KEYS = new Set([
+  "_script",
+  "script_fields",
+  "script_score",
+  "scripted_metric",
+  "bucket_script",
+  "bucket_selector",
+  "init_script",
+  "map_script",
+  "combine_script",
+  "reduce_script",
+  "minimum_should_match_script",
+  "weight_script",
+]);
+
+/** Clauses whose keys are names of fields, so that `script` in them is a field of that name. */
+const FIELD_CLAUSES = new Set([
+  "match",
+  "match_phrase",
+  "match_phrase_prefix",
+  "match_bool_prefix",
+  "term",
+  "prefix",
+  "wildcard",
+  "regexp",
+  "fuzzy",
+  "sort",
+  "properties",
+]);
+
+/** What makes an object under `range.script` code and no range. */
+const SCRIPT_PARTS = new Set(["source", "inline", "id", "lang", "params"]);
+
+/**
+ * Refuses what a query may not do here: run scripts, and read documents of other indices than the ones it is sent to,
+ * which neither aliases nor the allow and deny lists would see.
+ */
+export function guardBody(body: unknown): void {
+  walk(body, "", 0);
+}
+
+function walk(value: unknown, parent: string, depth: number): void {
+  if (depth > DEPTH_MAX) {
+    throw new ToolError("query_invalid", `The query is nested deeper than ${DEPTH_MAX} levels.`, {
+      next: "Flatten the query.",
+    });
+  }
+  if (Array.isArray(value)) {
+    for (const item of value) walk(item, parent, depth + 1);
+    return;
+  }
+  if (!isRecord(value)) return;
+  refuseLookup(value, parent);
+  for (const [key, member] of Object.entries(value)) {
+    if (SCRIPT_KEYS.has(key) || (key === "script" && !isField(parent, member))) throw scriptRefused(key);
+    walk(member, key, depth + 1);
+  }
+}
+
+/** `terms` and `range` are clauses and aggregations at once: only what stands there tells a field from code. */
+function isField(parent: string, member: unknown): boolean {
+  if (FIELD_CLAUSES.has(parent)) return true;
+  if (parent === "terms") return Array.isArray(member);
+  return parent === "range" && isRecord(member) && !Object.keys(member).some((key) => SCRIPT_PARTS.has(key));
+}
+
+/** Terms lookup, indexed shapes, percolated and liked documents, and lookup runtime fields name an index of their own. */
+function refuseLookup(value: Record<string, unknown>, parent: string): void {
+  const isLookup =
+    (typeof value["index"] === "string" && isId(value["id"]) && parent !== "sort") ||
+    (typeof value["_index"] === "string" && isId(value["_id"])) ||
+    isRecord(value["indexed_shape"]) ||
+    typeof value["target_index"] === "string";
+  if (!isLookup) return;
+  throw new ToolError("lookup_refused", "Queries that look up a document of another index are not run.", {
+    next: "Read the document with get_document and put its values into the query.",
+  });
+}
+
+function isId(value: unknown): boolean {
+  return typeof value === "string" || typeof value === "number";
+}
+
+function scriptRefused(key: string): ToolError {
+  return new ToolError("script_refused", "Scripts are not run by this server.", {
+    next: "Use plain queries and aggregations; compute on the PostgreSQL side with a mapping's expression.",
+    details: { key },
+  });
+}

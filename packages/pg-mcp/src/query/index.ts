@@ -1,1 +1,0 @@
-export { type JudgePolicy, judgeExpression, judgeStatement } from "./judge.ts";
