@@ -1,0 +1,1 @@
+export { type JudgePolicy, judgeExpression, judgeStatement } from "./judge.ts";

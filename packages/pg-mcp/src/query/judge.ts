@@ -1,0 +1,495 @@
+import { ToolError } from "@es-to-pg/mcp-kit";
+import { globToRegExp, quoteIdentifier, type Transaction } from "../postgres/index.ts";
+import { nodesOf, numbersOf, parseTree, type TreeNode, type TreeValue, textConstant, valuesOf } from "./node-tree.ts";
+import { checkSqlText } from "./sql-text.ts";
+
+/**
+ * READ ONLY and ROLLBACK stop what happens inside the transaction. This judge stops what reaches outside of it: it lets
+ * PostgreSQL resolve every name of a statement (the body of a temporary function that is never called), and looks at
+ * the functions, operators, casts, domains and relations that came out, by OID and not by spelling.
+ */
+export interface JudgePolicy {
+  /** Globs over `schema.function` for functions of users and of other extensions that the operator vouches for. */
+  functionsAllow: readonly string[];
+  /** Refuses every volatile function, the harmless ones too: what a load computes must come out the same twice. */
+  repeatable?: boolean;
+}
+
+/** OIDs below belong to the server itself. */
+const firstUserOid = 16_384;
+
+/** Volatile functions of the server that read, or give a value, and do nothing else. */
+const volatileAllowed = new Set([
+  "array_sample",
+  "array_shuffle",
+  "clock_timestamp",
+  "current_query",
+  "currval",
+  "gen_random_uuid",
+  "lastval",
+  "pg_blocking_pids",
+  "pg_collation_actual_version",
+  "pg_control_checkpoint",
+  "pg_control_init",
+  "pg_control_recovery",
+  "pg_control_system",
+  "pg_current_wal_flush_lsn",
+  "pg_current_wal_insert_lsn",
+  "pg_current_wal_lsn",
+  "pg_database_collation_actual_version",
+  "pg_database_size",
+  "pg_get_multixact_members",
+  "pg_get_shmem_allocations",
+  "pg_get_wal_replay_pause_state",
+  "pg_get_wal_resource_managers",
+  "pg_indexes_size",
+  "pg_is_in_recovery",
+  "pg_is_wal_replay_paused",
+  "pg_jit_available",
+  "pg_last_committed_xact",
+  "pg_last_wal_receive_lsn",
+  "pg_last_wal_replay_lsn",
+  "pg_last_xact_replay_timestamp",
+  "pg_lock_status",
+  "pg_notification_queue_usage",
+  "pg_partition_ancestors",
+  "pg_partition_tree",
+  "pg_prepared_xact",
+  "pg_relation_size",
+  "pg_safe_snapshot_blocking_pids",
+  "pg_sequence_last_value",
+  "pg_show_replication_origin_status",
+  "pg_stat_get_io",
+  "pg_stat_get_recovery_prefetch",
+  "pg_stat_have_stats",
+  "pg_table_size",
+  "pg_tablespace_size",
+  "pg_total_relation_size",
+  "pg_xact_commit_timestamp",
+  "pg_xact_commit_timestamp_origin",
+  "pg_xact_status",
+  "random",
+  "random_normal",
+  "timeofday",
+  "txid_status",
+  "uuidv4",
+  "uuidv7",
+]);
+
+/** Functions that are not volatile and yet read what no name in the statement shows. */
+const denied = new Set([
+  "database_to_xml",
+  "database_to_xml_and_xmlschema",
+  "database_to_xmlschema",
+  "schema_to_xml",
+  "schema_to_xml_and_xmlschema",
+  "schema_to_xmlschema",
+  "table_to_xml",
+  "table_to_xml_and_xmlschema",
+  "table_to_xmlschema",
+  "pg_config",
+]);
+
+/** Relations that hold passwords, connection strings or the contents of files and large objects. */
+const secretRelations = new Set([
+  "pg_authid",
+  "pg_db_role_setting",
+  "pg_file_settings",
+  "pg_foreign_server",
+  "pg_hba_file_rules",
+  "pg_ident_file_mappings",
+  "pg_largeobject",
+  "pg_shadow",
+  "pg_subscription",
+  "pg_user_mapping",
+  "pg_user_mappings",
+]);
+
+/** Settings whose values hold commands or connection strings. */
+const secretSettings =
+  /^(?:primary_conninfo|ssl_passphrase_command|archive_command|restore_command|archive_cleanup_command|recovery_end_command|krb_server_keyfile)$/;
+
+/** Extensions whose functions compute on their arguments alone. */
+const trustedExtensions = new Set([
+  "btree_gin",
+  "btree_gist",
+  "citext",
+  "cube",
+  "dict_int",
+  "earthdistance",
+  "fuzzystrmatch",
+  "h3",
+  "hstore",
+  "intarray",
+  "isn",
+  "lo",
+  "ltree",
+  "pg_trgm",
+  "pgcrypto",
+  "postgis",
+  "seg",
+  "unaccent",
+  "uuid-ossp",
+  "vector",
+]);
+
+/** Whether a setting's value may be shown: settings with a dot in their name belong to users and may be secrets. */
+export function isShowableSetting(name: string): boolean {
+  return !name.includes(".") && !secretSettings.test(name.toLowerCase());
+}
+
+/** Refuses a statement that is not one plain query of functions that read, and answers what it refers to. */
+export async function judgeStatement(
+  tx: Transaction,
+  options: { sql: string; parameterTypes: readonly string[]; policy: JudgePolicy },
+): Promise<void> {
+  const queries = await resolve(tx, options.sql, options.parameterTypes);
+  if (queries.length !== 1) throw refused("more than one statement", "Send one statement per call.");
+  await judgeTree(tx, queries, options.policy);
+}
+
+/**
+ * Refuses a mapping's expression unless it is one scalar over one staged row: no sub-query, aggregate, window,
+ * set-returning or volatile function, and a result that the target column takes. The transaction must be writable; what
+ * the check creates is gone when it returns.
+ */
+export async function judgeExpression(
+  tx: Transaction,
+  options: {
+    expression: string;
+    /** The columns an expression may use, with their types. */
+    stage: { columns: readonly { name: string; type: string }[] };
+    /** Type of the target column, as `format_type` prints it. */
+    expectedType: string;
+    policy?: JudgePolicy;
+  },
+): Promise<void> {
+  const { expression, stage, expectedType, policy = { functionsAllow: [] } } = options;
+  checkSqlText(expression);
+  const undo = new Error("undo");
+  try {
+    await tx.savepoint(async () => {
+      const columns = stage.columns.map(({ name, type }) => `${quoteIdentifier(name)} ${type}`);
+      await tx.query(`CREATE TEMPORARY TABLE judged_stage (${columns.join(", ")}) ON COMMIT DROP`);
+      await tx.query(`CREATE TEMPORARY TABLE judged_target (value ${expectedType}) ON COMMIT DROP`);
+      // The line end closes a comment that the expression may leave open.
+      const sql = `SELECT (${expression}\n) FROM pg_temp.judged_stage`;
+      const queries = await resolve(tx, sql, [], "SELECT (".length);
+      checkScalar(queries);
+      await judgeTree(tx, queries, { ...policy, repeatable: true });
+      // Stage and target are empty: nothing is computed, but the assignment's types are checked as the load will.
+      await withPosition(
+        tx.query(`INSERT INTO pg_temp.judged_target ${sql}`),
+        "INSERT INTO pg_temp.judged_target SELECT (".length,
+      );
+      throw undo;
+    });
+  } catch (error) {
+    if (error !== undo) throw error;
+  }
+}
+
+/** The parsed queries of a text, resolved by the server and not run. */
+async function resolve(
+  tx: Transaction,
+  sql: string,
+  parameterTypes: readonly string[],
+  ownCharacters = 0,
+): Promise<TreeNode[]> {
+  const head = `CREATE FUNCTION pg_temp.judged(${parameterTypes.join(", ")}) RETURNS SETOF record LANGUAGE sql BEGIN ATOMIC `;
+  let printed = "";
+  const undo = new Error("undo");
+  try {
+    await tx.savepoint(async () => {
+      await withPosition(tx.query(`${head}${sql}\n; END`), head.length + ownCharacters);
+      const { rows } = await tx.query(
+        "SELECT prosqlbody::text FROM pg_catalog.pg_proc WHERE proname = 'judged' AND pronamespace = pg_catalog.pg_my_temp_schema()",
+      );
+      printed = String(rows[0]?.[0]);
+      throw undo;
+    });
+  } catch (error) {
+    if (error !== undo) throw error;
+  }
+  const queries: TreeNode[] = [];
+  const waiting: TreeValue[] = parseTree(printed);
+  for (let value = waiting.shift(); value !== undefined; value = waiting.shift()) {
+    if (typeof value === "string") continue;
+    if (Array.isArray(value)) waiting.push(...value);
+    else queries.push(value);
+  }
+  return queries;
+}
+
+/** Counts the position in an error from the beginning of the caller's text. */
+async function withPosition<T>(work: Promise<T>, characters: number): Promise<T> {
+  try {
+    return await work;
+  } catch (error) {
+    if (error instanceof Error && "position" in error && typeof error.position === "string") {
+      error.position = String(Math.max(1, Number(error.position) - characters));
+    }
+    throw error;
+  }
+}
+
+function flag(node: TreeNode, name: string): boolean {
+  return valuesOf(node, name).includes("true");
+}
+
+/** A list field that is printed as `<>` is empty. */
+function isEmpty(node: TreeNode, name: string): boolean {
+  return valuesOf(node, name).every((value) => value === "<>");
+}
+
+function checkScalar(queries: readonly TreeNode[]): void {
+  const [query] = queries;
+  if (query === undefined || queries.length !== 1) throw refusedExpression("more than one statement");
+  const all = [...nodesOf([query])];
+  const has = (kind: string) => all.some((node) => node.kind === kind);
+  if (flag(query, "hasAggs") || has("AGGREF")) throw refusedExpression("an aggregate");
+  if (flag(query, "hasWindowFuncs") || has("WINDOWFUNC")) throw refusedExpression("a window function");
+  if (flag(query, "hasTargetSRFs")) throw refusedExpression("a set-returning function");
+  if (flag(query, "hasSubLinks") || has("SUBLINK") || all.filter((node) => node.kind === "QUERY").length > 1) {
+    throw refusedExpression("a sub-query");
+  }
+  if (has("PARAM")) throw refusedExpression("a parameter");
+  const clauses = [
+    "cteList",
+    "groupClause",
+    "groupingSets",
+    "havingQual",
+    "windowClause",
+    "distinctClause",
+    "sortClause",
+    "limitOffset",
+    "limitCount",
+    "rowMarks",
+    "setOperations",
+  ];
+  const targets = valuesOf(query, "targetList")
+    .flat()
+    .filter((value) => typeof value !== "string");
+  const tables = valuesOf(query, "rtable")
+    .flat()
+    .filter((value) => typeof value !== "string");
+  const from = all.filter((node) => node.kind === "FROMEXPR");
+  if (
+    numbersOf(query, "commandType")[0] !== 1 ||
+    clauses.some((clause) => !isEmpty(query, clause)) ||
+    targets.length !== 1 ||
+    tables.length !== 1 ||
+    from.length !== 1 ||
+    !from.every((node) => isEmpty(node, "quals"))
+  ) {
+    throw refusedExpression("more than one scalar expression");
+  }
+}
+
+/** Everything a tree calls or reads, by OID. */
+interface References {
+  functions: Set<number>;
+  operators: Set<number>;
+  types: Set<number>;
+  relations: Set<number>;
+}
+
+const functionFields = [
+  "funcid",
+  "opfuncid",
+  "aggfnoid",
+  "winfnoid",
+  "startInRangeFunc",
+  "endInRangeFunc",
+  "tsmhandler",
+  "hashfuncid",
+];
+const operatorFields = ["opno", "opnos", "eqop", "sortop", "reverse_sort_op"];
+
+function collect(queries: readonly TreeNode[], found: References): void {
+  for (const node of nodesOf(queries)) {
+    if (node.kind === "QUERY") {
+      if (numbersOf(node, "commandType")[0] !== 1)
+        throw refused("a statement that writes", "Send a SELECT; writing goes through insert_data and bulk_insert.");
+      if (flag(node, "hasModifyingCTE"))
+        throw refused("a WITH query that writes", "Send a SELECT without INSERT, UPDATE or DELETE.");
+      if (flag(node, "hasForUpdate") || !isEmpty(node, "rowMarks"))
+        throw refused("FOR UPDATE or FOR SHARE", "Leave the locking clause out.");
+    }
+    for (const field of functionFields) for (const oid of numbersOf(node, field)) found.functions.add(oid);
+    for (const field of operatorFields) for (const oid of numbersOf(node, field)) found.operators.add(oid);
+    for (const oid of numbersOf(node, "relid")) found.relations.add(oid);
+    if (node.kind === "COERCEVIAIO" || node.kind === "COERCETODOMAIN") {
+      for (const oid of numbersOf(node, "resulttype")) found.types.add(oid);
+    }
+    if (node.kind === "FUNCEXPR" && numbersOf(node, "funcid").some((oid) => oid === 2077 || oid === 3294)) {
+      const setting = textConstant(valuesOf(node, "args").flat()[0]);
+      if (setting === undefined)
+        throw refused("current_setting of a computed name", "Write the name of the setting as a literal.");
+      if (!isShowableSetting(setting))
+        throw refused(`the setting ${setting}`, "Settings of this kind may hold secrets and are not shown.");
+    }
+  }
+  for (const set of Object.values(found)) set.delete(0);
+}
+
+/** Depth of views over views, and of domains over domains, that is followed. */
+const followedMax = 32;
+
+async function judgeTree(tx: Transaction, queries: readonly TreeNode[], policy: JudgePolicy): Promise<void> {
+  const done: References = { functions: new Set(), operators: new Set(), types: new Set(), relations: new Set() };
+  let trees: readonly TreeNode[] = queries;
+  for (let level = 0; trees.length > 0; level++) {
+    if (level === followedMax) throw refused("views nested too deeply", "Query the tables beneath them.");
+    const found: References = { functions: new Set(), operators: new Set(), types: new Set(), relations: new Set() };
+    collect(trees, found);
+    const fresh = {
+      functions: [...found.functions].filter((oid) => !done.functions.has(oid)),
+      operators: [...found.operators].filter((oid) => !done.operators.has(oid)),
+      types: [...found.types].filter((oid) => !done.types.has(oid)),
+      relations: [...found.relations].filter((oid) => !done.relations.has(oid)),
+    };
+    for (const oid of fresh.functions) done.functions.add(oid);
+    for (const oid of fresh.operators) done.operators.add(oid);
+    for (const oid of fresh.types) done.types.add(oid);
+    for (const oid of fresh.relations) done.relations.add(oid);
+    await judgeFunctions(tx, fresh, policy);
+    trees = await follow(tx, fresh);
+  }
+}
+
+/** One look into the catalog for all functions that the references come down to. */
+const functionsQuery = `
+WITH called(oid) AS (
+  SELECT unnest($1::oid[])
+  UNION SELECT oprcode FROM pg_catalog.pg_operator WHERE oid = ANY($2::oid[])
+  UNION SELECT typinput FROM pg_catalog.pg_type WHERE oid = ANY($3::oid[]) AND typtype = 'b'
+  UNION SELECT f FROM pg_catalog.pg_aggregate, unnest(ARRAY[aggtransfn, aggfinalfn, aggcombinefn, aggserialfn, aggdeserialfn,
+      aggmtransfn, aggminvtransfn, aggmfinalfn]::oid[]) AS f
+    WHERE aggfnoid = ANY($1::oid[]) AND aggfnoid >= ${firstUserOid}
+)
+SELECT p.oid::int8::text, n.nspname, p.proname, p.provolatile, p.prokind, e.extname
+FROM called
+JOIN pg_catalog.pg_proc p ON p.oid = called.oid
+JOIN pg_catalog.pg_namespace n ON n.oid = p.pronamespace
+LEFT JOIN pg_catalog.pg_depend d ON d.classid = 'pg_catalog.pg_proc'::regclass AND d.objid = p.oid AND d.deptype = 'e'
+LEFT JOIN pg_catalog.pg_extension e ON e.oid = d.refobjid AND d.refclassid = 'pg_catalog.pg_extension'::regclass
+ORDER BY p.oid`;
+
+interface Fresh {
+  functions: number[];
+  operators: number[];
+  types: number[];
+  relations: number[];
+}
+
+function oids(numbers: readonly number[]): string {
+  return `{${numbers.join(",")}}`;
+}
+
+async function judgeFunctions(tx: Transaction, fresh: Fresh, policy: JudgePolicy): Promise<void> {
+  if (fresh.functions.length + fresh.operators.length + fresh.types.length === 0) return;
+  const { rows } = await tx.query(functionsQuery, [oids(fresh.functions), oids(fresh.operators), oids(fresh.types)]);
+  for (const [oid, schema, name, volatility, , extension] of rows) {
+    judgeFunction(
+      {
+        builtIn: Number(oid) < firstUserOid,
+        schema: String(schema),
+        name: String(name),
+        volatile: volatility === "v",
+        extension: typeof extension === "string" ? extension : undefined,
+      },
+      policy,
+    );
+  }
+}
+
+function judgeFunction(
+  called: { builtIn: boolean; schema: string; name: string; volatile: boolean; extension: string | undefined },
+  policy: JudgePolicy,
+): void {
+  const { name, schema } = called;
+  if (called.builtIn) {
+    // information_schema's views are made of helpers of their own, none of which is volatile.
+    if (denied.has(name)) throw refusedFunction(schema, name, "it reads tables that the statement does not name");
+    if (!called.volatile || (volatileAllowed.has(name) && !policy.repeatable)) return;
+    throw refusedFunction(
+      schema,
+      name,
+      volatileAllowed.has(name) ? "it gives another value each time" : "it may act outside a read-only transaction",
+    );
+  }
+  if (policy.functionsAllow.some((glob) => globToRegExp(glob).test(`${schema}.${name}`))) return;
+  if (called.extension !== undefined && trustedExtensions.has(called.extension)) {
+    if (!called.volatile || (!policy.repeatable && /^(?:gen_|uuid_generate|crypt|encrypt|pgp_)/.test(name))) return;
+  }
+  throw refusedFunction(
+    schema,
+    name,
+    called.extension === undefined ? "it is a function of a user" : `it belongs to the extension ${called.extension}`,
+  );
+}
+
+/** The trees of views and the conditions of domains that a level refers to. Secrets are refused by resolved relation. */
+async function follow(tx: Transaction, fresh: Fresh): Promise<TreeNode[]> {
+  const texts: unknown[] = [];
+  if (fresh.relations.length > 0) {
+    const { rows } = await tx.query(
+      `SELECT c.oid::int8::text, n.nspname, c.relname, r.ev_action::text
+       FROM pg_catalog.pg_class c
+       JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+       LEFT JOIN pg_catalog.pg_rewrite r ON r.ev_class = c.oid AND r.ev_type = '1' AND c.relkind = 'v' AND c.oid >= ${firstUserOid}
+       WHERE c.oid = ANY($1::oid[])`,
+      [oids(fresh.relations)],
+    );
+    for (const [oid, schema, relation, action] of rows) {
+      if (Number(oid) < firstUserOid && secretRelations.has(String(relation))) {
+        throw refused(
+          `the relation ${String(schema)}.${String(relation)}`,
+          "It may hold secrets. Roles are in pg_roles, connections in pg_stat_activity.",
+        );
+      }
+      if (action !== null) texts.push(action);
+    }
+  }
+  if (fresh.types.length > 0) {
+    const { rows } = await tx.query(
+      `WITH RECURSIVE domains AS (
+         SELECT oid, typbasetype FROM pg_catalog.pg_type WHERE oid = ANY($1::oid[]) AND typtype = 'd'
+         UNION SELECT t.oid, t.typbasetype FROM pg_catalog.pg_type t JOIN domains d ON t.oid = d.typbasetype AND t.typtype = 'd')
+       SELECT k.conbin::text FROM domains d JOIN pg_catalog.pg_constraint k ON k.contypid = d.oid WHERE k.conbin IS NOT NULL`,
+      [oids(fresh.types)],
+    );
+    for (const [condition] of rows) texts.push(condition);
+  }
+  return texts.flatMap((text) => [...topNodes(parseTree(String(text)))]);
+}
+
+function* topNodes(values: readonly TreeValue[]): Generator<TreeNode> {
+  for (const value of values) {
+    if (typeof value === "string") continue;
+    if (Array.isArray(value)) yield* topNodes(value);
+    else yield value;
+  }
+}
+
+function refusedFunction(schema: string, name: string, why: string): ToolError {
+  return new ToolError("function_refused", "The statement calls a function that this server does not run: see why.", {
+    next: "Write the statement with built-in functions that only read; an operator can vouch for a function in PG_MCP_FUNCTIONS_ALLOW.",
+    details: { function: schema === "pg_catalog" ? name : `${schema}.${name}`, why },
+  });
+}
+
+function refused(construct: string, next: string): ToolError {
+  return new ToolError("sql_refused", `This server does not run ${construct}.`, { next });
+}
+
+function refusedExpression(construct: string): ToolError {
+  return new ToolError(
+    "expression_refused",
+    `A mapping's expression must be one scalar over one document; this one holds ${construct}.`,
+    {
+      next: "Use operators and non-volatile built-in functions over the staged columns.",
+    },
+  );
+}
