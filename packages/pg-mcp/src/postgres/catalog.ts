@@ -1,4 +1,4 @@
-import { ToolError } from "@es-to-pg/mcp-kit";
+import { nearest, ToolError } from "@es-to-pg/mcp-kit";
 import { z } from "zod";
 import { allowsTable, defaultSchemas, everything, type TablePolicy, tableNotAllowed } from "./policy.ts";
 import type { Transaction } from "./postgres.ts";
@@ -223,8 +223,7 @@ export async function nearestTables(
   for (const { schema, table } of tables) {
     byTable.set(table, [...(byTable.get(table) ?? []), schema === home ? table : `${schema}.${table}`]);
   }
-  return [...byTable.keys()]
-    .filter((table) => table.includes(short) || short.includes(table))
+  return nearest(short, byTable.keys())
     .flatMap((table) => byTable.get(table) ?? [])
     .slice(0, 5);
 }
