@@ -99,7 +99,10 @@ async function makeImageAvailable(docker: ContainerRuntimeClient, image: string)
       dockerode.modem.followProgress(progress, (error: Error | null) => (error === null ? resolve() : reject(error)));
     });
   } catch (error) {
-    throw new Unavailable(`${image} could not be pulled within ${pullMsMax / 1000} s: ${firstLine(error)}`);
+    const isLate = error instanceof Error && error.name.match(/Timeout|Abort/) !== null;
+    throw new Unavailable(
+      `${image} ${isLate ? `was not pulled within ${pullMsMax / 1000} s` : `could not be pulled: ${firstLine(error)}`}`,
+    );
   }
 }
 
