@@ -8,6 +8,13 @@ import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { addPart, codeOf, completedExport, draft, line, temporaryRoot, until } from "../test/support.ts";
 import { newId } from "./ids.ts";
 
+const checkpoint = {
+  points: [{ index: 0, shard: null, pit_id: "p1t", slices: 1, documents: 2 }],
+  point: 0,
+  slice: 0,
+  after: [1],
+};
+
 let place: Awaited<ReturnType<typeof temporaryRoot>>;
 const children: ChildProcess[] = [];
 beforeEach(async () => {
@@ -212,6 +219,41 @@ describe("a writer's lease", () => {
     expect(await store.read(exportId)).toMatchObject({ status: "failed", error: { code: "staging_corrupt" } });
   });
 
+  it("can be taken of an export that failed for the moment, with an epoch that nobody has had", async () => {
+    const store = await place.open({ leaseMs: 3_600_000 });
+    const zombie = await store.create(draft());
+    const { export_id: exportId } = zombie.manifest;
+    await expireLease(exportId);
+    const second = await store.takeOver(exportId);
+    await addPart(second, 1, 1);
+    await second.commit({ checkpoint });
+    await second.finish("failed", { code: "unreachable", message: "away", retryable: true });
+
+    const third = await store.takeOver(exportId);
+    expect(third.manifest).toMatchObject({
+      status: "working",
+      error: null,
+      finished_at: null,
+      checkpoint,
+      lease: { epoch: 3 },
+      totals: { documents: 1 },
+    });
+    expect(await codeOf(zombie.commit({ warnings: ["late"] }))).toBe("lease_lost");
+    await addPart(third, 2, 2);
+    await third.finish("completed");
+  });
+
+  it.each([
+    ["for good", { retryable: false, checkpoint }],
+    ["without a checkpoint", { retryable: true, checkpoint: null }],
+  ])("cannot be taken of an export that failed %s", async (_how, { retryable, checkpoint: last }) => {
+    const store = await place.open();
+    const writer = await store.create({ ...draft(), checkpoint: last });
+    await writer.finish("failed", { code: "x", message: "x", retryable });
+    expect(await codeOf(store.takeOver(writer.manifest.export_id))).toBe("lease_held");
+    expect(await readdir(join(place.root, writer.manifest.export_id))).not.toContain("writer-00002");
+  });
+
   it("is given back when a take-over is aborted", async () => {
     const store = await place.open();
     const writer = await store.create(draft());
@@ -288,7 +330,7 @@ describe("two processes", () => {
     const reader = await store.openReader(exportId, newId("load"));
     const lines: string[] = [];
     for (const part of reader.manifest.parts) {
-      for await (const batch of reader.lines(part)) lines.push(...batch.map((bytes) => `${bytes}\n`));
+      for await (const batch of reader.lines(part)) lines.push(...batch.map((bytes) => `${bytes.toString()}\n`));
     }
     expect(lines).toEqual(Array.from({ length: 10 }, (_, index) => line(index + 1)));
     await reader.close();

@@ -30,7 +30,7 @@ describe("writing and reading", () => {
     const reader = await store.openReader(exportId, newId("load"));
     const lines: string[] = [];
     for (const part of reader.manifest.parts) {
-      for await (const batch of reader.lines(part)) lines.push(...batch.map((bytes) => `${bytes}\n`));
+      for await (const batch of reader.lines(part)) lines.push(...batch.map((bytes) => `${bytes.toString()}\n`));
     }
     await reader.close();
     expect(lines).toEqual([1, 2, 3, 4, 5].map(line));

@@ -48,7 +48,10 @@ export interface StagingStore {
   /** Whether a working export has nobody who works on it. */
   isStalled(manifest: Manifest): boolean;
   create(draft: ManifestDraft): Promise<ExportWriter>;
-  /** Goes on with a stalled export: listed parts are verified, others removed. Throws `lease_held` while it is held. */
+  /**
+   * Goes on with an export that is stalled, or that failed with a retryable error and a checkpoint: listed parts are
+   * verified, others removed. Throws `lease_held` while another process holds it.
+   */
   takeOver(exportId: string, options?: { signal?: AbortSignal }): Promise<ExportWriter>;
   openReader(exportId: string, loadId: string): Promise<ExportReader>;
   /** Removes an export. Throws `export_in_use` while somebody writes or reads it. */
@@ -394,15 +397,13 @@ class FileStore implements StagingStore {
     );
   }
 
-  #mustBeStalled(manifest: Manifest): void {
-    if (manifest.status !== "working") {
-      throw new StagingError(
-        "lease_held",
-        `${manifest.export_id} is ${manifest.status}; there is nothing to go on with.`,
-        {
-          details: { export_id: manifest.export_id, status: manifest.status },
-        },
-      );
+  #mustBeResumable(manifest: Manifest): void {
+    const { status, error, checkpoint } = manifest;
+    if (status === "failed" && error?.retryable === true && checkpoint !== null) return;
+    if (status !== "working") {
+      throw new StagingError("lease_held", `${manifest.export_id} is ${status}; there is nothing to go on with.`, {
+        details: { export_id: manifest.export_id, status },
+      });
     }
     if (!this.isStalled(manifest)) {
       throw new StagingError("lease_held", `${manifest.export_id} is being written by another process.`, {
@@ -447,7 +448,7 @@ class FileStore implements StagingStore {
         cause,
       });
     const before = await readManifest(path, exportId);
-    this.#mustBeStalled(before);
+    this.#mustBeResumable(before);
     let epoch = before.lease?.epoch ?? 0;
     for (const claim of await epochs(directory)) {
       if (claim > (before.lease?.epoch ?? 0)) {
@@ -467,11 +468,14 @@ class FileStore implements StagingStore {
       for (const claim of claims) if (claim < epoch) await this.#fence(directory, claim);
       const final = await readManifest(path, exportId);
       // A lease renewed a moment ago does not count: its holder is fenced off already.
-      if (final.status !== "working") this.#mustBeStalled(final);
+      if (final.status !== "working") this.#mustBeResumable(final);
       if ((final.lease?.epoch ?? 0) >= epoch) throw held();
       const now = this.#now();
       const manifest: Manifest = {
         ...final,
+        status: "working",
+        finished_at: null,
+        error: null,
         updated_at: timestamp(now),
         lease: { owner: this.#owner, epoch, until: timestamp(now + this.#leaseMs) },
       };

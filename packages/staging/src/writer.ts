@@ -142,7 +142,10 @@ export class FileExportWriter implements ExportWriter {
       this.#mustHold();
       // First, for the room that an open part takes may be what the manifest needs on a full disk.
       await this.#discardOpenParts();
-      await this.#write({ ...this.#manifest, status, error, finished_at: timestamp(this.#home.now()) }, null);
+      const now = this.#home.now();
+      // A failed export may be gone on with: its epoch is what the next holder counts from.
+      const leaseUntil = status === "failed" ? now : null;
+      await this.#write({ ...this.#manifest, status, error, finished_at: timestamp(now) }, leaseUntil);
       await removeUnlistedParts(this.#home.directory, this.#manifest);
       await this.#end();
     });
