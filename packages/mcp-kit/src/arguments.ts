@@ -112,19 +112,9 @@ function problemsOf(issue: z.core.$ZodIssue, root: z.core.$ZodType, prefix: Prop
     case "invalid_value":
       return [wrongValue(argument, issue.values, issue.input)];
     case "too_small":
-      return [
-        {
-          argument,
-          sentence: `${argument} must ${sizeOf(issue.origin)} at least ${issue.minimum}` + unitOf(issue.origin),
-        },
-      ];
+      return [{ argument, sentence: `${argument} must ${sizeSentence("at least", issue.origin, issue.minimum)}` }];
     case "too_big":
-      return [
-        {
-          argument,
-          sentence: `${argument} must ${sizeOf(issue.origin)} at most ${issue.maximum}` + unitOf(issue.origin),
-        },
-      ];
+      return [{ argument, sentence: `${argument} must ${sizeSentence("at most", issue.origin, issue.maximum)}` }];
     case "invalid_union":
       return unionProblems(issue, root, path);
     default:
@@ -223,13 +213,11 @@ function wantedKind(kind: string): string {
   }
 }
 
-function sizeOf(origin: string): string {
-  return origin === "string" || origin === "array" || origin === "set" ? "have" : "be";
-}
-
-function unitOf(origin: string): string {
-  if (origin === "string") return " characters";
-  return origin === "array" || origin === "set" ? " items" : "";
+function sizeSentence(bound: "at least" | "at most", origin: string, limit: number | bigint): string {
+  const unit = origin === "string" ? "character" : origin === "array" || origin === "set" ? "item" : undefined;
+  if (unit === undefined) return `be ${bound} ${limit}`;
+  const one = Number(limit) === 1;
+  return one && bound === "at least" ? "not be empty" : `have ${bound} ${limit} ${unit}${one ? "" : "s"}`;
 }
 
 /** `columns[0].type`, as a person would point at it. Names in it come from the caller: clipped and on one line. */

@@ -35,20 +35,37 @@ export function schemaBytes<Context>(tools: readonly AnyTool<Context>[]): number
 
 function objectSchema(schema: z.ZodObject, io: "input" | "output"): JsonSchema & { type: "object" } {
   const { $schema: _, ...rest } = z.toJSONSchema(schema, { io, unrepresentable: "any" });
-  return { ...membersWithoutIntegerBounds(rest), type: "object" };
+  return { ...terseObject(rest), type: "object" };
 }
 
-/** zod gives every integer the bounds of a safe one. They cost a model tokens and tell it nothing. */
-function withoutIntegerBounds(value: unknown): unknown {
-  if (Array.isArray(value)) return value.map(withoutIntegerBounds);
-  return typeof value === "object" && value !== null ? membersWithoutIntegerBounds(value) : value;
+/**
+ * The same schema without what zod writes and no reader needs: the bounds of a safe integer, that names of properties
+ * are strings, that further properties may be anything. A model pays for each of them at every turn.
+ */
+function terse(value: unknown): unknown {
+  if (Array.isArray(value)) return value.map(terse);
+  return typeof value === "object" && value !== null ? terseObject(value) : value;
 }
 
-function membersWithoutIntegerBounds(value: object): JsonSchema {
+function terseObject(schema: object): JsonSchema {
   return Object.fromEntries(
-    Object.entries(value)
-      .filter(([key, member]) => !(key === "minimum" && member === Number.MIN_SAFE_INTEGER))
-      .filter(([key, member]) => !(key === "maximum" && member === Number.MAX_SAFE_INTEGER))
-      .map(([key, member]) => [key, withoutIntegerBounds(member)]),
+    Object.entries(schema)
+      .filter(([key, member]) => !isNoise(key, member))
+      .map(([key, member]) => [key, terse(member)]),
   );
+}
+
+function isNoise(key: string, member: unknown): boolean {
+  switch (key) {
+    case "minimum":
+      return member === Number.MIN_SAFE_INTEGER;
+    case "maximum":
+      return member === Number.MAX_SAFE_INTEGER;
+    case "propertyNames":
+      return JSON.stringify(member) === '{"type":"string"}';
+    case "additionalProperties":
+      return JSON.stringify(member) === "{}";
+    default:
+      return false;
+  }
 }

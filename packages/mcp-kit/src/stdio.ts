@@ -1,10 +1,15 @@
-import { PassThrough, type Readable, type Writable } from "node:stream";
-import type { JSONRPCMessage, Server, Transport } from "@modelcontextprotocol/server";
+import type { Readable, Writable } from "node:stream";
+import { finished } from "node:stream/promises";
+import { type JSONRPCMessage, ProtocolErrorCode, type Server, type Transport } from "@modelcontextprotocol/server";
 import { StdioServerTransport, serveStdio as serveEra } from "@modelcontextprotocol/server/stdio";
+import { LineLimit } from "./line-limit.ts";
 import type { Logger } from "./log.ts";
 
 /** Largest message in bytes, over either transport: rows that come inline in a call, and not a memory full of them. */
 export const MESSAGE_BYTES_MAX = 16 * 1024 * 1024;
+
+/** What the SDK may hold unparsed: a message, and the beginning of the next. Past it the SDK ends the pipe. */
+const READ_BUFFER_BYTES_MAX = 2 * MESSAGE_BYTES_MAX;
 
 /** The key in `_meta` by which a request of the 2026 generation names its protocol version. */
 const VERSION_KEY = "io.modelcontextprotocol/protocolVersion";
@@ -31,9 +36,16 @@ export async function serveStdio(options: {
   onEnd: () => void;
 }): Promise<StdioServing> {
   const { server, input, output, logger, onEnd } = options;
-  // The end of the input must not reach the SDK at once: it would drop the answers to what was read just before.
-  const inlet = new PassThrough();
-  const pipe = new StdioServerTransport(inlet, output, { maxBufferSize: MESSAGE_BYTES_MAX });
+  // The inlet keeps two things from the SDK that would end the pipe: a message that is too large, and the end of the
+  // input before what was read just ahead of it is answered.
+  const inlet = new LineLimit(MESSAGE_BYTES_MAX, ({ bytes, id }) => {
+    logger.warn("message_too_large", { bytes });
+    const message = `The message has ${bytes} bytes; at most ${MESSAGE_BYTES_MAX} are read. Send less at once.`;
+    // An answer without an id is legal JSON-RPC, which the SDK's type leaves out.
+    const answer = { jsonrpc: "2.0", id, error: { code: ProtocolErrorCode.InvalidRequest, message } };
+    output.write(`${JSON.stringify(answer)}\n`);
+  });
+  const pipe = new StdioServerTransport(inlet, output, { maxBufferSize: READ_BUFFER_BYTES_MAX });
   const pending = new PendingRequests();
   const legacy = new Lane(pipe, pending);
   const modern = new Lane(pipe, pending);
@@ -65,6 +77,8 @@ export async function serveStdio(options: {
       input.pause();
       await Promise.all(instances.map((instance) => instance.close()));
       await pipe.close();
+      // The last answers may still be queued in this process, and ending it would lose them.
+      if (!output.destroyed) await finished(output.end());
     },
   };
 }

@@ -1,0 +1,135 @@
+import { expect, test, vi } from "vitest";
+import { z } from "zod";
+import { callTool } from "./call.ts";
+import { createLogger } from "./log.ts";
+import { type ToolCall, toolsFor } from "./tool.ts";
+import { ToolError } from "./tool-error.ts";
+
+interface Context {
+  answer: () => { text: string; more?: number };
+}
+
+const tool = toolsFor<Context>()({
+  name: "answer",
+  title: "Answer",
+  description: "Answers.",
+  input: z.strictObject({ size: z.int().optional() }),
+  output: z.object({ text: z.string() }),
+  annotations: { readOnlyHint: true, destructiveHint: false, idempotentHint: true, openWorldHint: false },
+  handler: async (_params, { answer }) => answer(),
+});
+
+function translate(error: unknown): ToolError | undefined {
+  return error instanceof RangeError ? new ToolError("out_of_range", "Too far.") : undefined;
+}
+
+function run(
+  answer: Context["answer"],
+  options: { given?: unknown; structuredOutput?: boolean; call?: ToolCall } = {},
+) {
+  const written: string[] = [];
+  const logger = createLogger({ level: "info", write: (line) => written.push(line) });
+  const call = options.call ?? { signal: new AbortController().signal, progress: vi.fn<ToolCall["progress"]>() };
+  const structuredOutput = options.structuredOutput ?? true;
+  const result = callTool(tool, options.given ?? {}, call, {
+    context: { answer },
+    structuredOutput,
+    logger,
+    translate,
+  });
+  return { result, written };
+}
+
+async function errorOf(answer: Context["answer"], options?: Parameters<typeof run>[1]) {
+  const { content, isError, structuredContent } = await run(answer, options).result;
+  expect(isError).toBe(true);
+  expect(structuredContent).toBeUndefined();
+  return JSON.parse(content[0].text).error;
+}
+
+function throwing(error: Error) {
+  return () => {
+    throw error;
+  };
+}
+
+test("answers with compact JSON and the same as structured content", async () => {
+  const { result } = run(() => ({ text: "a" }));
+  expect(await result).toEqual({ content: [{ type: "text", text: '{"text":"a"}' }], structuredContent: { text: "a" } });
+});
+
+test("answers with text alone where structured output is off", async () => {
+  const { result } = run(() => ({ text: "a" }), { structuredOutput: false });
+  expect(await result).toEqual({ content: [{ type: "text", text: '{"text":"a"}' }] });
+});
+
+test("leaves out what the output schema does not name", async () => {
+  const { result } = run(() => ({ text: "a", more: 1 }));
+  expect((await result).structuredContent).toEqual({ text: "a" });
+});
+
+test("answers an expected failure with all that it says", async () => {
+  const error = new ToolError("index_not_found", "There is no index x.", {
+    retryable: true,
+    next: "Call list_indices.",
+    details: { nearest: ["y"], code: "never this one" },
+  });
+  expect(await errorOf(throwing(error))).toEqual({
+    code: "index_not_found",
+    message: "There is no index x.",
+    retryable: true,
+    next: "Call list_indices.",
+    nearest: ["y"],
+  });
+});
+
+test("answers wrong arguments without running the handler", async () => {
+  const answer = vi.fn<Context["answer"]>(() => ({ text: "a" }));
+  expect(await errorOf(answer, { given: { sise: 1 } })).toMatchObject({ code: "invalid_arguments" });
+  expect(answer).not.toHaveBeenCalled();
+});
+
+test("translates what a driver threw", async () => {
+  expect(await errorOf(throwing(new RangeError("x")))).toMatchObject({ code: "out_of_range", message: "Too far." });
+});
+
+test("tells nothing of a bug but to the log", async () => {
+  const { result, written } = run(throwing(new TypeError("inner secret")));
+  const { text } = (await result).content[0];
+  expect(JSON.parse(text).error.code).toBe("internal_error");
+  expect(text).not.toContain("inner secret");
+  expect(written.join("")).toContain("inner secret");
+});
+
+test("calls a failure after the caller has gone away what it is", async () => {
+  const call = { signal: AbortSignal.abort(), progress: vi.fn<ToolCall["progress"]>() };
+  expect(await errorOf(throwing(new Error("aborted")), { call })).toMatchObject({ code: "call_cancelled" });
+});
+
+test("refuses to give out an answer beyond the limit", async () => {
+  expect(await errorOf(() => ({ text: "é".repeat(13_000) }))).toMatchObject({ code: "answer_too_large" });
+});
+
+test("keeps an error within the limit too", async () => {
+  const error = new ToolError("x", "m".repeat(50_000), { details: { list: ["d".repeat(50_000)] } });
+  const { content } = await run(throwing(error)).result;
+  expect(Buffer.byteLength(content[0].text)).toBeLessThan(3000);
+});
+
+test.each([
+  "invalid token",
+  "Invalid_Token",
+  "token expired",
+  "expired token",
+  "token_expired",
+  "invalid bearer",
+  'bearer realm="x"',
+])("breaks the phrase %s, which a host would take for its own login", async (phrase) => {
+  const { content } = await run(throwing(new ToolError("x", `says ${phrase} here`))).result;
+  expect(content[0].text.toLowerCase()).not.toContain(phrase.toLowerCase().replaceAll('"', '\\"'));
+});
+
+test("shows no password of an address", async () => {
+  const { content } = await run(throwing(new ToolError("x", "no postgres://me:geheim@db:5432"))).result;
+  expect(content[0].text).toContain("postgres://me:***@db:5432");
+});

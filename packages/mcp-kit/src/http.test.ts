@@ -1,0 +1,58 @@
+import { expect, test } from "vitest";
+import { httpAccess, refusal } from "./http.ts";
+import { kitSettings, readSettings } from "./settings.ts";
+
+function access(env: Record<string, string> = {}) {
+  return httpAccess(readSettings(kitSettings, env));
+}
+
+test("needs a token off loopback, or none on purpose", () => {
+  expect(() => access({ MCP_HTTP_HOST: "0.0.0.0" })).toThrow(/MCP_HTTP_TOKEN: needed/);
+  expect(() => access({ MCP_HTTP_HOST: "::" })).toThrow(/MCP_HTTP_TOKEN: needed/);
+  expect(access({ MCP_HTTP_HOST: "0.0.0.0", MCP_HTTP_TOKEN: "none" }).tokenDigest).toBeNull();
+  expect(access({ MCP_HTTP_HOST: "::1" }).tokenDigest).toBeNull();
+});
+
+test.each(["localhost:8080", "127.0.0.1", "[::1]:8080", "10.1.2.3:8080", "LocalHost"])(
+  "without a token serves callers that name %s",
+  (host) => {
+    expect(refusal({ host }, access())).toBeUndefined();
+  },
+);
+
+test.each(["evil.example:8080", "localhost.evil.example", "", undefined, "a b"])(
+  "without a token refuses callers that name %s",
+  (host) => {
+    expect(refusal({ host }, access())).toMatchObject({ status: 403 });
+  },
+);
+
+test("serves callers by a listed name", () => {
+  const listed = access({ MCP_HTTP_ALLOWED_HOSTS: "es-mcp, other" });
+  expect(refusal({ host: "ES-MCP:8080" }, listed)).toBeUndefined();
+  expect(refusal({ host: "third" }, listed)).toMatchObject({ status: 403 });
+});
+
+test("with a token serves any host name, unless names are listed", () => {
+  const authorization = "Bearer geheim";
+  expect(refusal({ host: "any.name", authorization }, access({ MCP_HTTP_TOKEN: "geheim" }))).toBeUndefined();
+  const listed = access({ MCP_HTTP_TOKEN: "geheim", MCP_HTTP_ALLOWED_HOSTS: "es-mcp" });
+  expect(refusal({ host: "any.name", authorization }, listed)).toMatchObject({ status: 403 });
+});
+
+test.each([undefined, "", "geheim", "Bearer", "Bearer geheimer", "Bearer gehei", "Basic geheim"])(
+  "with a token refuses the header %s",
+  (authorization) => {
+    expect(refusal({ host: "x", authorization }, access({ MCP_HTTP_TOKEN: "geheim" }))).toMatchObject({ status: 401 });
+  },
+);
+
+test("refuses pages of the web, but not those on loopback or listed", () => {
+  const host = "localhost";
+  const listed = access({ MCP_HTTP_ALLOWED_ORIGINS: "https://app.example.com/" });
+  expect(refusal({ host, origin: "https://evil.example" }, listed)).toMatchObject({ status: 403 });
+  expect(refusal({ host, origin: "null" }, listed)).toMatchObject({ status: 403 });
+  expect(refusal({ host, origin: "https://app.example.com" }, listed)).toBeUndefined();
+  expect(refusal({ host, origin: "http://localhost:6274" }, listed)).toBeUndefined();
+  expect(refusal({ host, origin: "https://evil.example" }, access({ MCP_HTTP_ALLOWED_ORIGINS: "*" }))).toBeUndefined();
+});
