@@ -26,8 +26,7 @@ function contradictions(manifest: Manifest): string[] {
   if ((manifest.status === "working") !== (manifest.finished_at === null)) {
     problems.push(`finished_at does not fit the status ${manifest.status}`);
   }
-  const resumable = manifest.status === "working" || manifest.status === "failed";
-  if (!resumable && manifest.lease !== null) problems.push(`an export that is ${manifest.status} has a lease`);
+  if (manifest.status !== "working" && manifest.lease !== null) problems.push("a finished export has a lease");
   return problems;
 }
 

@@ -1,56 +1,34 @@
 import type { MappingField } from "@es-to-pg/staging";
+import type { Table } from "../postgres/catalog.ts";
 import type { ArrayPolicy, EncodingPolicy, Mapping, NulPolicy, RoundPolicy } from "./mapping.ts";
+import type { ValueType } from "./value-type.ts";
 
 /** A dotted path in `_source`, or one of `_id`, `_index`, `_routing`, `_seq_no`. */
 export type DocumentPath = string;
 
 export const META_PATHS = ["_id", "_index", "_routing", "_seq_no"] as const;
 
-/** What a load needs to know of its target; a `Table` of the catalog is one. */
-export interface TargetTable {
-  schema: string;
-  table: string;
-  kind: string;
-  persistence: "permanent" | "unlogged" | "temporary";
-  rowSecurity: boolean;
-  columns: readonly TargetColumn[];
-  primaryKey: readonly string[] | null;
-  uniques: readonly {
-    name: string;
-    columns: readonly string[];
-    deferrable: boolean;
-    partial: boolean;
-    expression: boolean;
-  }[];
-}
-
-export interface TargetColumn {
-  name: string;
-  /** As `format_type` spells it, with its modifier. */
-  type: string;
-  /** The same without modifier; for a domain the type under it. */
-  baseType: string;
-  notNull: boolean;
-  default: string | null;
-  generated: string | null;
-  identity: string | null;
-}
-
 /** A mapping that was checked against a table: everything a load decides is decided here. */
-export interface LoadPlan<T extends TargetTable = TargetTable> {
-  table: T;
+export interface LoadPlan {
+  table: Table;
   /** Staged and loaded columns in the mapping's order. */
   columns: PlannedColumn[];
+  /** Columns of the conflict key; empty where the table has none and none was named. */
   key: string[];
   /** `_seq_no`, a column of the plan, or null: nothing tells two documents of one key apart but their order. */
   versionFrom: string | null;
+  /** The mapping in force; where none was given, the one that same names make. */
   mapping: Mapping;
+  /** Fields of the documents that no column takes, as far as the export knows them. */
+  unmapped: string[];
 }
 
 export interface PlannedColumn {
   column: string;
   /** The target column's type as `format_type` spells it; for `load: false` the stage type. */
   targetType: string;
+  /** The type whose grammar a value is held to before it is staged. */
+  valueType: ValueType;
   /** Type in the stage table: the base type without modifier, or text where only a cast in the SELECT can judge. */
   stageType: string;
   /** False for a column whose value is an expression over other columns alone: it has no place in the stage. */
@@ -60,6 +38,7 @@ export interface PlannedColumn {
   from: DocumentPath | null;
   /** The field of the mapping behind `from`, if the export knows one. */
   field: MappingField | null;
+  /** Text form of a value that is the same for every row. */
   constant?: string | null;
   expression?: string;
   array: ArrayPolicy | null;
@@ -70,6 +49,8 @@ export interface PlannedColumn {
   format: string | null;
   /** Text form of the value that stands in for null. */
   onNull: string | null;
+  /** True where null is a reject: NOT NULL and key columns that no expression fills. */
+  notNull: boolean;
   onMissing: "null" | "keep" | "default";
   onError: "reject" | "null" | "default";
 }

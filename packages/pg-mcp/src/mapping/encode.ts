@@ -1,0 +1,338 @@
+import { isUtf8 } from "node:buffer";
+import { type Convert, type Converted, cleanText, compileConvert, type Notes } from "./convert.ts";
+import { copyEscape, textArrayLiteral } from "./copy-text.ts";
+import { compileFast, type FastWrite } from "./fast.ts";
+import { arrayOf, JsonError, type JsonValue, mergedObject, parseJsonValue } from "./json-value.ts";
+import { type LoadPlan, META_PATHS, type PlannedColumn, type StageColumn, stageColumns } from "./plan.ts";
+import { Refusal, type RejectReason } from "./refusal.ts";
+import { DECODE, type Occurrence, Scanner } from "./scan.ts";
+
+/** Where a line stands in its export. */
+export interface LinePosition {
+  part: number;
+  line: number;
+}
+
+/** A document that stays out of the table, and why. The value is foreign text, clipped. */
+export interface EncodedReject {
+  documentId: string;
+  column: string | null;
+  reason: RejectReason;
+  message: string;
+  sqlstate: string | null;
+  value: string;
+}
+
+export interface EncodedRow {
+  /** One line of COPY text with its LF. */
+  copy: Buffer;
+  /** Columns whose value lost digits under their `round` policy. */
+  rounded: readonly string[];
+  /** Columns whose value is not the document's, by the `nul`, `encoding` or `on_error` policy. */
+  replaced: readonly string[];
+  reject?: undefined;
+}
+
+export type Encoded = EncodedRow | { reject: EncodedReject };
+
+export interface Encoder {
+  /** Names of the stage's columns in COPY order. */
+  columns: string[];
+  stage: StageColumn[];
+  /** The COPY row of one staged line, or the reason it has none. The answer's buffer stays valid. */
+  encode(line: Buffer, at: LinePosition): Encoded;
+}
+
+/** Rows are written into slabs of this size, because a buffer of its own for each row costs more than the row. */
+const SLAB_BYTES = 1024 * 1024;
+const REJECT_VALUE_CHARACTERS_MAX = 200;
+const TAB = 9;
+const LF = 10;
+const NONE: readonly string[] = [];
+
+interface CompiledColumn {
+  plan: PlannedColumn;
+  /** Index of the document path among the scanned ones; -1 for a constant and for `_id` and its like. */
+  slot: number;
+  meta: (typeof META_PATHS)[number] | null;
+  fast: FastWrite | null;
+  convert: Convert;
+  /** COPY text of a constant; null: the value comes from the document. */
+  constant: string | null;
+  /** COPY text of null after `on_null`; null where null is a reject. */
+  nullText: string | null;
+  isKey: boolean;
+}
+
+/** The head of a staged line: everything before `_source`. */
+interface LineHead {
+  index: string;
+  id: string;
+  routing: string | null;
+  seqNo: string | null;
+  /** Position of `_source`'s value. */
+  source: number;
+}
+
+const REPLACE = { nul: "replace", encoding: "replace" } as const;
+
+/** Compiles a plan once into the encoder of its rows. */
+export function createEncoder(plan: LoadPlan): Encoder {
+  const stage = stageColumns(plan);
+  const paths = [...new Set(plan.columns.flatMap(({ from }) => (from === null || isMetaPath(from) ? [] : [from])))];
+  const scanner = new Scanner(paths);
+  const key = new Set(plan.key);
+  const columns = plan.columns.filter(({ staged }) => staged).map((column) => compileColumn(column, paths, key));
+  const hasKeep = stage.some(({ meta }) => meta === "keep");
+  const hasDefault = stage.some(({ meta }) => meta === "default");
+
+  let slab = Buffer.allocUnsafeSlow(SLAB_BYTES);
+  /** Where the current row starts in the slab, and where writing goes on. */
+  let rowStart = 0;
+  let at = 0;
+
+  function reserve(bytes: number): void {
+    if (at + bytes <= slab.length) return;
+    const written = at - rowStart;
+    const next = Buffer.allocUnsafeSlow(Math.max(SLAB_BYTES, 2 * (written + bytes)));
+    slab.copy(next, 0, rowStart, at);
+    slab = next;
+    rowStart = 0;
+    at = written;
+  }
+
+  function writeText(text: string): void {
+    reserve(text.length * 3);
+    at += slab.write(text, at);
+  }
+
+  function encode(line: Buffer, position: LinePosition): Encoded {
+    rowStart = at;
+    const head = readHead(line);
+    if (head === null) return failed("", null, new Refusal("invalid_line", "The line is no staged document."), "");
+    const isValid = isUtf8(line);
+    const end = scanner.scan(line, head.source, line.length);
+    if (end < 0 || line[end] !== 125 || end !== line.length - 1) {
+      const refusal = new Refusal(
+        "invalid_json",
+        "The document is not JSON, or nests deeper than 1000 levels.",
+        "22P02",
+      );
+      return failed(head.id, null, refusal, "");
+    }
+    let rounded: string[] | null = null;
+    let replaced: string[] | null = null;
+    let kept: string[] | null = null;
+    let defaulted: string[] | null = null;
+    const notes: Notes = { rounded: false, replaced: false };
+
+    for (const column of columns) {
+      if (column.constant !== null) {
+        writeText(column.constant);
+        continue;
+      }
+      const { slot } = column;
+      const start = slot === -1 ? -1 : (scanner.starts[slot] ?? -1);
+      if (start !== -1 && column.fast !== null && isValid && !scanner.several.has(slot)) {
+        const stop = scanner.ends[slot] ?? 0;
+        reserve(2 * (stop - start) + 64);
+        const next = column.fast(line, start, stop, scanner.flags[slot] ?? DECODE, slab, at);
+        if (next >= 0) {
+          at = next;
+          slab[at++] = TAB;
+          continue;
+        }
+      }
+      const value = valueOf(column, line, head, start, isValid, notes);
+      let converted: Converted;
+      if (value === undefined) {
+        const { onMissing } = column.plan;
+        if (onMissing === "null") converted = null;
+        else {
+          // The stage holds null and the name of the column: what it stands for is known only in the merge.
+          if (onMissing === "keep") (kept ??= []).push(column.plan.column);
+          else (defaulted ??= []).push(column.plan.column);
+          writeText("\\N\t");
+          continue;
+        }
+      } else converted = value instanceof Refusal ? value : column.convert(value, notes);
+
+      if (converted instanceof Refusal) {
+        const { onError } = column.plan;
+        if (onError === "reject") {
+          return failed(head.id, column.plan.column, converted, value instanceof Refusal ? "" : (value?.raw ?? ""));
+        }
+        notes.rounded = false;
+        notes.replaced = true;
+        if (onError === "default") {
+          (defaulted ??= []).push(column.plan.column);
+          (replaced ??= []).push(column.plan.column);
+          notes.replaced = false;
+          writeText("\\N\t");
+          continue;
+        }
+        converted = null;
+      }
+      if (notes.rounded) (rounded ??= []).push(column.plan.column);
+      if (notes.replaced) (replaced ??= []).push(column.plan.column);
+      notes.rounded = false;
+      notes.replaced = false;
+      if (converted === null) {
+        if (column.nullText === null) {
+          const why = value === undefined ? "is missing" : "is null";
+          const refusal = column.isKey
+            ? new Refusal("null_key", `The key column's value ${why}.`, "23502")
+            : new Refusal("null_not_allowed", `The value ${why}, and the column is NOT NULL.`, "23502");
+          return failed(
+            head.id,
+            column.plan.column,
+            refusal,
+            value === undefined || value instanceof Refusal ? "" : value.raw,
+          );
+        }
+        writeText(column.nullText);
+      } else writeText(copyEscape(converted));
+      reserve(1);
+      slab[at++] = TAB;
+    }
+
+    writeText(
+      `${position.part}\t${position.line}\t${metaText(head.index)}\t${metaText(head.id)}\t${head.routing === null ? "\\N" : metaText(head.routing)}\t${head.seqNo ?? "\\N"}`,
+    );
+    if (hasKeep) writeText(`\t${kept === null ? "\\N" : copyEscape(textArrayLiteral(kept))}`);
+    if (hasDefault) writeText(`\t${defaulted === null ? "\\N" : copyEscape(textArrayLiteral(defaulted))}`);
+    reserve(1);
+    slab[at++] = LF;
+    return { copy: slab.subarray(rowStart, at), rounded: rounded ?? NONE, replaced: replaced ?? NONE };
+  }
+
+  /** The value a column reads; undefined: the document has none. */
+  function valueOf(
+    column: CompiledColumn,
+    line: Buffer,
+    head: LineHead,
+    start: number,
+    isValid: boolean,
+    notes: Notes,
+  ): JsonValue | undefined | Refusal {
+    if (column.meta !== null) return metaValue(head, column.meta);
+    if (start === -1) {
+      const constant = column.plan.field?.constant;
+      return constant === undefined ? undefined : { kind: "string", text: constant, raw: JSON.stringify(constant) };
+    }
+    const several = scanner.several.get(column.slot);
+    const places = several ?? [{ start, end: scanner.ends[column.slot] ?? 0, flag: DECODE, inside: [] }];
+    if (!isValid) {
+      for (const place of places) {
+        if (isUtf8(line.subarray(place.start, place.end))) continue;
+        if (column.plan.encoding === "reject") {
+          return new Refusal("invalid_utf8", "The value holds bytes that are not UTF-8.", "22021");
+        }
+        notes.replaced = true;
+      }
+    }
+    try {
+      return several === undefined ? parseAt(line, places[0] ?? NOWHERE) : combine(line, several);
+    } catch (error) {
+      if (error instanceof JsonError) return new Refusal(error.reason, error.message, "22P02");
+      throw error;
+    }
+  }
+
+  /** Forgets the row and says why. */
+  function failed(documentId: string, column: string | null, refusal: Refusal, value: string): Encoded {
+    at = rowStart;
+    const { reason, message, sqlstate } = refusal;
+    return { reject: { documentId: clean(documentId), column, reason, message, sqlstate, value: clipValue(value) } };
+  }
+
+  return { columns: stage.map(({ name }) => name), stage, encode };
+}
+
+const NOWHERE: Occurrence = { start: 0, end: 0, flag: DECODE, inside: [] };
+
+function parseAt(line: Buffer, place: Occurrence): JsonValue {
+  return parseJsonValue(line.toString("utf8", place.start, place.end));
+}
+
+/** A path met several times is several values to Elasticsearch; pieces of one object, met by dotted names, are one. */
+function combine(line: Buffer, places: readonly Occurrence[]): JsonValue {
+  const values = places.map((place) =>
+    place.inside.reduceRight<JsonValue>((value, name) => mergedObject([[name, value]]), parseAt(line, place)),
+  );
+  const isPieces = places.some((place) => place.inside.length > 0);
+  if (isPieces && values.every((value) => value.kind === "object")) {
+    return mergedObject(values.flatMap((value) => (value.kind === "object" ? value.entries : [])));
+  }
+  const [only] = values;
+  if (only !== undefined && values.length === 1) return only;
+  return arrayOf(values.flatMap((value) => (value.kind === "array" ? value.items : [value])));
+}
+
+function isMetaPath(path: string): path is (typeof META_PATHS)[number] {
+  return META_PATHS.some((meta) => meta === path);
+}
+
+function metaValue(head: LineHead, meta: (typeof META_PATHS)[number]): JsonValue | undefined {
+  if (meta === "_seq_no") return head.seqNo === null ? undefined : { kind: "number", raw: head.seqNo };
+  const text = meta === "_id" ? head.id : meta === "_index" ? head.index : head.routing;
+  return text === null ? undefined : { kind: "string", text, raw: JSON.stringify(text) };
+}
+
+function compileColumn(plan: PlannedColumn, paths: readonly string[], key: ReadonlySet<string>): CompiledColumn {
+  const meta = plan.from !== null && isMetaPath(plan.from) ? plan.from : null;
+  const isKey = plan.load && key.has(plan.column);
+  const rejectsNull = plan.notNull && plan.onNull === null;
+  return {
+    plan,
+    slot: plan.from === null || meta !== null ? -1 : paths.indexOf(plan.from),
+    meta,
+    fast: compileFast(plan),
+    convert: compileConvert(plan),
+    constant: plan.constant === undefined ? null : `${plan.constant === null ? "\\N" : copyEscape(plan.constant)}\t`,
+    nullText: rejectsNull ? null : plan.onNull === null ? "\\N" : copyEscape(plan.onNull),
+    isKey,
+  };
+}
+
+/** Reads `{"_index":…,"_id":…,"_routing":…?,"_seq_no":…,"_primary_term":…,"_source":`; null for anything else. */
+function readHead(line: Buffer): LineHead | null {
+  const source = line.indexOf(',"_source":');
+  if (source < 0) return null;
+  // Quotes inside of an id are escaped, so the first such name is the line's own.
+  try {
+    const head: unknown = JSON.parse(`${line.toString("utf8", 0, source)}}`);
+    if (typeof head !== "object" || head === null) return null;
+    const { _index, _id, _routing, _seq_no } = head as Partial<Record<string, unknown>>;
+    if (typeof _index !== "string" || typeof _id !== "string") return null;
+    return {
+      index: _index,
+      id: _id,
+      routing: typeof _routing === "string" ? _routing : null,
+      seqNo: typeof _seq_no === "number" && Number.isSafeInteger(_seq_no) ? String(_seq_no) : null,
+      source: source + ',"_source":'.length,
+    };
+  } catch {
+    return null;
+  }
+}
+
+function metaText(text: string): string {
+  return copyEscape(clean(text));
+}
+
+/** The stage's own texts must never stop a row: what PostgreSQL cannot hold is U+FFFD there. */
+function clean(text: string): string {
+  if (!text.includes("\0") && text.isWellFormed()) return text;
+  const cleaned = cleanText(text, REPLACE, { rounded: false, replaced: false });
+  return cleaned instanceof Refusal ? "" : cleaned;
+}
+
+/** The first characters of a value on one line, fit to be stored and shown. */
+function clipValue(value: string): string {
+  const start = clean(value.slice(0, REJECT_VALUE_CHARACTERS_MAX * 2)).replace(/\p{Cc}/gu, " ");
+  const characters = Array.from(start);
+  return characters.length <= REJECT_VALUE_CHARACTERS_MAX && value.length <= start.length
+    ? start
+    : `${characters.slice(0, REJECT_VALUE_CHARACTERS_MAX - 1).join("")}…`;
+}

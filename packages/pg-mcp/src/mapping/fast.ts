@@ -1,0 +1,340 @@
+import { dateFormat } from "./convert.ts";
+import { daysInMonth, startsWithIso } from "./dates.ts";
+import type { PlannedColumn } from "./plan.ts";
+import { DECODE, PLAIN } from "./scan.ts";
+import type { ValueType } from "./value-type.ts";
+
+/**
+ * Writes the COPY text of the value at [start, end) of `bytes` to `out` at `to`, and answers the position after it; -1
+ * where the bytes do not match the narrow grammar of review §1a. `out` has room for twice the value and 64 bytes.
+ */
+export type FastWrite = (bytes: Buffer, start: number, end: number, flag: number, out: Buffer, to: number) => number;
+
+const NO = -1;
+const QUOTE = 34;
+const BACKSLASH = 92;
+
+/** The fast path of a column, or null where every value is judged by the exact conversion. */
+export function compileFast(column: PlannedColumn): FastWrite | null {
+  const type = column.valueType;
+  if (type.array) {
+    if (column.array === "first" || column.array === "json") return null;
+    const element = compileElement(type);
+    return element === null ? null : array(element, type.length);
+  }
+  switch (type.kind) {
+    case "text":
+      return text(type.length);
+    case "integer":
+      return integer(safeDigits(type));
+    case "numeric":
+      return type.precision === null
+        ? numeric(1000, 1000)
+        : numeric(type.precision - (type.scale ?? 0), type.scale ?? 0);
+    case "float":
+      return float(type.bits === 24 ? 6 : 15);
+    case "boolean":
+      return boolean;
+    case "timestamptz":
+    case "timestamp":
+    case "date":
+      return startsWithIso(dateFormat(column)) && (type.kind === "date" || type.scale === 6) ? date(type.kind) : null;
+    default:
+      return null;
+  }
+}
+
+type Element = "text" | { kind: "number"; write: FastWrite };
+
+function compileElement(type: ValueType): Element | null {
+  switch (type.kind) {
+    case "text":
+      return "text";
+    case "integer":
+      return { kind: "number", write: integer(safeDigits(type)) };
+    case "numeric":
+      return {
+        kind: "number",
+        write:
+          type.precision === null ? numeric(1000, 1000) : numeric(type.precision - (type.scale ?? 0), type.scale ?? 0),
+      };
+    case "float":
+      return { kind: "number", write: float(type.bits === 24 ? 6 : 15) };
+    default:
+      return null;
+  }
+}
+
+/** Digits of which every number is in range. */
+function safeDigits(type: ValueType): number {
+  return type.bits === 16 ? 4 : type.bits === 32 ? 9 : 18;
+}
+
+function copy(bytes: Buffer, start: number, end: number, out: Buffer, to: number): number {
+  const length = end - start;
+  if (length > 48) return to + bytes.copy(out, to, start, end);
+  for (let i = 0; i < length; i += 1) out[to + i] = bytes[start + i] ?? 0;
+  return to + length;
+}
+
+/** JSON's simple escapes mean the same in COPY text, so a string's bytes go through as they are. */
+function text(lengthMax: number | null): FastWrite {
+  return (bytes, start, end, flag, out, to) => {
+    const c = bytes[start] ?? 0;
+    if (c === QUOTE) {
+      // Bytes are at least as many as characters.
+      if (flag === DECODE || (lengthMax !== null && end - start - 2 > lengthMax)) return NO;
+      return copy(bytes, start + 1, end - 1, out, to);
+    }
+    if (c === 45 || (c >= 48 && c <= 57)) {
+      if ((lengthMax !== null && end - start > lengthMax) || !isNumber(bytes, start, end)) return NO;
+      return copy(bytes, start, end, out, to);
+    }
+    if (lengthMax !== null && lengthMax < 5) return NO;
+    return boolean(bytes, start, end, flag, out, to);
+  };
+}
+
+const boolean: FastWrite = (bytes, start, end, _flag, out, to) => {
+  const isTrue =
+    end - start === 4 &&
+    bytes[start] === 116 &&
+    bytes[start + 1] === 114 &&
+    bytes[start + 2] === 117 &&
+    bytes[start + 3] === 101;
+  const isFalse =
+    end - start === 5 &&
+    bytes[start] === 102 &&
+    bytes[start + 1] === 97 &&
+    bytes[start + 2] === 108 &&
+    bytes[start + 3] === 115 &&
+    bytes[start + 4] === 101;
+  return isTrue || isFalse ? copy(bytes, start, end, out, to) : NO;
+};
+
+/** A number token of JSON's grammar; in texts its bytes are kept. */
+function isNumber(bytes: Buffer, start: number, end: number): boolean {
+  let p = start;
+  if (bytes[p] === 45) p += 1;
+  const first = p;
+  p = digits(bytes, p, end);
+  if (p === first || (bytes[first] === 48 && p - first > 1)) return false;
+  if (bytes[p] === 46 && p < end) {
+    const fraction = p + 1;
+    p = digits(bytes, fraction, end);
+    if (p === fraction) return false;
+  }
+  if (p < end && (bytes[p] === 101 || bytes[p] === 69)) {
+    p += 1;
+    if (bytes[p] === 43 || bytes[p] === 45) p += 1;
+    const exponent = p;
+    p = digits(bytes, exponent, end);
+    if (p === exponent) return false;
+  }
+  return p === end;
+}
+
+function digits(bytes: Buffer, start: number, end: number): number {
+  let p = start;
+  while (p < end) {
+    const c = bytes[p] ?? 0;
+    if (c < 48 || c > 57) break;
+    p += 1;
+  }
+  return p;
+}
+
+/** Strips the quotes of a string that spells a number: both kinds follow one grammar. */
+function unquoted(bytes: Buffer, start: number): 0 | 1 {
+  return bytes[start] === QUOTE ? 1 : 0;
+}
+
+function integer(digitsMax: number): FastWrite {
+  return (bytes, start, end, _flag, out, to) => {
+    const quote = unquoted(bytes, start);
+    const last = end - quote;
+    let p = start + quote;
+    if (bytes[p] === 45) p += 1;
+    const first = p;
+    p = digits(bytes, p, last);
+    const count = p - first;
+    if (p !== last || count === 0 || count > digitsMax || bytes[first] === 48) {
+      // A lone zero is the only number that starts with one; "-0" is left to the exact conversion.
+      if (!(count === 1 && p === last && first === start + quote)) return NO;
+    }
+    return copy(bytes, start + quote, last, out, to);
+  };
+}
+
+function numeric(integerDigitsMax: number, scaleMax: number): FastWrite {
+  return (bytes, start, end, _flag, out, to) => {
+    const quote = unquoted(bytes, start);
+    const last = end - quote;
+    let p = start + quote;
+    const negative = bytes[p] === 45;
+    if (negative) p += 1;
+    const first = p;
+    p = digits(bytes, p, last);
+    const count = p - first;
+    const isZero = count === 1 && bytes[first] === 48;
+    if (count === 0 || (bytes[first] === 48 && !isZero)) return NO;
+    if (!isZero && count > integerDigitsMax) return NO;
+    if (integerDigitsMax < 0 || (isZero && negative)) return NO;
+    if (p < last) {
+      if (bytes[p] !== 46) return NO;
+      const fraction = p + 1;
+      p = digits(bytes, fraction, last);
+      if (p !== last || p === fraction || p - fraction > scaleMax) return NO;
+    }
+    return copy(bytes, start + quote, last, out, to);
+  };
+}
+
+/** Numbers of so few digits that the nearest float's shortest text is the number again. */
+function float(digitsMax: number): FastWrite {
+  return (bytes, start, end, _flag, out, to) => {
+    const quote = unquoted(bytes, start);
+    const last = end - quote;
+    const first = start + quote;
+    if (last - first > digitsMax || !isNumber(bytes, first, last)) return NO;
+    for (let p = first; p < last; p += 1) if (bytes[p] === 101 || bytes[p] === 69) return NO;
+    return copy(bytes, first, last, out, to);
+  };
+}
+
+/** `YYYY-MM-DD[THH:MM[:SS[.f{1,6}]][Z|±HH:MM]]` with a real day; a zone-less text of a timestamptz gets its Z. */
+function date(kind: "timestamptz" | "timestamp" | "date"): FastWrite {
+  return (bytes, start, end, flag, out, to) => {
+    if (bytes[start] !== QUOTE || flag !== PLAIN) return NO;
+    const s = start + 1;
+    const last = end - 1;
+    const length = last - s;
+    if (length < 10 || bytes[s + 4] !== 45 || bytes[s + 7] !== 45) return NO;
+    const year = two(bytes, s) * 100 + two(bytes, s + 2);
+    const month = two(bytes, s + 5);
+    const day = two(bytes, s + 8);
+    if (!(year >= 1 && month >= 1 && month <= 12 && day >= 1 && day <= daysInMonth(year, month))) return NO;
+    if (length === 10) {
+      if (kind === "date") return copy(bytes, s, last, out, to);
+      const o = copy(bytes, s, last, out, to);
+      return o + out.write(kind === "timestamptz" ? " 00:00:00Z" : " 00:00:00", o, "latin1");
+    }
+    if (kind === "date" || length < 16 || bytes[s + 10] !== 84 || bytes[s + 13] !== 58) return NO;
+    if (!(two(bytes, s + 11) <= 23 && two(bytes, s + 14) <= 59)) return NO;
+    let p = s + 16;
+    if (bytes[p] === 58 && p + 3 <= last) {
+      if (!(two(bytes, p + 1) <= 59)) return NO;
+      p += 3;
+      if (bytes[p] === 46) {
+        const fraction = p + 1;
+        p = digits(bytes, fraction, last);
+        if (p === fraction || p - fraction > 6) return NO;
+      }
+    }
+    const clock = p;
+    if (p < last) {
+      const zone = bytes[p];
+      if (zone === 90) p += 1;
+      else if (zone === 43 || zone === 45) {
+        // A timestamp without time zone would drop the offset silently.
+        if (kind === "timestamp" || bytes[p + 3] !== 58) return NO;
+        if (!(two(bytes, p + 1) <= 14 && two(bytes, p + 4) <= 59)) return NO;
+        p += 6;
+      } else return NO;
+    }
+    if (p !== last) return NO;
+    if (kind === "timestamp") return copy(bytes, s, clock, out, to);
+    const o = copy(bytes, s, last, out, to);
+    if (clock !== last) return o;
+    out[o] = 90;
+    return o + 1;
+  };
+}
+
+/** Two digits as a number; NaN where they are not, which fails every comparison. */
+function two(bytes: Buffer, at: number): number {
+  const high = (bytes[at] ?? 0) - 48;
+  const low = (bytes[at + 1] ?? 0) - 48;
+  return high >= 0 && high <= 9 && low >= 0 && low <= 9 ? high * 10 + low : Number.NaN;
+}
+
+/** A flat JSON array as an array literal. In strings the backslash of `\"` and `\\` is doubled for the literal's sake. */
+function array(element: Element, lengthMax: number | null): FastWrite {
+  return (bytes, start, end, flag, out, to) => {
+    let o = to;
+    out[o++] = 123;
+    if (bytes[start] !== 91) {
+      // A null is no array of one null.
+      if (flag === DECODE || bytes[start] === 110) return NO;
+      o = one(bytes, start, end, out, o);
+      if (o < 0) return NO;
+    } else {
+      let p = space(bytes, start + 1);
+      let isFirst = true;
+      while (bytes[p] !== 93) {
+        if (!isFirst) {
+          if (bytes[p] !== 44) return NO;
+          out[o++] = 44;
+          p = space(bytes, p + 1);
+        }
+        isFirst = false;
+        const stop = tokenEnd(bytes, p, end);
+        if (stop < 0) return NO;
+        o = one(bytes, p, stop, out, o);
+        if (o < 0) return NO;
+        p = space(bytes, stop);
+      }
+    }
+    out[o++] = 125;
+    return o;
+  };
+
+  function one(bytes: Buffer, start: number, end: number, out: Buffer, to: number): number {
+    if (bytes[start] === 110) return end - start === 4 ? to + out.write("NULL", to, "latin1") : NO;
+    if (element !== "text") {
+      return bytes[start] === QUOTE ? NO : element.write(bytes, start, end, PLAIN, out, to);
+    }
+    if (bytes[start] !== QUOTE) return NO;
+    if (lengthMax !== null && end - start - 2 > lengthMax) return NO;
+    let o = to;
+    out[o++] = QUOTE;
+    for (let p = start + 1; p < end - 1; p += 1) {
+      const c = bytes[p] ?? 0;
+      if (c < 32) return NO;
+      if (c !== BACKSLASH) {
+        out[o++] = c;
+        continue;
+      }
+      const next = bytes[p + 1] ?? 0;
+      p += 1;
+      if (next === 117) return NO;
+      out[o++] = BACKSLASH;
+      if (next === QUOTE || next === BACKSLASH) {
+        out[o++] = BACKSLASH;
+        if (next === BACKSLASH) out[o++] = BACKSLASH;
+      }
+      out[o++] = next;
+    }
+    out[o++] = QUOTE;
+    return o;
+  }
+}
+
+function space(bytes: Buffer, start: number): number {
+  let p = start;
+  while (bytes[p] === 32) p += 1;
+  return p;
+}
+
+/** The position after a flat value inside of an array; -1 for arrays and objects. */
+function tokenEnd(bytes: Buffer, start: number, end: number): number {
+  const c = bytes[start];
+  if (c === 91 || c === 123) return NO;
+  let p = start + 1;
+  if (c === QUOTE) {
+    while (p < end && bytes[p] !== QUOTE) p += bytes[p] === BACKSLASH ? 2 : 1;
+    return p + 1;
+  }
+  while (p < end && bytes[p] !== 44 && bytes[p] !== 93 && bytes[p] !== 32) p += 1;
+  return p;
+}

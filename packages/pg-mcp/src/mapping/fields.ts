@@ -1,0 +1,111 @@
+import { nearest, ToolError } from "@es-to-pg/mcp-kit";
+import type { FieldProfile, MappingField } from "@es-to-pg/staging";
+import { META_PATHS } from "./plan.ts";
+import type { ValueType } from "./value-type.ts";
+
+/** The fields of an export by path. Without any (rows given in a call), every path is taken to exist. */
+export class Fields {
+  readonly #byPath: Map<string, MappingField>;
+  readonly #profiled: Set<string>;
+  readonly #multi = new Map<string, string>();
+  readonly isKnown: boolean;
+
+  constructor(fields: readonly MappingField[], profile: readonly FieldProfile[] = []) {
+    this.#byPath = new Map(fields.map((field) => [field.path, field]));
+    this.#profiled = new Set(profile.map(({ path }) => path));
+    this.isKnown = fields.length > 0;
+    for (const field of fields) {
+      if (field.multi_field === true) this.#multi.set(field.path, field.path.slice(0, field.path.lastIndexOf(".")));
+    }
+  }
+
+  /**
+   * Where the value of a path stands in `_source`, and its field: multi-fields stand in their parent and aliases in
+   * what they name. Throws `unknown_field` with the nearest paths.
+   */
+  locate(path: string): { path: string; field: MappingField | null } {
+    if (META_PATHS.some((meta) => meta === path)) return { path, field: null };
+    const parent = this.#multi.get(path);
+    if (parent !== undefined) return this.locate(parent);
+    const field = this.#byPath.get(path);
+    const target = field?.type === "alias" ? field.parameters?.["path"] : undefined;
+    if (typeof target === "string" && target !== path) return this.locate(target);
+    if (field !== undefined) return { path, field };
+    if (!this.isKnown || this.#profiled.has(path) || this.#isInsideOpenObject(path)) return { path, field: null };
+    throw new ToolError("unknown_field", "The documents of this export have no such field.", {
+      next: "Use one of the nearest paths, or _id, _index, _routing, _seq_no.",
+      details: { field: path, nearest: nearest(path, this.paths()) },
+    });
+  }
+
+  /** Paths that `_source` can hold. */
+  paths(): string[] {
+    return [...this.#byPath.values()].filter((field) => field.multi_field !== true).map(({ path }) => path);
+  }
+
+  all(): MappingField[] {
+    return [...this.#byPath.values()];
+  }
+
+  get(path: string): MappingField | undefined {
+    return this.#byPath.get(path);
+  }
+
+  /** Whether an object above the path may hold names that the mapping does not list. */
+  #isInsideOpenObject(path: string): boolean {
+    const names = path.split(".");
+    for (let length = names.length - 1; length > 0; length -= 1) {
+      const field = this.#byPath.get(names.slice(0, length).join("."));
+      if (field !== undefined) {
+        const isOpen = field.enabled === false || field.parameters?.["dynamic"] !== undefined;
+        return isOpen || !["object", "nested"].includes(field.type);
+      }
+    }
+    return false;
+  }
+}
+
+const NUMERIC = new Set([
+  "long",
+  "integer",
+  "short",
+  "byte",
+  "unsigned_long",
+  "double",
+  "float",
+  "half_float",
+  "scaled_float",
+]);
+const NO_NUMBER: readonly string[] = [
+  "boolean",
+  "uuid",
+  "inet",
+  "cidr",
+  "macaddr",
+  "bytea",
+  "point",
+  "range",
+  "interval",
+];
+const NO_TEXT_KIND: readonly string[] = ["boolean", "uuid", "inet", "cidr", "macaddr", "bytea", "point", "range"];
+
+/** Why no value of a field can be a value of a type; undefined where some can. Text and json take everything scalar. */
+export function misfit(field: MappingField, type: ValueType, array: string | null): string | undefined {
+  const { kind } = type;
+  const es = field.type;
+  if (kind === "json" || kind === "other") return undefined;
+  const isContainer = es === "object" || es === "nested" || es === "flattened" || es === "passthrough";
+  if (isContainer) {
+    if (field.enabled === false || array === "json" || kind === "point" || kind === "range") return undefined;
+    return "the field holds objects: use jsonb, a path inside of it, or array:json in a text column";
+  }
+  if (kind === "text" || kind === "enum") return undefined;
+  if (NUMERIC.has(es) && NO_NUMBER.includes(kind)) return "the field holds numbers";
+  if (es === "boolean" && kind !== "boolean") return "the field holds true and false";
+  if ((es === "date" || es === "date_nanos") && NO_TEXT_KIND.includes(kind)) return "the field holds dates";
+  if (es === "ip" && kind !== "inet" && kind !== "cidr") return "the field holds addresses";
+  if (es === "geo_point" && kind !== "point") return "the field holds points";
+  if (es.endsWith("_range") && es !== "ip_range" && kind !== "range") return "the field holds ranges";
+  if (es === "binary" && kind !== "bytea") return "the field holds base64";
+  return undefined;
+}
