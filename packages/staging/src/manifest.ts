@@ -156,6 +156,10 @@ export const manifestSchema = z.strictObject({
           pit_id: z.string(),
           slices: z.int().positive(),
           documents: count,
+          /** The whole query of the point: the request's, an alias's filter, and what is new since an earlier export. */
+          query: z.unknown(),
+          /** Most documents that the index gives at once. */
+          page_documents_max: z.int().positive(),
         }),
       ),
       point: count,

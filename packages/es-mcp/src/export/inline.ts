@@ -1,0 +1,58 @@
+import { ANSWER_BYTES_MAX, parseExactJson, ToolError } from "@es-to-pg/mcp-kit";
+import type { Elasticsearch } from "../elasticsearch/elasticsearch.ts";
+import { guardBody } from "../elasticsearch/guard.ts";
+import { targetsOf } from "../elasticsearch/targets.ts";
+import { LineWriter } from "./line-writer.ts";
+import type { ExportRequest } from "./request.ts";
+import { FieldSelection } from "./rewrite.ts";
+import { PageScanner } from "./scan.ts";
+
+/** Most documents that are given out in an answer. More belong into staging. */
+export const INLINE_DOCUMENTS_MAX = 100;
+
+/** Room of an answer for what is not documents. */
+const ANSWER_BYTES_REST = 1024;
+
+/** The documents themselves, if they are few and small: what they are is exact, numbers included. */
+export async function exportInline(
+  elasticsearch: Elasticsearch,
+  request: ExportRequest,
+  signal: AbortSignal,
+): Promise<{ documents: unknown[]; total: number }> {
+  guardBody(request.query);
+  const { indices } = await elasticsearch.names(request.index, { includeHidden: request.includeHidden, signal });
+  const { path, query } = targetsOf(indices, request.query);
+  const size = Math.min(request.maxDocuments ?? INLINE_DOCUMENTS_MAX, INLINE_DOCUMENTS_MAX);
+  const page = await elasticsearch.bytes(
+    {
+      method: "POST",
+      path: [path, "_search"],
+      query: { allow_partial_search_results: "false" },
+      body: { size, query, sort: ["_doc"], seq_no_primary_term: true, track_total_hits: true },
+    },
+    { signal, bytesMax: INLINE_BYTES_MAX },
+  );
+  const lines = new LineWriter(request.fields === undefined ? undefined : new FieldSelection(request.fields));
+  lines.begin(page);
+  const scanned = new PageScanner().scan(page, { visit: (hit) => void lines.append(hit) });
+  const total = scanned.total ?? 0;
+  if (scanned.timedOut || scanned.shardsFailed > 0) {
+    throw new ToolError("shards_failed", "Not every shard of the index answers.", { retryable: true });
+  }
+  if (request.maxDocuments === undefined && total > INLINE_DOCUMENTS_MAX) throw tooLarge(total, lines.lines.length);
+  if (scanned.stoppedAtLineComment || lines.lines.length > ANSWER_BYTES_MAX - ANSWER_BYTES_REST) {
+    throw tooLarge(total, lines.lines.length);
+  }
+  const texts = lines.lines.toString("utf8").split("\n").slice(0, -1);
+  return { documents: texts.map((text) => parseExactJson(text)), total };
+}
+
+/** A page that is read for an answer of 24 KiB; larger documents are for staging anyway. */
+const INLINE_BYTES_MAX = 8 * 1024 * 1024;
+
+function tooLarge(total: number, bytes: number): ToolError {
+  return new ToolError("too_large_inline", "The documents are too many or too large for an answer.", {
+    next: "Leave delivery out: the export is staged, and its handle goes to pg-mcp.",
+    details: { total, documents_max: INLINE_DOCUMENTS_MAX, bytes, bytes_max: ANSWER_BYTES_MAX - ANSWER_BYTES_REST },
+  });
+}

@@ -1,0 +1,43 @@
+/** Bytes of a page that reading aims at: large enough that a request costs little, small enough for memory. */
+export const PAGE_BYTES_TARGET = 8 * 1024 * 1024;
+
+/** A page beyond this is not taken: it is asked for again with half the documents. */
+export const PAGE_BYTES_MAX = 20 * 1024 * 1024;
+
+const DOCUMENTS_FIRST = 500;
+const GROWTH_MAX = 4;
+
+/** How many documents the next page may have, learnt from the bytes of the last ones. */
+export class PageSize {
+  readonly #documentsMax: number;
+  #documents: number;
+  /** After Elasticsearch was too busy the size grows again, slowly. */
+  #ceiling: number;
+
+  /** `documentsMax` is the index's `max_result_window`. */
+  constructor(documentsMax: number) {
+    this.#documentsMax = Math.max(1, documentsMax);
+    this.#documents = Math.min(DOCUMENTS_FIRST, this.#documentsMax);
+    this.#ceiling = this.#documentsMax;
+  }
+
+  get documents(): number {
+    return this.#documents;
+  }
+
+  /** Takes note of a page that was read. */
+  saw(documents: number, bytes: number): void {
+    if (documents === 0) return;
+    this.#ceiling = Math.min(this.#documentsMax, this.#ceiling + Math.ceil(this.#ceiling / 16));
+    const fitting = Math.floor(PAGE_BYTES_TARGET / (bytes / documents));
+    this.#documents = Math.max(1, Math.min(fitting, this.#documents * GROWTH_MAX, this.#ceiling));
+  }
+
+  /** Halves the page after a refusal; false if it cannot be smaller. */
+  halve(): boolean {
+    if (this.#documents === 1) return false;
+    this.#documents = Math.max(1, this.#documents >> 1);
+    this.#ceiling = this.#documents;
+    return true;
+  }
+}

@@ -1,0 +1,132 @@
+import { setTimeout as delay } from "node:timers/promises";
+import { ToolError } from "@es-to-pg/mcp-kit";
+import type { Elasticsearch } from "../elasticsearch/elasticsearch.ts";
+import { PAGE_BYTES_MAX, type PageSize } from "./page-size.ts";
+import { KEEP_ALIVE } from "./snapshot.ts";
+
+/** Time for one page: a busy cluster may take long, and a lost connection shows by itself. */
+const PAGE_TIMEOUT_MS = 120_000;
+
+/** Pauses before a page is asked for again, in milliseconds. Together they are well within the snapshot's keep-alive. */
+const RETRY_DELAYS_MS = [500, 1_000, 2_000, 4_000, 8_000, 15_000, 30_000, 60_000];
+
+/** Where a page begins: a slice of a point in time, after a document. */
+export interface PageQuery {
+  pitId: string;
+  query: unknown;
+  slice: number;
+  slices: number;
+  after: readonly unknown[] | null;
+  /** Documents that may be asked for, however small they are. */
+  documentsMax: number;
+  /** Ask for one document alone. */
+  single?: boolean;
+}
+
+export interface RawPage {
+  bytes: Buffer;
+  /** Documents that were asked for. */
+  asked: number;
+}
+
+/** What reading pages has had to put up with, for the log. */
+export interface ReadingTrouble {
+  retries: number;
+  halvings: number;
+}
+
+/** Reads raw pages of a point in time. Asks again, for less and after a pause, where that can help. */
+export class PageReader {
+  readonly trouble: ReadingTrouble = { retries: 0, halvings: 0 };
+  readonly #elasticsearch: Elasticsearch;
+  readonly #size: PageSize;
+  readonly #signal: AbortSignal;
+  readonly #retryDelaysMs: readonly number[];
+
+  constructor(options: {
+    elasticsearch: Elasticsearch;
+    size: PageSize;
+    signal: AbortSignal;
+    retryDelaysMs?: readonly number[];
+  }) {
+    this.#elasticsearch = options.elasticsearch;
+    this.#size = options.size;
+    this.#signal = options.signal;
+    this.#retryDelaysMs = options.retryDelaysMs ?? RETRY_DELAYS_MS;
+  }
+
+  async read(query: PageQuery): Promise<RawPage> {
+    for (let attempt = 0; ; ) {
+      const asked = query.single === true ? 1 : Math.max(1, Math.min(this.#size.documents, query.documentsMax));
+      try {
+        return { bytes: await this.#request(query, asked), asked };
+      } catch (error) {
+        this.#signal.throwIfAborted();
+        if (!(error instanceof ToolError)) throw error;
+        if (isSnapshotLost(error)) throw snapshotLost(error);
+        if (error.code === "response_too_large") {
+          this.trouble.halvings++;
+          if (asked === 1 || !this.#halveBelow(asked)) throw error;
+          continue;
+        }
+        const pauseMs = this.#retryDelaysMs[attempt];
+        if (!error.retryable || pauseMs === undefined) throw error;
+        attempt++;
+        this.trouble.retries++;
+        if (error.code === "busy" && this.#halveBelow(asked)) this.trouble.halvings++;
+        await delay(pauseMs * (0.5 + Math.random()), undefined, { signal: this.#signal });
+      }
+    }
+  }
+
+  /** Makes the size smaller than a page that was refused; the next page in flight may have halved it already. */
+  #halveBelow(asked: number): boolean {
+    let halved = false;
+    while (this.#size.documents >= asked && this.#size.halve()) halved = true;
+    return halved || this.#size.documents < asked;
+  }
+
+  async #request(query: PageQuery, size: number): Promise<Buffer> {
+    return await this.#elasticsearch.bytes(
+      {
+        method: "POST",
+        path: ["_search"],
+        query: { allow_partial_search_results: "false" },
+        body: {
+          size,
+          query: query.query,
+          pit: { id: query.pitId, keep_alive: KEEP_ALIVE },
+          sort: [{ _shard_doc: "asc" }],
+          seq_no_primary_term: true,
+          track_total_hits: false,
+          ...(query.slices > 1 ? { slice: { id: query.slice, max: query.slices } } : {}),
+          ...(query.after === null ? {} : { search_after: query.after }),
+        },
+      },
+      // One document may be as large as Elasticsearch takes them.
+      { signal: this.#signal, timeoutMs: PAGE_TIMEOUT_MS, ...(size === 1 ? {} : { bytesMax: PAGE_BYTES_MAX }) },
+    );
+  }
+}
+
+/** Sort values of the last hit of a page, read from its end; undefined if the page has no hits. */
+export function lastSort(page: Buffer): unknown[] | undefined {
+  const tail = page.toString("latin1", Math.max(0, page.length - LAST_SORT_BYTES));
+  const match = /,"sort":(\[-?\d+\])\}\]\}\}\s*$/.exec(tail);
+  if (match?.[1] === undefined) return undefined;
+  const sort: unknown = JSON.parse(match[1]);
+  return Array.isArray(sort) ? sort : undefined;
+}
+const LAST_SORT_BYTES = 128;
+
+function isSnapshotLost(error: ToolError): boolean {
+  return error.code === "search_context_missing" || error.code === "index_not_found" || error.code === "index_closed";
+}
+
+/** The failure of an export whose snapshot is gone. It cannot be stitched to another one. */
+export function snapshotLost(cause: unknown): ToolError {
+  return new ToolError("snapshot_lost", "Elasticsearch no longer has the snapshot of this export.", {
+    next: "Start a new export with the same arguments.",
+    cause,
+  });
+}

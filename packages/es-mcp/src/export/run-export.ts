@@ -1,0 +1,382 @@
+import { JobStopped, type Logger, ToolError } from "@es-to-pg/mcp-kit";
+import { type ExportWriter, type PartWriter, StagingError } from "@es-to-pg/staging";
+import type { Elasticsearch } from "../elasticsearch/elasticsearch.ts";
+import { LineWriter } from "./line-writer.ts";
+import { PageSize } from "./page-size.ts";
+import { lastSort, type PageQuery, PageReader, type RawPage } from "./pages.ts";
+import { PROFILE_PATHS_MAX, Profile } from "./profile.ts";
+import { FieldSelection } from "./rewrite.ts";
+import { DocumentScanner, type Hit, PageScanner, ScanError, type ScannedPage } from "./scan.ts";
+import { closePoints, type Point, touchPoints } from "./snapshot.ts";
+
+/** A part closes at either of these: it is what one transaction of a load takes. */
+const PART_DOCUMENTS_MAX = 100_000;
+const PART_BYTES_MAX = 256 * 1024 * 1024;
+
+/** How often the points that wait for their turn are kept alive, well within their keep-alive of 10 minutes. */
+const TOUCH_INTERVAL_MS = 120_000;
+
+/** Where reading stands: a point, a slice of it, and the last document read in the slice. */
+interface Position {
+  point: number;
+  slice: number;
+  after: unknown[] | null;
+}
+
+export interface RunExportOptions {
+  writer: ExportWriter;
+  elasticsearch: Elasticsearch;
+  logger: Logger;
+  signal: AbortSignal;
+  retryDelaysMs?: readonly number[];
+  partDocumentsMax?: number;
+}
+
+/**
+ * Reads what is left of a snapshot into parts and records how it ended.
+ *
+ * 1. A page is read, the next one asked for, and its documents scanned, profiled and written to the open part.
+ * 2. The part is full: it is closed, made durable and renamed.
+ * 3. The manifest lists the part, with totals, profile and the position after its last document, in one step.
+ * 4. Everything is read: the count is compared with the snapshot's exact total.
+ * 5. The points in time are closed.
+ * 6. The export ends.
+ *
+ * Killed anywhere, the next process finds the parts of step 3 and goes on from there.
+ */
+export async function runExport(options: RunExportOptions): Promise<void> {
+  const run = new ExportRun(options);
+  try {
+    await run.read();
+    await run.complete();
+  } catch (error) {
+    await run.end(error);
+  }
+}
+
+class ExportRun {
+  readonly #options: RunExportOptions;
+  readonly #writer: ExportWriter;
+  readonly #signal: AbortSignal;
+  readonly #points: Point[];
+  readonly #expected: number;
+  readonly #selection: FieldSelection | undefined;
+  readonly #lines: LineWriter;
+  readonly #scanner = new PageScanner();
+  readonly #cutScanner = new DocumentScanner();
+  readonly #profile: Profile;
+  readonly #warnings: string[];
+  #position: Position;
+  /** Documents of the current point that were read before. */
+  #pointDocuments: number;
+  #documents: number;
+  #bytes: number;
+  #part: PartWriter | undefined;
+  /** False while part, totals, profile and position are not of the same documents: then nothing may be checkpointed. */
+  #consistent = true;
+  #touchedAt = 0;
+
+  constructor(options: RunExportOptions) {
+    const { manifest } = options.writer;
+    const { checkpoint } = manifest;
+    if (checkpoint === null) throw new Error("an export that runs has a checkpoint");
+    this.#options = options;
+    this.#writer = options.writer;
+    this.#signal = AbortSignal.any([options.signal, options.writer.signal]);
+    this.#points = checkpoint.points.map((point) => ({ ...point }));
+    this.#position = { point: checkpoint.point, slice: checkpoint.slice, after: checkpoint.after };
+    this.#expected = manifest.source.expected;
+    this.#selection = manifest.source.fields === null ? undefined : new FieldSelection(manifest.source.fields);
+    this.#lines = new LineWriter(this.#selection);
+    this.#lines.compacted = manifest.totals.compacted;
+    this.#lines.invalidUtf8 = manifest.totals.invalid_utf8;
+    this.#documents = manifest.totals.documents;
+    this.#bytes = manifest.totals.bytes;
+    this.#profile = new Profile(manifest.profile, manifest.totals.documents);
+    this.#warnings = [...manifest.warnings];
+    const before = this.#points.slice(0, checkpoint.point).reduce((sum, point) => sum + point.documents, 0);
+    this.#pointDocuments = manifest.totals.documents - before;
+  }
+
+  async read(): Promise<void> {
+    while (this.#position.point < this.#points.length && this.#documents < this.#expected) {
+      this.#signal.throwIfAborted();
+      await this.#readPoint();
+      if (this.#documents >= this.#expected) break;
+      this.#position = { point: this.#position.point + 1, slice: 0, after: null };
+      this.#pointDocuments = 0;
+    }
+  }
+
+  async #readPoint(): Promise<void> {
+    const point = this.#currentPoint();
+    const size = new PageSize(point.page_documents_max);
+    // Pages in flight end with the point, whatever ends it.
+    const reading = new AbortController();
+    const reader = new PageReader({
+      elasticsearch: this.#options.elasticsearch,
+      size,
+      signal: AbortSignal.any([this.#signal, reading.signal]),
+      ...(this.#options.retryDelaysMs === undefined ? {} : { retryDelaysMs: this.#options.retryDelaysMs }),
+    });
+    try {
+      for (
+        ;
+        this.#position.slice < point.slices;
+        this.#position = { ...this.#position, slice: this.#position.slice + 1, after: null }
+      ) {
+        if (point.documents === 0 || this.#pointDocuments >= point.documents) break;
+        await this.#readSlice(point, reader, size);
+        if (this.#documents >= this.#expected) return;
+      }
+    } finally {
+      reading.abort();
+      const { retries, halvings } = reader.trouble;
+      if (retries + halvings > 0) this.#options.logger.info("export_slowed", { retries, halvings });
+    }
+    if (this.#pointDocuments !== point.documents) throw this.#incomplete(point);
+  }
+
+  async #readSlice(point: Point, reader: PageReader, size: PageSize): Promise<void> {
+    let single = false;
+    let next: Promise<RawPage> | undefined;
+    for (;;) {
+      await this.#touch();
+      const page: RawPage = await (next ?? reader.read(this.#pageQuery(point, this.#position.after, 0, single)));
+      // The next page is read by Elasticsearch while this one is scanned and written here.
+      const after = lastSort(page.bytes);
+      const ahead = this.#pageQuery(point, after ?? null, page.asked, false);
+      next = after === undefined || ahead.documentsMax <= 0 || single ? undefined : reader.read(ahead);
+      next?.catch(() => {});
+      // A turn, so that the request leaves before the scan takes the thread.
+      await new Promise((resolve) => setImmediate(resolve));
+
+      this.#consistent = false;
+      const scanned = this.#scan(page, single);
+      if (scanned.pitId !== undefined) point.pit_id = scanned.pitId;
+      size.saw(scanned.hits, page.bytes.length);
+      await this.#write(scanned.hits);
+      if (scanned.hits > 0) this.#position = { ...this.#position, after: this.#lastSort };
+      this.#consistent = true;
+      await this.#closePartIfFull();
+      if (this.#documents >= this.#expected || this.#pointDocuments >= point.documents) return;
+      if (scanned.stoppedAtLineComment) {
+        // The hit that stopped the scan is read again, alone; the page asked for meanwhile lies behind it.
+        single = true;
+        next = undefined;
+      } else if (single) {
+        single = false;
+      } else if (scanned.hits < page.asked && after === undefined) {
+        return;
+      }
+    }
+  }
+
+  #pageQuery(point: Point, after: unknown[] | null, documentsInFlight: number, single: boolean): PageQuery {
+    const inPart = (this.#part?.documents ?? 0) + documentsInFlight;
+    const partMax = this.#options.partDocumentsMax ?? PART_DOCUMENTS_MAX;
+    // A page never crosses the end of a part or of the export, so that totals, profile and position agree at each checkpoint.
+    const partRoom = inPart >= partMax ? partMax : partMax - inPart;
+    return {
+      pitId: point.pit_id,
+      query: point.query,
+      slice: this.#position.slice,
+      slices: point.slices,
+      after,
+      documentsMax: Math.min(
+        partRoom,
+        this.#expected - this.#documents - documentsInFlight,
+        point.documents - this.#pointDocuments - documentsInFlight,
+      ),
+      single,
+    };
+  }
+
+  #lastSort: unknown[] = [];
+
+  #scan(page: RawPage, single: boolean): ScannedPage {
+    const { bytes } = page;
+    const lines = this.#lines;
+    let sortStart = -1;
+    let sortEnd = -1;
+    lines.begin(bytes);
+    const selected = this.#selection !== undefined;
+    const visit = (hit: Hit): void => {
+      const { start, end } = lines.append(hit);
+      sortStart = hit.sortStart;
+      sortEnd = hit.sortEnd;
+      if (selected) {
+        this.#cutScanner.reset();
+        this.#cutScanner.scan(lines.buffer, start, end, this.#profile);
+      }
+    };
+    const scanned = this.#scanner.scan(bytes, { single, visit, ...(selected ? {} : { profile: this.#profile }) });
+    if (scanned.timedOut || scanned.shardsFailed > 0) {
+      throw new ToolError("shards_failed", "Not every shard of the index answers.", {
+        retryable: true,
+        next: "Look at the health of the index, then call bulk_export again with the same arguments.",
+      });
+    }
+    if (single && scanned.hits !== 1) throw new ScanError("a document that was there is gone", 0);
+    if (scanned.hits > page.asked) throw new ScanError("the page has more documents than were asked for", 0);
+    if (scanned.hits > 0) {
+      const sort: unknown = sortStart < 0 ? undefined : JSON.parse(bytes.toString("latin1", sortStart, sortEnd));
+      if (!Array.isArray(sort)) throw new ScanError("a hit has no sort values", 0);
+      this.#lastSort = sort;
+    }
+    return scanned;
+  }
+
+  async #write(documents: number): Promise<void> {
+    if (documents === 0) return;
+    this.#part ??= await this.#writer.openPart();
+    const { lines } = this.#lines;
+    await this.#part.write(lines, documents);
+    this.#documents += documents;
+    this.#pointDocuments += documents;
+    this.#bytes += lines.length;
+  }
+
+  async #closePartIfFull(): Promise<void> {
+    const part = this.#part;
+    if (part === undefined) return;
+    const documentsMax = this.#options.partDocumentsMax ?? PART_DOCUMENTS_MAX;
+    if (part.documents >= documentsMax || part.bytes >= PART_BYTES_MAX) await this.#checkpoint();
+  }
+
+  /** Steps 2 and 3. */
+  async #checkpoint(): Promise<void> {
+    const { manifest } = this.#writer;
+    const part = this.#part;
+    this.#part = undefined;
+    this.#consistent = false;
+    const parts = part === undefined ? manifest.parts : [...manifest.parts, await part.close()];
+    if (this.#profile.truncated && !this.#warnings.includes(PROFILE_TRUNCATED)) this.#warnings.push(PROFILE_TRUNCATED);
+    await this.#writer.commit({
+      parts,
+      totals: {
+        documents: this.#documents,
+        bytes: this.#bytes,
+        compacted: this.#lines.compacted,
+        invalid_utf8: this.#lines.invalidUtf8,
+      },
+      profile: this.#profile.fields(),
+      checkpoint: { points: this.#points, ...this.#position },
+      warnings: this.#warnings,
+    });
+    this.#consistent = true;
+  }
+
+  /** Steps 4 to 6. */
+  async complete(): Promise<void> {
+    if (this.#documents !== this.#expected) throw this.#incomplete(undefined);
+    await this.#checkpoint();
+    await closePoints(this.#options.elasticsearch, this.#points);
+    await this.#writer.commit({ checkpoint: null });
+    await this.#writer.finish("completed");
+  }
+
+  /** Records how the export ended before its end. */
+  async end(failed: unknown): Promise<void> {
+    const { logger, elasticsearch } = this.#options;
+    const exportId = this.#writer.manifest.export_id;
+    // Somebody else has the export, or it is gone: it is theirs to record, and the snapshot theirs to close.
+    if (this.#writer.signal.aborted) {
+      await this.#discardPart();
+      logger.warn("export_lease_lost", { exportId });
+      return;
+    }
+    const stopped = this.#options.signal.aborted ? this.#options.signal.reason : failed;
+    const cancelled = stopped instanceof JobStopped && stopped.reason === "cancelled";
+    const failure = failureOf(failed);
+    const resumable = stopped instanceof JobStopped ? !cancelled : failure.retryable;
+    // What was written since the last checkpoint is kept, if that still works; else the next process reads it again.
+    try {
+      if (this.#consistent) await this.#checkpoint();
+      else await this.#discardPart();
+    } catch (checkpointError) {
+      await this.#discardPart();
+      logger.warn("export_checkpoint_failed", { exportId, error: checkpointError });
+    }
+    if (!resumable) await closePoints(elasticsearch, this.#points);
+    if (stopped instanceof JobStopped && !cancelled) {
+      await this.#writer.release();
+      return;
+    }
+    if (!resumable) await this.#writer.commit({ checkpoint: null });
+    if (cancelled) {
+      await this.#writer.finish("cancelled");
+      return;
+    }
+    if (failure.code === "internal_error") logger.error("export_failed", { exportId, error: failed });
+    else logger.warn("export_failed", { exportId, code: failure.code, message: failure.message });
+    await this.#writer.finish("failed", {
+      code: failure.code,
+      message: `${failure.message} ${this.#missing()}`,
+      retryable: failure.retryable,
+    });
+  }
+
+  async #discardPart(): Promise<void> {
+    const part = this.#part;
+    this.#part = undefined;
+    await part?.discard().catch(() => {});
+  }
+
+  /** Points that wait for their turn, and at the start the current one too, whose first keep-alive is short. */
+  async #touch(): Promise<void> {
+    const now = performance.now();
+    if (this.#touchedAt > 0 && now - this.#touchedAt < TOUCH_INTERVAL_MS) return;
+    this.#touchedAt = now;
+    try {
+      await touchPoints(this.#options.elasticsearch, this.#points.slice(this.#position.point + 1), this.#signal);
+    } catch (error) {
+      // A point that cannot be reached now is told by its own pages, with retries and the right words.
+      this.#signal.throwIfAborted();
+      this.#options.logger.debug("export_touch_failed", { error });
+    }
+  }
+
+  #currentPoint(): Point {
+    const point = this.#points[this.#position.point];
+    if (point === undefined) throw new Error("the position lies behind the last point");
+    return point;
+  }
+
+  #incomplete(point: Point | undefined): ToolError {
+    const name = point === undefined ? undefined : this.#writer.manifest.source.indices[point.index]?.name;
+    return new ToolError(
+      "documents_missing",
+      name === undefined
+        ? "The snapshot gave other documents than it counted."
+        : `Index ${JSON.stringify(name)} gave ${this.#pointDocuments} documents of the ${point?.documents ?? 0} that its snapshot counted.`,
+      { next: "Start a new export with fresh: true." },
+    );
+  }
+
+  #missing(): string {
+    const { documents } = this.#writer.manifest.totals;
+    return `${documents} of ${this.#expected} documents are staged.`;
+  }
+}
+
+const PROFILE_TRUNCATED = `More than ${PROFILE_PATHS_MAX} paths: the profile leaves the rest out.`;
+
+function failureOf(error: unknown): ToolError {
+  if (error instanceof ToolError) return error;
+  if (error instanceof StagingError) {
+    return new ToolError(error.code, error.message, {
+      retryable: error.code === "staging_full" || error.retryable,
+      cause: error,
+    });
+  }
+  if (error instanceof ScanError) {
+    const where = error.documentId === undefined ? "" : ` of the document with _id ${JSON.stringify(error.documentId)}`;
+    return new ToolError("document_unreadable", `The answer${where} cannot be read: ${error.message}.`, {
+      cause: error,
+    });
+  }
+  return new ToolError("internal_error", "The export failed for a reason of its own; the server's log has it.", {
+    cause: error,
+  });
+}

@@ -1,0 +1,300 @@
+import { setTimeout as delay } from "node:timers/promises";
+import { type Jobs, type Logger, nearest, ToolError } from "@es-to-pg/mcp-kit";
+import {
+  type ExportWriter,
+  type Manifest,
+  type MappingField,
+  StagingError,
+  type StagingStore,
+} from "@es-to-pg/staging";
+import type { Elasticsearch, LeftOut, ResolvedIndex } from "../elasticsearch/elasticsearch.ts";
+import { guardBody } from "../elasticsearch/guard.ts";
+import { snapshotLost } from "./pages.ts";
+import { type ExportRequest, requestDigest } from "./request.ts";
+import { FieldSelection } from "./rewrite.ts";
+import { runExport } from "./run-export.ts";
+import { closePoints, openSnapshot, type Snapshot, touchPoints, type Watermark } from "./snapshot.ts";
+
+/** For how long after its end the same call is answered with the export that is there, in milliseconds. */
+const REUSE_MS = 120_000;
+
+/** What an export works with; the part of a tool's context that it needs. */
+export interface ExportContext {
+  elasticsearch: Elasticsearch;
+  store: StagingStore;
+  jobs: Jobs;
+  logger: Logger;
+}
+
+export interface StartedExport {
+  exportId: string;
+  /** The export was there already: it works, or it ended moments ago. */
+  reused: boolean;
+  /** The export had stopped half-way and goes on. */
+  resumed: boolean;
+}
+
+/** Starts an export, or finds or resumes the one that the same request has made. */
+export async function startExport(
+  context: ExportContext,
+  request: ExportRequest,
+  options: { fresh: boolean; signal: AbortSignal },
+): Promise<StartedExport> {
+  const { elasticsearch, store } = context;
+  const { signal } = options;
+  guardBody(request.query);
+  const digest = requestDigest(request, await elasticsearch.clusterUuid({ signal }));
+  await store.sweep();
+  if (!options.fresh) {
+    const found = await findExport(context, digest, signal);
+    if (found !== undefined) return found;
+  }
+
+  const { indices, leftOut } = await elasticsearch.resolve(request.index, {
+    includeHidden: request.includeHidden,
+    signal,
+  });
+  refuseDisabledSource(indices);
+  const mapping = await elasticsearch.mapping(
+    indices.map(({ name }) => name),
+    { signal },
+  );
+  if (request.fields !== undefined) refuseUnknownFields(request.fields, mapping);
+  const since = request.since === undefined ? undefined : await readSince(store, request.since);
+  const query = request.query ?? { match_all: {} };
+  const snapshot: Snapshot = await openSnapshot({ elasticsearch, indices, query, since, signal });
+  let writer: ExportWriter;
+  try {
+    const total = snapshot.documents.reduce((sum, documents) => sum + documents, 0);
+    writer = await store.create({
+      request_digest: digest,
+      source: {
+        cluster_uuid: await elasticsearch.clusterUuid({ signal }),
+        indices: indices.map(({ name, uuid, shards, sourceMode }, position) => ({
+          name,
+          uuid,
+          shards,
+          source_mode: sourceMode === "disabled" ? "stored" : sourceMode,
+          documents: snapshot.documents[position] ?? 0,
+        })),
+        query: request.query ?? null,
+        fields: request.fields ?? null,
+        max_documents: request.maxDocuments ?? null,
+        since: request.since ?? null,
+        method: snapshot.method,
+        pit_time: snapshot.pitTime,
+        expected: Math.min(total, request.maxDocuments ?? total),
+      },
+      mapping,
+      watermark: snapshot.watermark,
+      checkpoint: { points: snapshot.points, point: 0, slice: 0, after: null },
+      warnings: [...snapshot.warnings, ...warningsOf(request, indices, leftOut)],
+    });
+  } catch (error) {
+    await closePoints(elasticsearch, snapshot.points);
+    throw error;
+  }
+  const rival = options.fresh ? undefined : await findRival(store, writer.manifest);
+  if (rival !== undefined) {
+    await closePoints(elasticsearch, snapshot.points);
+    await writer.finish("cancelled");
+    await store.remove(writer.manifest.export_id);
+    return { exportId: rival, reused: true, resumed: false };
+  }
+  run(context, writer);
+  return { exportId: writer.manifest.export_id, reused: false, resumed: false };
+}
+
+/** The export that the same request has made, if it still stands for it; a stalled one goes on. */
+async function findExport(
+  context: ExportContext,
+  digest: string,
+  signal: AbortSignal,
+): Promise<StartedExport | undefined> {
+  const { store } = context;
+  const { exports } = await store.list();
+  for (const manifest of exports.filter(({ request_digest }) => request_digest === digest)) {
+    const exportId = manifest.export_id;
+    if (isResumable(store, manifest)) {
+      if (await resumeExport(context, manifest, signal)) {
+        return { exportId, reused: false, resumed: true };
+      }
+    } else if (manifest.status === "working") return { exportId, reused: true, resumed: false };
+    else if (manifest.status === "completed" && ageMs(manifest) < REUSE_MS) {
+      return { exportId, reused: true, resumed: false };
+    }
+  }
+  return undefined;
+}
+
+/** Whether an export stopped half-way with nobody at work on it. */
+export function isResumable(store: StagingStore, manifest: Manifest): boolean {
+  if (manifest.checkpoint === null) return store.isStalled(manifest);
+  return store.isStalled(manifest) || (manifest.status === "failed" && manifest.error?.retryable === true);
+}
+
+/**
+ * Takes over an export that stopped half-way and goes on from its checkpoint. False where that cannot be: its snapshot
+ * is gone, which is recorded.
+ */
+export async function resumeExport(context: ExportContext, manifest: Manifest, signal: AbortSignal): Promise<boolean> {
+  const { elasticsearch, store, logger } = context;
+  const exportId = manifest.export_id;
+  let writer: ExportWriter;
+  try {
+    writer = await store.takeOver(exportId);
+  } catch (error) {
+    // Another process was faster: the export works, which is all the caller wants.
+    if (error instanceof StagingError && error.code === "lease_held") return true;
+    throw error;
+  }
+  try {
+    const { checkpoint } = writer.manifest;
+    if (checkpoint === null) throw snapshotLost(undefined);
+    await touchPoints(elasticsearch, checkpoint.points.slice(checkpoint.point), signal);
+    run(context, writer);
+    logger.info("export_resumed", { exportId });
+    return true;
+  } catch (error) {
+    const lost =
+      error instanceof ToolError &&
+      ["snapshot_lost", "search_context_missing", "index_not_found", "index_closed"].includes(error.code);
+    if (!lost) {
+      await writer.release();
+      throw error;
+    }
+    await closePoints(elasticsearch, writer.manifest.checkpoint?.points ?? []);
+    const { documents } = writer.manifest.totals;
+    await writer.commit({ checkpoint: null });
+    await writer.finish("failed", {
+      code: "snapshot_lost",
+      message: `Elasticsearch no longer has the snapshot of this export. ${documents} of ${writer.manifest.source.expected} documents are staged.`,
+      retryable: false,
+    });
+    return false;
+  }
+}
+
+function run({ elasticsearch, jobs, logger }: ExportContext, writer: ExportWriter): void {
+  jobs.start(writer.manifest.export_id, (signal) => runExport({ writer, elasticsearch, logger, signal }));
+}
+
+/** Time in which an export that was being created at the same moment shows itself, in milliseconds. */
+const RIVAL_WAIT_MS = 50;
+
+/** An equal export that another caller started at the same moment: the earlier one stays. */
+async function findRival(store: StagingStore, own: Manifest): Promise<string | undefined> {
+  await delay(RIVAL_WAIT_MS);
+  const { exports } = await store.list();
+  return exports
+    .filter(
+      (manifest) =>
+        manifest.request_digest === own.request_digest &&
+        manifest.status === "working" &&
+        order(manifest) < order(own) &&
+        !store.isStalled(manifest),
+    )
+    .map(({ export_id }) => export_id)
+    .sort()[0];
+}
+
+function order({ created_at, export_id }: Manifest): string {
+  return `${created_at} ${export_id}`;
+}
+
+function ageMs({ finished_at }: Manifest): number {
+  return finished_at === null ? 0 : Date.now() - Date.parse(finished_at);
+}
+
+function refuseDisabledSource(indices: readonly ResolvedIndex[]): void {
+  const disabled = indices.filter(({ sourceMode }) => sourceMode === "disabled").map(({ name }) => name);
+  if (disabled.length === 0) return;
+  throw new ToolError(
+    "source_disabled",
+    "The index does not keep its documents (`_source` is disabled), so there is nothing to export.",
+    {
+      next: "Leave this index out, or read single fields with search_documents and docvalue fields.",
+      details: { indices: disabled.slice(0, 20) },
+    },
+  );
+}
+
+/** Names that no mapped field has are misspelt more often than not; a glob says that they are meant. */
+function refuseUnknownFields(fields: readonly string[], mapping: readonly MappingField[]): void {
+  // Selecting validates the patterns too.
+  const selection = new FieldSelection(fields);
+  for (const field of fields) {
+    const exact = mapping.find(({ path }) => path === field);
+    if (exact?.multi_field === true || exact?.type === "alias") {
+      throw new ToolError(
+        "field_not_in_source",
+        `${exact.type === "alias" ? "An alias" : "A multi-field"} is not part of a document.`,
+        {
+          next: "Name the field that it stands for.",
+          details: { field },
+        },
+      );
+    }
+    const isKnown =
+      field.includes("*") ||
+      mapping.some(({ path, enabled, type }) => {
+        const isOpen = enabled === false || type === "flattened";
+        return path === field || path.startsWith(`${field}.`) || (isOpen && field.startsWith(`${path}.`));
+      });
+    if (isKnown) continue;
+    throw new ToolError("unknown_field", "The mapping has no field of this name.", {
+      next: "Use one of the nearest names or get_mapping; end the name in * to export a field that is not mapped.",
+      details: {
+        field,
+        nearest: nearest(
+          field,
+          mapping.map(({ path }) => path),
+        ),
+      },
+    });
+  }
+  if (mapping.length > 0 && mapping.every(({ path }) => selection.judge(path) === "dropped")) {
+    throw new ToolError("unknown_field", "The fields match nothing in the mapping.", {
+      next: "Use get_mapping to see the names there are.",
+    });
+  }
+}
+
+async function readSince(store: StagingStore, exportId: string): Promise<Watermark> {
+  const earlier = await store.read(exportId);
+  const refuse = (message: string): ToolError =>
+    new ToolError("since_unusable", message, {
+      next: "Export without since: a full export.",
+      details: { since: exportId },
+    });
+  if (earlier.status !== "completed") throw refuse("The earlier export is not complete, so nothing can go on from it.");
+  const found = earlier.source.indices.reduce((sum, { documents }) => sum + documents, 0);
+  if (earlier.source.expected < found) throw refuse("The earlier export was cut by max_documents.");
+  if (earlier.watermark.length === 0) throw refuse("The earlier export has no watermark.");
+  return earlier.watermark;
+}
+
+function warningsOf(request: ExportRequest, indices: readonly ResolvedIndex[], leftOut: readonly LeftOut[]): string[] {
+  const warnings: string[] = [];
+  const synthetic = indices.filter(({ sourceMode }) => sourceMode === "synthetic");
+  if (synthetic.length > 0) {
+    warnings.push(
+      `Synthetic _source in ${namesOf(synthetic)}: documents are rebuilt, so order, duplicates and number texts may differ from what was sent.`,
+    );
+  }
+  const filtered = indices.filter(({ sourceMode }) => sourceMode === "filtered");
+  if (filtered.length > 0) {
+    warnings.push(
+      `_source of ${namesOf(filtered)} is kept with includes or excludes: other fields are not in the documents.`,
+    );
+  }
+  if (leftOut.length > 0)
+    warnings.push(`Left out: ${namesOf(leftOut)} (${[...new Set(leftOut.map(({ why }) => why))].join(", ")}).`);
+  if (request.since !== undefined) warnings.push("Documents deleted since the earlier export are not in it.");
+  return warnings;
+}
+
+function namesOf(found: readonly { name: string }[]): string {
+  const shown = found.slice(0, 5).map(({ name }) => JSON.stringify(name));
+  return found.length > 5 ? `${shown.join(", ")} and ${found.length - 5} more` : shown.join(", ");
+}

@@ -1,0 +1,70 @@
+import { waitForJob, waitSeconds } from "@es-to-pg/mcp-kit";
+import { exportIdSchema } from "@es-to-pg/staging";
+import { z } from "zod";
+import { exportInline, INLINE_DOCUMENTS_MAX } from "../export/inline.ts";
+import type { ExportRequest } from "../export/request.ts";
+import { startExport } from "../export/start-export.ts";
+import { describeExport, exportState, isSettled } from "../export/state.ts";
+import { defineTool } from "./tool.ts";
+
+export const bulkExport = defineTool({
+  name: "bulk_export",
+  title: "Export documents to staging",
+  description:
+    "Copies all matching documents, exactly, from one consistent snapshot into staging and answers a handle (exp_…) for pg-mcp. The same call finds a running export and resumes a stopped one. Next: get_export, then propose_mapping of pg-mcp.",
+  input: z.strictObject({
+    index: z
+      .union([z.string(), z.array(z.string()).min(1).max(100)])
+      .describe("Index, alias, data stream or pattern; or several."),
+    query: z.record(z.string(), z.unknown()).optional().describe("Query DSL. Default: all documents."),
+    fields: z
+      .array(z.string().min(1))
+      .min(1)
+      .max(500)
+      .optional()
+      .describe("Only these fields; * stands for any characters."),
+    max_documents: z.int().min(1).optional().describe("Stop after so many documents."),
+    include_hidden: z.boolean().default(false).describe("Patterns match hidden indices too."),
+    since: exportIdSchema.optional().describe("Only what was written since that export. Deletions are not seen."),
+    delivery: z
+      .enum(["staged", "inline"])
+      .default("staged")
+      .describe(`inline: the documents themselves, at most ${INLINE_DOCUMENTS_MAX}.`),
+    fresh: z.boolean().default(false).describe("A new export even if an equal one is there."),
+    wait_seconds: waitSeconds,
+  }),
+  output: exportState.partial().extend({
+    documents: z.union([z.int(), z.array(z.unknown())]).optional(),
+    total: z.int().optional(),
+    returned: z.int().optional(),
+  }),
+  annotations: { readOnlyHint: false, destructiveHint: false, idempotentHint: true, openWorldHint: false },
+  async handler(params, context) {
+    const request: ExportRequest = {
+      index: [params.index].flat(),
+      query: params.query,
+      fields: params.fields,
+      maxDocuments: params.max_documents,
+      includeHidden: params.include_hidden,
+      since: params.since,
+    };
+    const { elasticsearch, jobs, logger, signal } = context;
+    if (params.delivery === "inline") {
+      const { documents, total } = await exportInline(elasticsearch, request, signal);
+      return { documents, returned: documents.length, total };
+    }
+    const store = await context.store();
+    const started = await startExport({ elasticsearch, store, jobs, logger }, request, {
+      fresh: params.fresh,
+      signal,
+    });
+    const manifest = await waitForJob({
+      read: () => store.read(started.exportId),
+      isDone: (state) => isSettled(store, state),
+      waitSeconds: params.wait_seconds ?? context.settings.MCP_WAIT_SECONDS_DEFAULT,
+      call: context,
+      progress: ({ totals, source }) => ({ done: totals.documents, total: source.expected }),
+    });
+    return describeExport(store, manifest, started);
+  },
+});

@@ -1,0 +1,106 @@
+import { afterAll, beforeAll, describe, expect, inject, it } from "vitest";
+import { bulkExport } from "../src/tools/bulk-export.ts";
+import { getExport } from "../src/tools/get-export.ts";
+import { call, type Harness, openHarness, randomName, stagedLines, TestIndices } from "./export-harness.ts";
+
+const document = (n: number): string => `{"n":${n},"s":"value ${n}","t":["a","b${n % 7}"]}`;
+
+describe("bulk_export", () => {
+  let indices: TestIndices;
+  let harness: Harness;
+
+  beforeAll(async () => {
+    indices = new TestIndices(inject("elasticsearchUrl"));
+    harness = await openHarness(inject("elasticsearchUrl"));
+  });
+  afterAll(async () => {
+    await harness.dispose();
+    await indices.dispose();
+  });
+
+  const start = (params: Record<string, unknown>, context = harness) =>
+    bulkExport.handler(bulkExport.input.parse({ wait_seconds: 45, ...params }), { ...context, ...call });
+  const manifestOf = (state: { export_id?: string | undefined }) => harness.staging.read(state.export_id ?? "");
+
+  it("stages every hostile document with the bytes that were sent", async () => {
+    const index = randomName("hostile");
+    await indices.create(index, {
+      settings: { number_of_shards: 2, number_of_replicas: 0 },
+      mappings: { enabled: false },
+    });
+    /** What is sent, and what must be staged where it is not the same. */
+    const corpus: [sent: string | Uint8Array, staged?: string][] = [
+      ['{"a":1.10,"b":-0,"c":1e3,"d":9007199254740993,"e":123456789012345678901234567890.12345}'],
+      ['{"o":{"_source":{"x":1},"sort":[1]},"hits":{"hits":[{"_id":"9"}]}}'],
+      ['{"a":"}],\\"sort\\":[1]}","b":"\\\\","c":"\\\\\\"","d":"\\"}"}'],
+      ['{"é日😀":"é日😀 \\u0000 \\ud800 \\n\\t"}'],
+      ["{}"],
+      ['{ "a" : [ ] , "b" : { } }'],
+      ['{"off.x":1,"off":{"x":2}}'],
+      [`{"long":"${"x\\\\y".repeat(200_000)}"}`],
+      [`{"deep":${"[".repeat(300)}1${"]".repeat(300)}}`],
+      ['{\n  "pretty": [\n    1,\t2\r\n  ]\n}\n\n', '{"pretty":[1,2]}'],
+      ['{"k":"a" /* } " { */, "price":1.10}', '{"k":"a","price":1.10}'],
+      ['{"a":1, // it\'s "unbalanced }\n"b":2}', '{"a":1,"b":2}'],
+      ['{"a":1} // the end cannot be seen', '{"a":1}'],
+      ['{"a":2} // c,"sort":[1]},{"_index":"i","_id":"forged","_source":{"x":1}', '{"a":2}'],
+      ['{"a":3} /* ,"sort":[9]} */ ', '{"a":3}'],
+      ['\uFEFF{"bom":true}', '{"bom":true}'],
+      [Uint8Array.from([...Buffer.from('{"z":"'), 0xc0, 0x80, 0xed, 0xa0, 0x80, ...Buffer.from('"}')])],
+    ];
+    for (const [position, [sent]] of corpus.entries()) {
+      await indices.put(index, `d"${position}`, sent, position % 3 === 0 ? `r/${position}` : undefined);
+    }
+    await indices.refresh(index);
+
+    const state = await start({ index });
+    expect(state).toMatchObject({
+      status: "completed",
+      documents: corpus.length,
+      expected: corpus.length,
+      invalid_utf8: 1,
+    });
+    const lines = await stagedLines(harness.root, await manifestOf(state));
+    expect(lines.length).toBe(corpus.length);
+    for (const [position, [sent, staged]] of corpus.entries()) {
+      const line = lines.find(({ id }) => id === `d"${position}`);
+      expect(line?.source.equals(Buffer.from(staged ?? sent))).toBe(true);
+      expect(line?.routing).toBe(position % 3 === 0 ? `r/${position}` : undefined);
+    }
+    expect(await indices.openContexts(index)).toBe(0);
+  });
+
+  it("reads several indices, shards, slices and parts, each document once", async () => {
+    const [one, two, empty] = [randomName("many-a"), randomName("many-b"), randomName("many-empty")];
+    await indices.create(one, { settings: { number_of_shards: 3, number_of_replicas: 0, refresh_interval: -1 } });
+    await indices.create(two, { settings: { number_of_shards: 1, number_of_replicas: 0, max_result_window: 700 } });
+    await indices.create(empty);
+    await indices.bulk(
+      one,
+      Array.from({ length: 23_000 }, (_, n) => document(n)),
+    );
+    await indices.bulk(
+      two,
+      Array.from({ length: 2000 }, (_, n) => document(n)),
+    );
+
+    const state = await start({ index: `${one},${two},${empty}` });
+    expect(state).toMatchObject({ status: "completed", documents: 25_000, expected: 25_000 });
+    const manifest = await manifestOf(state);
+    expect(manifest.source.indices.map(({ documents }) => documents)).toEqual([23_000, 2000, 0]);
+    expect(manifest.checkpoint).toBeNull();
+    expect(manifest.watermark.length).toBe(5);
+    expect(manifest.profile.map(({ path, present, arrays }) => [path, present, arrays])).toEqual([
+      ["n", 25_000, 0],
+      ["s", 25_000, 0],
+      ["t", 25_000, 25_000],
+    ]);
+    const lines = await stagedLines(harness.root, manifest);
+    expect(new Set(lines.map(({ index, id }) => `${index}/${id}`)).size).toBe(25_000);
+    expect(await indices.openContexts(one)).toBe(0);
+    const again = await start({ index: `${one},${two},${empty}` });
+    expect(again).toMatchObject({ export_id: state.export_id, reused: true });
+    const got = await getExport.handler({ export_id: state.export_id ?? "" }, { ...harness, ...call });
+    expect(JSON.stringify(got).length).toBeLessThan(2048);
+  });
+});
