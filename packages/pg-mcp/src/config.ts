@@ -3,6 +3,7 @@ import {
   choice,
   defineSettings,
   integer,
+  kitSettings,
   list,
   type Settings,
   SettingsError,
@@ -99,7 +100,7 @@ export const pgSettings = defineSettings({
     example: "shop.net_price",
   },
   PG_MCP_QUERY_TIMEOUT_SECONDS: {
-    schema: integer({ min: 1, max: 300, default: 30 }),
+    schema: integer({ min: 1, max: 45, default: 30 }),
     description: "Seconds that `execute_query` and `count_rows` may take where the call does not say.",
   },
   PG_MCP_STATE_SCHEMA: {
@@ -114,6 +115,7 @@ export const pgSettings = defineSettings({
     description: "Days that finished loads and their rejects are kept.",
   },
   ...stagingSettings,
+  MCP_WAIT_SECONDS_DEFAULT: kitSettings.MCP_WAIT_SECONDS_DEFAULT,
 });
 
 export type PgSettings = Settings<typeof pgSettings>;

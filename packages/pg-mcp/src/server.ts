@@ -13,7 +13,7 @@ export const instructions = `Loads staged exports of Elasticsearch into PostgreS
 
 To load an export (exp_…, from es-mcp): propose_mapping compares its fields with a table and answers a mapping (map_…) with a verdict per column; create_table makes the table or adds missing columns; bulk_insert moves the rows and answers a load (load_…) with its figures; verify_load compares every staged row with the table. Rows never pass through this conversation: do not read documents to insert them one by one.
 
-expected = staged = inserted + updated + unchanged + skipped + stale + deduplicated + suppressed + rejected holds for every load. list_rejects says which documents were rejected and why; bulk_insert with rejects_of and a changed mapping loads them again.
+expected = staged = inserted + updated + unchanged + skipped + stale + deduplicated + suppressed + rejected holds for every load. list_rejects says which documents were rejected and why.
 
 list_tables and get_schema show what is there. count_rows counts. execute_query runs one reading statement: it cannot write, and refuses functions that reach outside the transaction. Pass values as params, not in the SQL.
 

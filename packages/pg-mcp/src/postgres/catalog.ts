@@ -214,7 +214,7 @@ export async function nearestTables(
        AND n.nspname !~ '^pg_' AND n.nspname <> 'information_schema' AND has_schema_privilege(n.oid, 'USAGE')
      ORDER BY 1, 2 LIMIT 20000`,
   );
-  const home = name.schema ?? defaultSchemas(policy)[0] ?? "public";
+  const home = defaultSchemas(policy)[0] ?? "public";
   const short = name.table.slice(name.table.lastIndexOf(".") + 1).replaceAll('"', "");
   const tables = rows
     .map(([schema, table]) => ({ schema: String(schema), table: String(table) }))

@@ -10,6 +10,11 @@ export interface TablePolicy {
 
 export const everything: TablePolicy = { schemasAllow: [], schemasDeny: [], tablesAllow: [], tablesDeny: [] };
 
+/** Whether the settings leave any table out. */
+export function isRestricted(policy: TablePolicy): boolean {
+  return Object.values(policy).some((globs: readonly string[]) => globs.length > 0);
+}
+
 /** A glob (`*` any text, `?` one character) as a case-sensitive regular expression over the whole name. */
 export function globToRegExp(glob: string): RegExp {
   const body = glob

@@ -39,11 +39,11 @@ export interface Postgres {
   /** A transaction of the writer role, committed when the work returns. */
   write<T>(work: (tx: Transaction) => Promise<T>, options: TransactionOptions): Promise<T>;
   /**
-   * For statements that come from outside: the reader role, no safe settings of ours after the start, always rolled
-   * back, and the session discarded. It starts writable, because judging a statement needs a temporary function; the
-   * work itself says `SET TRANSACTION READ ONLY` before it runs anything foreign.
+   * For statements that come from outside: the reader role and its own search_path, always rolled back, and the session
+   * discarded. With `writable` it can make temporary objects, which judging a statement needs; the work then says
+   * `SET TRANSACTION READ ONLY` itself before it runs anything foreign.
    */
-  scratch<T>(work: (tx: Transaction) => Promise<T>, options: TransactionOptions): Promise<T>;
+  scratch<T>(work: (tx: Transaction) => Promise<T>, options: TransactionOptions & { writable: boolean }): Promise<T>;
   /** The server's version as a number: 160014. */
   serverVersion(): Promise<number>;
   close(): Promise<void>;
@@ -76,7 +76,15 @@ export function openPostgres(options: PostgresOptions): Postgres {
   async function run<T>(
     kind: "read" | "write" | "scratch",
     work: (tx: Transaction) => Promise<T>,
-    { signal, timeoutMs, lockTimeoutMs, oneSnapshot = false }: TransactionOptions,
+    {
+      signal,
+      timeoutMs,
+      lockTimeoutMs,
+      oneSnapshot = false,
+      writable = kind === "write",
+    }: TransactionOptions & {
+      writable?: boolean;
+    },
   ): Promise<T> {
     const pool = kind === "write" ? writers : readers;
     const statementMs = timeoutMs ?? (kind === "write" ? 0 : readTimeoutMs);
@@ -84,7 +92,7 @@ export function openPostgres(options: PostgresOptions): Postgres {
     const session = new Session(connection, typeNames, signal, statementMs === 0 ? 0 : statementMs + clientGraceMs);
     try {
       const begin = [
-        `BEGIN TRANSACTION ISOLATION LEVEL ${oneSnapshot ? "REPEATABLE READ" : "READ COMMITTED"} ${kind === "read" ? "READ ONLY" : "READ WRITE"}`,
+        `BEGIN TRANSACTION ISOLATION LEVEL ${oneSnapshot ? "REPEATABLE READ" : "READ COMMITTED"} ${writable ? "READ WRITE" : "READ ONLY"}`,
         "SET LOCAL TimeZone = 'UTC'",
         "SET LOCAL DateStyle = 'ISO, YMD'",
         "SET LOCAL IntervalStyle = 'iso_8601'",

@@ -1,5 +1,15 @@
 import { ToolError } from "@es-to-pg/mcp-kit";
-import { globToRegExp, quoteIdentifier, type Transaction } from "../postgres/index.ts";
+import { isServerError } from "../errors.ts";
+import {
+  allowsTable,
+  everything,
+  globToRegExp,
+  isRestricted,
+  quoteIdentifier,
+  type TablePolicy,
+  type Transaction,
+  tableNotAllowed,
+} from "../postgres/index.ts";
 import { nodesOf, numbersOf, parseTree, type TreeNode, type TreeValue, textConstant, valuesOf } from "./node-tree.ts";
 import { checkSqlText } from "./sql-text.ts";
 
@@ -13,6 +23,8 @@ export interface JudgePolicy {
   functionsAllow: readonly string[];
   /** Refuses every volatile function, the harmless ones too: what a load computes must come out the same twice. */
   repeatable?: boolean;
+  /** Which tables may be read. Default: all. */
+  tables?: TablePolicy;
 }
 
 /** OIDs below belong to the server itself. */
@@ -22,6 +34,7 @@ const firstUserOid = 16_384;
 const volatileAllowed = new Set([
   "array_sample",
   "array_shuffle",
+  "bernoulli",
   "clock_timestamp",
   "current_query",
   "currval",
@@ -70,6 +83,7 @@ const volatileAllowed = new Set([
   "pg_xact_status",
   "random",
   "random_normal",
+  "system",
   "timeofday",
   "txid_status",
   "uuidv4",
@@ -105,6 +119,15 @@ const secretRelations = new Set([
   "pg_user_mappings",
 ]);
 
+/** Relations that show values of tables whatever the settings say of those tables. */
+const valueRelations = new Set([
+  "pg_statistic",
+  "pg_statistic_ext_data",
+  "pg_stats",
+  "pg_stats_ext",
+  "pg_stats_ext_exprs",
+]);
+
 /** Settings whose values hold commands or connection strings. */
 const secretSettings =
   /^(?:primary_conninfo|ssl_passphrase_command|archive_command|restore_command|archive_cleanup_command|recovery_end_command|krb_server_keyfile)$/;
@@ -118,11 +141,9 @@ const trustedExtensions = new Set([
   "dict_int",
   "earthdistance",
   "fuzzystrmatch",
-  "h3",
   "hstore",
   "intarray",
   "isn",
-  "lo",
   "ltree",
   "pg_trgm",
   "pgcrypto",
@@ -143,7 +164,7 @@ export async function judgeStatement(
   tx: Transaction,
   options: { sql: string; parameterTypes: readonly string[]; policy: JudgePolicy },
 ): Promise<void> {
-  const queries = await resolve(tx, options.sql, options.parameterTypes);
+  const queries = await resolveQuery(tx, options.sql, options.parameterTypes);
   if (queries.length !== 1) throw refused("more than one statement", "Send one statement per call.");
   await judgeTree(tx, queries, options.policy);
 }
@@ -186,6 +207,58 @@ export async function judgeExpression(
     });
   } catch (error) {
     if (error !== undo) throw error;
+  }
+}
+
+/**
+ * The judgement where the server cannot resolve for us (a standby, a role without TEMPORARY, a server before 14): every
+ * word of the text is taken for the name of a function, operator or relation, whatever stands around it. It refuses
+ * more than the other.
+ */
+export async function judgeByNames(tx: Transaction, options: { sql: string; policy: JudgePolicy }): Promise<void> {
+  const { sql, policy } = options;
+  if (/u&"/i.test(sql)) throw refused("names in Unicode escapes", "Write the name as it is.");
+  const words = new Set([...sql.matchAll(/[\p{L}_][\p{L}\p{N}_$]*/gu)].flatMap(([word]) => [word, word.toLowerCase()]));
+  for (const [, quoted = ""] of sql.matchAll(/"((?:[^"]|"")+)"/g)) words.add(quoted.replaceAll('""', '"'));
+  const settings = [...sql.matchAll(/current_setting\s*\(\s*'(\w+)'\s*[,)]/gi)].map(([, name = ""]) => name);
+  if (settings.length < (sql.match(/current_setting/gi) ?? []).length || !settings.every(isShowableSetting)) {
+    throw refused("current_setting of this form", "Write current_setting('name') with the plain name of a setting.");
+  }
+  const names = [...words];
+  const { rows } = await tx.query(
+    `SELECT 'functions', p.oid::int8::text FROM pg_catalog.pg_proc p WHERE p.proname = ANY($1::name[])
+     UNION ALL SELECT 'operators', o.oid::int8::text FROM pg_catalog.pg_operator o
+       WHERE o.oid >= ${firstUserOid} AND pg_catalog.strpos($2, o.oprname) > 0
+     UNION ALL SELECT 'types', t.oid::int8::text FROM pg_catalog.pg_type t
+       WHERE t.oid >= ${firstUserOid} AND t.typname = ANY($1::name[])
+     UNION ALL SELECT 'functions', k.castfunc::int8::text FROM pg_catalog.pg_cast k
+       JOIN pg_catalog.pg_type t ON t.oid = k.casttarget
+       WHERE k.castfunc >= ${firstUserOid} AND (k.castcontext = 'i' OR t.typname = ANY($1::name[]))
+     UNION ALL SELECT 'relations', c.oid::int8::text FROM pg_catalog.pg_class c
+       WHERE c.relname = ANY($1::name[]) AND c.relkind IN ('r', 'p', 'v', 'm', 'f')
+         AND pg_catalog.has_schema_privilege(c.relnamespace, 'USAGE')`,
+    [names, sql],
+  );
+  const oidsOf = (kind: string) => rows.filter((row) => row[0] === kind).map((row) => Number(row[1]));
+  const fresh = {
+    functions: oidsOf("functions"),
+    operators: oidsOf("operators"),
+    types: oidsOf("types"),
+    relations: oidsOf("relations"),
+  };
+  await judgeFunctions(tx, fresh, policy);
+  // A table of that name in a schema that is not meant must not refuse the statement: only views and secrets count.
+  await judgeTree(tx, await follow(tx, fresh, everything), policy);
+}
+
+async function resolveQuery(tx: Transaction, sql: string, parameterTypes: readonly string[]): Promise<TreeNode[]> {
+  try {
+    return await resolve(tx, sql, parameterTypes);
+  } catch (error) {
+    // The server's own words would be about a function, of which the caller knows nothing.
+    if (isServerError(error) && error.code === "42P13") throw refusedWriting();
+    if (isServerError(error) && error.code === "0A000" && error.position === undefined) throw refusedWriting();
+    throw error;
   }
 }
 
@@ -309,8 +382,7 @@ const operatorFields = ["opno", "opnos", "eqop", "sortop", "reverse_sort_op"];
 function collect(queries: readonly TreeNode[], found: References): void {
   for (const node of nodesOf(queries)) {
     if (node.kind === "QUERY") {
-      if (numbersOf(node, "commandType")[0] !== 1)
-        throw refused("a statement that writes", "Send a SELECT; writing goes through insert_data and bulk_insert.");
+      if (numbersOf(node, "commandType")[0] !== 1) throw refusedWriting();
       if (flag(node, "hasModifyingCTE"))
         throw refused("a WITH query that writes", "Send a SELECT without INSERT, UPDATE or DELETE.");
       if (flag(node, "hasForUpdate") || !isEmpty(node, "rowMarks"))
@@ -354,7 +426,7 @@ async function judgeTree(tx: Transaction, queries: readonly TreeNode[], policy: 
     for (const oid of fresh.types) done.types.add(oid);
     for (const oid of fresh.relations) done.relations.add(oid);
     await judgeFunctions(tx, fresh, policy);
-    trees = await follow(tx, fresh);
+    trees = await follow(tx, fresh, policy.tables ?? everything);
   }
 }
 
@@ -431,7 +503,7 @@ function judgeFunction(
 }
 
 /** The trees of views and the conditions of domains that a level refers to. Secrets are refused by resolved relation. */
-async function follow(tx: Transaction, fresh: Fresh): Promise<TreeNode[]> {
+async function follow(tx: Transaction, fresh: Fresh, policy: TablePolicy): Promise<TreeNode[]> {
   const texts: unknown[] = [];
   if (fresh.relations.length > 0) {
     const { rows } = await tx.query(
@@ -448,6 +520,14 @@ async function follow(tx: Transaction, fresh: Fresh): Promise<TreeNode[]> {
           `the relation ${String(schema)}.${String(relation)}`,
           "It may hold secrets. Roles are in pg_roles, connections in pg_stat_activity.",
         );
+      }
+      if (Number(oid) < firstUserOid && isRestricted(policy) && valueRelations.has(String(relation))) {
+        throw tableNotAllowed({ schema: String(schema), table: String(relation) });
+      }
+      // What a view reads is judged too: a view is no way around the settings.
+      const table = { schema: String(schema), table: String(relation) };
+      if (Number(oid) >= firstUserOid && table.schema !== "pg_toast" && !allowsTable(policy, table)) {
+        throw tableNotAllowed(table);
       }
       if (action !== null) texts.push(action);
     }
@@ -478,6 +558,13 @@ function refusedFunction(schema: string, name: string, why: string): ToolError {
     next: "Write the statement with built-in functions that only read; an operator can vouch for a function in PG_MCP_FUNCTIONS_ALLOW.",
     details: { function: schema === "pg_catalog" ? name : `${schema}.${name}`, why },
   });
+}
+
+function refusedWriting(): ToolError {
+  return refused(
+    "statements that write or define",
+    "Send a SELECT; writing goes through insert_data, create_table and bulk_insert.",
+  );
 }
 
 function refused(construct: string, next: string): ToolError {

@@ -1,0 +1,321 @@
+import { clip, nearest, ToolError } from "@es-to-pg/mcp-kit";
+import { isServerError, translate } from "../errors.ts";
+import {
+  AnswerTooLarge,
+  defaultSchemas,
+  nearestTables,
+  type Postgres,
+  type Posture,
+  type QueryResult,
+  quoteIdentifier,
+  readPosture,
+  type TablePolicy,
+  type Transaction,
+} from "../postgres/index.ts";
+import { isShowableSetting, type JudgePolicy, judgeByNames, judgeStatement } from "./judge.ts";
+import { encodeParameter } from "./parameters.ts";
+import { checkSqlText, readStatement } from "./sql-text.ts";
+
+export interface QueryRequest {
+  postgres: Postgres;
+  sql: string;
+  params: readonly unknown[];
+  /** At most this many rows are answered; one more is fetched to know whether there are more. */
+  rowsMax: number;
+  /** Fetching stops when the rows' JSON has this many bytes. */
+  bytesMax: number;
+  timeoutMs: number;
+  policy: TablePolicy;
+  functionsAllow: readonly string[];
+  signal: AbortSignal;
+  /** Characters before the caller's own text in `sql`, for the positions in errors. */
+  ownCharacters?: number;
+}
+
+export interface QueryAnswer {
+  columns: { name: string; type: string }[];
+  rows: unknown[][];
+  /** What ended the fetching before the last row. */
+  cutBy: "rows" | "bytes" | null;
+  /** Values that were shortened. */
+  clipped: number;
+}
+
+/** What the server may send for one FETCH before the connection is closed: a value of 1 GB must not be held here. */
+const fetchBytesMax = 8 * 1024 * 1024;
+const firstFetchRows = 20;
+const fetchRows = 200;
+/** Longest value shown where there are several; one in a wide row gets less. */
+const cellCharactersMax = 1_000;
+const cellCharactersMin = 40;
+
+/**
+ * Runs one foreign statement that reads. It cannot write by construction: one statement by the extended protocol, judged
+ * by what the server resolves it to, through a cursor in a READ ONLY transaction that is rolled back, and the session
+ * discarded.
+ */
+export async function runQuery(request: QueryRequest): Promise<QueryAnswer> {
+  checkSqlText(request.sql);
+  const statement = readStatement(request.sql);
+  try {
+    if (statement.kind === "show") return await show(request, statement.setting);
+    const posture = await readPosture(request.postgres, { signal: request.signal });
+    try {
+      return await inScratch(request, posture, statement, undefined);
+    } catch (error) {
+      if (!(error instanceof AnswerTooLarge) || statement.kind !== "query") throw error;
+    }
+    // A value too large to hold: once more, and the server shortens the values.
+    return await inScratch(request, posture, statement, cellCharactersMax);
+  } catch (error) {
+    if (error instanceof AnswerTooLarge) throw resultTooLarge();
+    throw await withNearest(shifted(error, statement.kind === "explain" ? statement.offset : 0, request), request);
+  }
+}
+
+type Runnable = Exclude<ReturnType<typeof readStatement>, { kind: "show" }>;
+
+async function inScratch(
+  request: QueryRequest,
+  posture: Posture,
+  statement: Runnable,
+  clipAtServer: number | undefined,
+): Promise<QueryAnswer> {
+  const { postgres, policy, signal, timeoutMs } = request;
+  const resolves = posture.serverVersion >= 140_000 && posture.temporary && !posture.standby;
+  const judgePolicy: JudgePolicy = { functionsAllow: request.functionsAllow, tables: policy };
+  return await postgres.scratch(
+    async (tx) => {
+      await setSearchPath(tx, policy);
+      const { types, values } = await bindParameters(tx, statement.sql, request.params);
+      const judge = (sql: string) =>
+        resolves
+          ? judgeStatement(tx, { sql, parameterTypes: types, policy: judgePolicy })
+          : judgeByNames(tx, { sql, policy: judgePolicy });
+      await judge(statement.sql);
+      let sql = statement.sql;
+      if (clipAtServer !== undefined) {
+        sql = await clippingStatement(tx, statement.sql, values, clipAtServer);
+        await judge(sql);
+      }
+      if (resolves) await tx.query("SET TRANSACTION READ ONLY");
+      if (statement.kind === "explain") {
+        const plan = await tx.query(`EXPLAIN ${statement.options} ${sql}`, values, { answerBytesMax: fetchBytesMax });
+        return shape(plan.columns, plan.rows, { ...request, cellMax: request.bytesMax });
+      }
+      const head = "DECLARE answer NO SCROLL CURSOR FOR ";
+      try {
+        await tx.query(`${head}${sql}`, values);
+      } catch (error) {
+        throw movedBack(error, head.length);
+      }
+      return await fetchRowsOf(tx, request);
+    },
+    { signal, timeoutMs, writable: resolves },
+  );
+}
+
+/** Names are looked for in the server's own schema first, and temporary objects last: neither can be shadowed. */
+async function setSearchPath(tx: Transaction, policy: TablePolicy): Promise<void> {
+  let schemas: string[];
+  if (policy.schemasAllow.length > 0) schemas = defaultSchemas(policy);
+  else {
+    const { rows } = await tx.query("SELECT s FROM pg_catalog.unnest(pg_catalog.current_schemas(false)) AS s");
+    schemas = rows.map(([schema]) => String(schema));
+  }
+  const path = ["pg_catalog", ...schemas.filter((schema) => schema !== "pg_catalog"), "pg_temp"];
+  await tx.query(`SET LOCAL search_path = ${path.map(quoteIdentifier).join(", ")}`);
+}
+
+/** Asks the server which types it takes the parameters for, and writes the values accordingly. */
+async function bindParameters(
+  tx: Transaction,
+  sql: string,
+  params: readonly unknown[],
+): Promise<{ types: string[]; values: (string | null)[] }> {
+  if (params.length === 0 && !/\$\d/.test(sql)) return { types: [], values: [] };
+  const head = "PREPARE parameters AS ";
+  try {
+    await tx.query(`${head}${sql}`);
+  } catch (error) {
+    throw movedBack(error, head.length);
+  }
+  const { rows } = await tx.query(
+    "SELECT t::text FROM pg_catalog.pg_prepared_statements, pg_catalog.unnest(parameter_types) AS t WHERE name = 'parameters'",
+  );
+  await tx.query("DEALLOCATE parameters");
+  const types = rows.map(([type]) => String(type));
+  if (types.length !== params.length) {
+    throw new ToolError(
+      "parameter_mismatch",
+      `The SQL has ${types.length} parameters, params has ${params.length} values.`,
+      {
+        next: "Give params one value for each of $1, $2 …",
+        details: { parameter_types: types },
+      },
+    );
+  }
+  return { types, values: params.map((value, index) => encodeParameter(value, types[index] ?? "text")) };
+}
+
+async function fetchRowsOf(tx: Transaction, request: QueryRequest): Promise<QueryAnswer> {
+  const rows: unknown[][] = [];
+  let columns: QueryResult["columns"] = [];
+  let bytes = 0;
+  for (let size = firstFetchRows; ; size = fetchRows) {
+    const wanted = Math.min(size, request.rowsMax + 1 - rows.length);
+    const batch = await tx.query(`FETCH FORWARD ${wanted} FROM answer`, [], { answerBytesMax: fetchBytesMax });
+    columns = batch.columns;
+    rows.push(...batch.rows);
+    bytes += batch.rows.reduce((sum, row) => sum + JSON.stringify(row).length, 0);
+    if (batch.rows.length < wanted || rows.length > request.rowsMax || bytes > fetchBytesMax) break;
+    // Clipping makes rows smaller than they came, so a few are read beyond what the answer may have.
+    if (bytes > request.bytesMax * 4 && shape(columns, rows, request).cutBy === "bytes") break;
+  }
+  return shape(columns, rows, request);
+}
+
+/** The rows that fit, their long values clipped; the first row is always there. */
+function shape(
+  columns: QueryResult["columns"],
+  rows: readonly unknown[][],
+  { rowsMax, bytesMax, cellMax }: { rowsMax: number; bytesMax: number; cellMax?: number },
+): QueryAnswer {
+  // Twice the share of a row of ten: most values are short.
+  const share = Math.floor((bytesMax * 2) / Math.max(10, columns.length));
+  const charactersMax = Math.max(cellCharactersMin, Math.min(cellMax ?? cellCharactersMax, cellMax ?? share));
+  let clipped = 0;
+  let bytes = 0;
+  const shown: unknown[][] = [];
+  let cutBy: QueryAnswer["cutBy"] = rows.length > rowsMax ? "rows" : null;
+  for (const row of rows.slice(0, rowsMax)) {
+    let shortened = 0;
+    const cells = row.map((cell) => {
+      if (typeof cell !== "string" || cell.length <= charactersMax) return cell;
+      shortened++;
+      return `${cell.slice(0, charactersMax)}… (${cell.length} characters)`;
+    });
+    bytes += Buffer.byteLength(JSON.stringify(cells)) + 1;
+    if (bytes > bytesMax && shown.length > 0) {
+      cutBy = "bytes";
+      break;
+    }
+    shown.push(cells);
+    clipped += shortened;
+  }
+  return { columns, rows: shown, cutBy, clipped };
+}
+
+/** The same query with its long values cut at the server, for values too large to be sent. */
+async function clippingStatement(
+  tx: Transaction,
+  sql: string,
+  values: readonly unknown[],
+  charactersMax: number,
+): Promise<string> {
+  await tx.query(`DECLARE described NO SCROLL CURSOR FOR ${sql}`, values);
+  const { columns } = await tx.query("FETCH 0 FROM described");
+  await tx.query("CLOSE described");
+  const short = /^(?:boolean|smallint|integer|bigint|oid|real|double precision|date|timestamp|uuid|time|interval)/;
+  const list = columns.map(({ name, type }, index) => {
+    const column = `answer.c${index}`;
+    const value =
+      short.test(type) && !type.endsWith("[]") ? column : `pg_catalog.left(${column}::text, ${charactersMax})`;
+    return `${value} AS ${quoteIdentifier(name)}`;
+  });
+  const aliases = columns.map((_, index) => `c${index}`);
+  const inner = sql.replace(/;\s*$/, "");
+  return `SELECT ${list.join(", ")} FROM (${inner}\n) AS answer(${aliases.join(", ")})`;
+}
+
+async function show(request: QueryRequest, setting: string): Promise<QueryAnswer> {
+  if (setting === "all") {
+    const answer = await request.postgres.read(
+      (tx) => tx.query("SELECT name, setting, unit FROM pg_settings WHERE name !~ '[.]' ORDER BY name"),
+      request,
+    );
+    const rows = answer.rows.map(([name, ...rest]) =>
+      isShowableSetting(String(name)) ? [name, ...rest] : [name, null, null],
+    );
+    return shape(answer.columns, rows, request);
+  }
+  if (!isShowableSetting(setting)) {
+    throw new ToolError("sql_refused", "This setting may hold a secret and is not shown.", { details: { setting } });
+  }
+  const { rows } = await request.postgres.scratch((tx) => tx.query("SELECT current_setting($1)", [setting]), {
+    ...request,
+    writable: false,
+  });
+  return { columns: [{ name: setting, type: "text" }], rows, cutBy: null, clipped: 0 };
+}
+
+function resultTooLarge(): ToolError {
+  return new ToolError("result_too_large", "A value of the result is larger than this server holds.", {
+    next: "Select less of it: left(column, 1000), length(column), or other columns.",
+    details: { bytes_max: fetchBytesMax },
+  });
+}
+
+function movedBack(error: unknown, characters: number): unknown {
+  if (isServerError(error) && error.position !== undefined) {
+    error.position = String(Math.max(1, Number(error.position) - characters));
+  }
+  return error;
+}
+
+/** Counts the position in an error from the beginning of what the caller wrote. */
+function shifted(error: unknown, offset: number, { ownCharacters = 0 }: QueryRequest): unknown {
+  return movedBack(error, ownCharacters - offset);
+}
+
+const namePattern = String.raw`(?:"(?:[^"]|"")+"|[\p{L}_][\p{L}\p{N}_$]*)`;
+const qualifiedName = new RegExp(`^${namePattern}(?:\\s*\\.\\s*${namePattern})*`, "u");
+
+/** Adds the nearest names that exist to an error about a name that does not. */
+async function withNearest(error: unknown, request: QueryRequest): Promise<unknown> {
+  if (!isServerError(error) || (error.code !== "42P01" && error.code !== "42703")) return error;
+  const known = translate(error);
+  if (known === undefined || error.position === undefined) return error;
+  const position = Number(error.position) - 1 + (request.ownCharacters ?? 0);
+  const name = qualifiedName.exec(request.sql.slice(position))?.[0] ?? "";
+  const parts = [...name.matchAll(/"((?:[^"]|"")+)"|([\p{L}_][\p{L}\p{N}_$]*)/gu)].map(
+    ([, quoted, plain]) => quoted?.replaceAll('""', '"') ?? plain?.toLowerCase() ?? "",
+  );
+  try {
+    const found = await request.postgres.read(
+      (tx) =>
+        error.code === "42P01" ? nearTables(tx, parts, request.policy) : nearColumns(tx, parts.at(-1) ?? "", request),
+      { signal: request.signal },
+    );
+    const { code, message, retryable, next, details } = known;
+    return new ToolError(code, message, {
+      retryable,
+      details: { ...details, nearest: found.map((near) => clip(near, 130)) },
+      cause: error,
+      ...(next === undefined ? {} : { next }),
+    });
+  } catch {
+    // The hint is a courtesy; without it the error still says what is wrong.
+    return known;
+  }
+}
+
+async function nearTables(tx: Transaction, parts: readonly string[], policy: TablePolicy): Promise<string[]> {
+  const [first = "", second] = parts;
+  return await nearestTables(tx, second === undefined ? { table: first } : { schema: first, table: second }, policy);
+}
+
+/** Columns of the tables that the statement speaks of, judged by the words in it. */
+async function nearColumns(tx: Transaction, column: string, { sql }: QueryRequest): Promise<string[]> {
+  const words = new Set([...sql.matchAll(/[\p{L}_][\p{L}\p{N}_$]*/gu)].flatMap(([word]) => [word, word.toLowerCase()]));
+  const { rows } = await tx.query(
+    `SELECT DISTINCT a.attname FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid
+     WHERE c.relname = ANY($1::name[]) AND c.relkind IN ('r', 'p', 'v', 'm', 'f') AND a.attnum > 0 AND NOT a.attisdropped
+     LIMIT 5000`,
+    [[...words].slice(0, 1_000)],
+  );
+  return nearest(
+    column,
+    rows.map(([name]) => String(name)),
+  );
+}
