@@ -10,7 +10,7 @@ const answerMsMax = 10_000;
 /** Longer than this, and the packages are quicker. */
 const pullMsMax = 60_000;
 /** Also bounds the pull of testcontainers' reaper, which removes the containers if this process is killed. */
-const startMsMax = 180_000;
+const startMsMax = 120_000;
 
 /** Starts Elasticsearch's official image. */
 export async function startElasticsearchContainer(): Promise<Engine> {
@@ -62,7 +62,7 @@ interface ContainerPlan {
 async function startContainer(image: string, port: number, plan: ContainerPlan): Promise<Engine> {
   const { GenericContainer } = await import("testcontainers");
   await makeImageAvailable(await openDocker(), image);
-  const container = plan.configure(new GenericContainer(image)).withStartupTimeout(startMsMax);
+  const container = plan.configure(new GenericContainer(image)).withExposedPorts(port).withStartupTimeout(startMsMax);
   const starting = container.start();
   try {
     const started = await within(starting, startMsMax, `${image} did not start within ${startMsMax / 1000} s`);
@@ -99,7 +99,10 @@ async function makeImageAvailable(docker: ContainerRuntimeClient, image: string)
       dockerode.modem.followProgress(progress, (error: Error | null) => (error === null ? resolve() : reject(error)));
     });
   } catch (error) {
-    throw new Unavailable(`${image} could not be pulled within ${pullMsMax / 1000} s: ${firstLine(error)}`);
+    const isLate = error instanceof Error && error.name.match(/Timeout|Abort/) !== null;
+    throw new Unavailable(
+      `${image} ${isLate ? `was not pulled within ${pullMsMax / 1000} s` : `could not be pulled: ${firstLine(error)}`}`,
+    );
   }
 }
 

@@ -140,6 +140,7 @@ export function intercept(
     },
     names: (expression, options) => elasticsearch.names(expression, options),
     resolve: (expression, options) => elasticsearch.resolve(expression, options),
+    mappings: (indices, options) => elasticsearch.mappings(indices, options),
     mapping: (index, options) => elasticsearch.mapping(index, options),
     clusterUuid: (options) => elasticsearch.clusterUuid(options),
     close: () => elasticsearch.close(),

@@ -45,7 +45,7 @@ export function proposeColumnName(path: string): string {
     .normalize("NFC")
     .replace(/[ßæœøđðþłı]/g, (letter) => LETTERS[letter] ?? letter)
     .replace(/[^\p{L}\p{M}\p{Nd}]+/gu, "_")
-    .replace(/^_+|_+$/g, "");
+    .replace(/^[_\p{M}]+|_+$/gu, "");
   let name = words === "" ? "field" : words;
   if (/^\p{Nd}/u.test(name)) name = `_${name}`;
   if (RESERVED.has(name)) name = `${name}_`;

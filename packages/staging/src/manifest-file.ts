@@ -26,7 +26,8 @@ function contradictions(manifest: Manifest): string[] {
   if ((manifest.status === "working") !== (manifest.finished_at === null)) {
     problems.push(`finished_at does not fit the status ${manifest.status}`);
   }
-  if (manifest.status !== "working" && manifest.lease !== null) problems.push("a finished export has a lease");
+  const resumable = manifest.status === "working" || manifest.status === "failed";
+  if (!resumable && manifest.lease !== null) problems.push(`an export that is ${manifest.status} has a lease`);
   return problems;
 }
 

@@ -1,7 +1,7 @@
 import { Buffer } from "node:buffer";
 import type { FileHandle } from "node:fs/promises";
 import { crc32 } from "node:zlib";
-import { openForReading, writeFully } from "./files.ts";
+import { errorCode, openForReading, writeFully } from "./files.ts";
 import type { PartInfo } from "./manifest.ts";
 import { StagingError } from "./staging-error.ts";
 
@@ -131,7 +131,7 @@ export async function* readLines(
   try {
     handle = await openForReading(path);
   } catch (error) {
-    if (error instanceof Error && "code" in error && error.code === "ENOENT") throw corrupt("its file is missing");
+    if (errorCode(error) === "ENOENT") throw corrupt("its file is missing");
     throw error;
   }
   try {
@@ -178,6 +178,6 @@ export async function* readLines(
 }
 
 /** Reads a whole part and throws `staging_corrupt` unless it is what the manifest says. */
-export async function verifyPart(path: string, part: PartInfo): Promise<void> {
-  for await (const batch of readLines(path, part)) void batch;
+export async function verifyPart(path: string, part: PartInfo, signal?: AbortSignal): Promise<void> {
+  for await (const batch of readLines(path, part, signal === undefined ? {} : { signal })) void batch;
 }

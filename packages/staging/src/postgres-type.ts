@@ -315,7 +315,7 @@ export function proposeType(field: MappingField, profile?: FieldProfile): TypePr
   if (profile !== undefined && type !== "none") {
     const other = mixed(row, profile);
     if (conflicts.length === 0 && other !== undefined) {
-      notes.push(other.note);
+      notes.unshift(other.note);
       alternatives = [type, ...alternatives];
       type = other.type;
       arrays = type === "jsonb" ? "value" : "elements";
@@ -344,22 +344,23 @@ function mixed(row: TypeRow, profile: FieldProfile): { type: string; note: strin
   const strange = ANY.filter((kind) => kinds[kind] > 0 && !row.takes.includes(kind));
   const badStrings = row.strings === undefined ? 0 : kinds.string - shapes[row.strings] - shapes.empty;
   if (strange.length === 0 && badStrings <= 0) return undefined;
-  const found = ANY.filter((kind) => kinds[kind] > 0).map((kind) => `${kinds[kind]} ${kind}`);
-  const values = `The documents hold ${found.join(", ")} values`;
-  if (strange.includes("object")) return { type: "jsonb", note: `${values}; only jsonb holds them all.` };
+  const found = ANY.filter((kind) => kinds[kind] > 0).map((kind) => `${kind} ${kinds[kind]}`);
+  const values = `The documents hold values that the mapped type does not take (${found.join(", ")})`;
+  if (kinds.object > 0) return { type: "jsonb", note: `${values}; jsonb holds them all.` };
   // Whole numbers written 12.7: Elasticsearch cuts them in its index, `_source` does not.
   const numbersOnly = row.strings === "number" && badStrings <= 0 && strange.every((kind) => kind === "decimal");
-  if (numbersOnly) return { type: "numeric", note: `${values}; numeric keeps the fractions that the mapping ignores.` };
-  return { type: "text", note: `${values} of which some do not fit; text holds them all.` };
+  if (numbersOnly) return { type: "numeric", note: `${values}; numeric keeps the fractions that the mapping cuts.` };
+  return { type: "text", note: `${values}; text holds them all.` };
 }
 
 function profileNotes(profile: FieldProfile, type: string): string[] {
   const notes: string[] = [];
   if (profile.present === 0) notes.push("No profiled document has this field.");
   const { empty, nul } = profile.shapes;
-  if (nul > 0) notes.push(`${nul} values hold U+0000, which PostgreSQL cannot store: choose a nul policy.`);
+  if (nul > 0) notes.push(`Values with U+0000, which PostgreSQL cannot store: ${nul}. Choose a nul policy.`);
   const textual = type === "text" || type === "jsonb" || type.startsWith("varchar");
-  if (empty > 0 && !textual) notes.push(`${empty} values are empty strings, which ${type} does not take.`);
+  if (empty > 0 && type === "boolean") notes.push(`Empty strings, which Elasticsearch reads as false: ${empty}.`);
+  else if (empty > 0 && !textual) notes.push(`Empty strings, which ${type} does not take: ${empty}.`);
   return notes;
 }
 
@@ -445,7 +446,7 @@ function constantValue(field: MappingField): string {
 
 function coerced(_field: MappingField, profile: FieldProfile | undefined): string | undefined {
   const strings = profile?.kinds.string ?? 0;
-  return strings > 0 ? `${strings} values are numbers written as strings.` : undefined;
+  return strings > 0 ? `Numbers written as strings: ${strings}.` : undefined;
 }
 
 function dateFormat(field: MappingField): string | undefined {

@@ -27,6 +27,7 @@ import {
   epochOfDirectory,
   FileExportWriter,
   makeWriterDirectory,
+  removeUnlistedParts,
   timestamp,
   type WriterHome,
   writerDirectoryName,
@@ -47,8 +48,11 @@ export interface StagingStore {
   /** Whether a working export has nobody who works on it. */
   isStalled(manifest: Manifest): boolean;
   create(draft: ManifestDraft): Promise<ExportWriter>;
-  /** Goes on with a stalled export: listed parts are verified, others removed. Throws `lease_held` while it is held. */
-  takeOver(exportId: string): Promise<ExportWriter>;
+  /**
+   * Goes on with an export that is stalled, or that failed with a retryable error and a checkpoint: listed parts are
+   * verified, others removed. Throws `lease_held` while another process holds it.
+   */
+  takeOver(exportId: string, options?: { signal?: AbortSignal }): Promise<ExportWriter>;
   openReader(exportId: string, loadId: string): Promise<ExportReader>;
   /** Removes an export. Throws `export_in_use` while somebody writes or reads it. */
   remove(exportId: string): Promise<void>;
@@ -160,8 +164,8 @@ class FileStore implements StagingStore {
       }
     };
     await Promise.all(Array.from({ length: LIST_CONCURRENCY }, worker));
-    exports.sort((a, b) => (a.created_at < b.created_at ? 1 : a.created_at > b.created_at ? -1 : 0));
-    corrupt.sort((a, b) => (a.export_id < b.export_id ? -1 : 1));
+    exports.sort((a, b) => Date.parse(b.created_at) - Date.parse(a.created_at) || compare(a.export_id, b.export_id));
+    corrupt.sort((a, b) => compare(a.export_id, b.export_id));
     return { exports, corrupt };
   }
 
@@ -222,58 +226,20 @@ class FileStore implements StagingStore {
 
   /**
    * 1. Claim the next epoch: `mkdir writer-<epoch>`, which one process wins. A claim younger than a lease is respected.
-   * 2. Fence the earlier holders off: move their directories away and remove them. From here on nothing of theirs can
-   *    be published.
+   * 2. Look again: a higher claim wins; every lower holder is fenced off by moving its directory away and removing it.
+   *    From here on nothing of theirs can be published.
    * 3. Read the manifest again, which is now final, and write it with the new epoch and lease.
    * 4. Remove part files that are not listed, verify those that are.
-   * A process killed after 1 or 2 leaves a claim that expires; after 3, a lease that expires.
+   * A process killed after 1 or 2 leaves a claim that runs out; after 3, a lease that runs out.
    */
-  async takeOver(exportId: string): Promise<ExportWriter> {
+  async takeOver(exportId: string, options: { signal?: AbortSignal } = {}): Promise<ExportWriter> {
     return await this.#existing(exportId, async (directory) => {
-      const path = join(directory, "manifest.json");
-      const before = await readManifest(path, exportId);
-      this.#mustBeStalled(before);
-      const held = new StagingError("lease_held", `Another process is taking ${exportId} over.`, { retryable: true });
-      const claims: number[] = [];
-      for (const name of await readdir(directory)) {
-        const claim = epochOfDirectory(name);
-        if (claim === undefined) continue;
-        claims.push(claim);
-        if (claim <= (before.lease?.epoch ?? 0)) continue;
-        const { mtimeMs } = await lstat(join(directory, name));
-        if (mtimeMs + this.#leaseMs > this.#now()) throw held;
-      }
-      const epoch = Math.max(before.lease?.epoch ?? 0, ...claims) + 1;
-      await makeWriterDirectory(directory, epoch, this.#mode).catch((error: unknown) => {
-        throw errorCode(error) === "EEXIST" ? held : error;
-      });
-      for (const claim of claims) await this.#fence(directory, claim);
-
-      const final = await readManifest(path, exportId);
-      if (final.status !== "working") this.#mustBeStalled(final);
-      const now = this.#now();
-      const manifest: Manifest = {
-        ...final,
-        updated_at: timestamp(now),
-        lease: { owner: this.#owner, epoch, until: timestamp(now + this.#leaseMs) },
-      };
-      await writeAtomically({
-        target: path,
-        directory,
-        beside: join(directory, writerDirectoryName(epoch)),
-        bytes: serialiseManifest(manifest),
-        mode: this.#mode,
-      }).catch((error: unknown) => {
-        throw errorCode(error) === "ENOENT" ? held : error;
-      });
-
+      const manifest = await this.#claim(exportId, directory);
       const writer = new FileExportWriter(this.#writerHome(directory), manifest);
+      const signal = options.signal === undefined ? writer.signal : AbortSignal.any([options.signal, writer.signal]);
       try {
         await removeUnlistedParts(directory, manifest);
-        for (const part of manifest.parts) {
-          await verifyPart(join(directory, partFileName(part.index)), part);
-          writer.signal.throwIfAborted();
-        }
+        for (const part of manifest.parts) await verifyPart(join(directory, partFileName(part.index)), part, signal);
       } catch (error) {
         // A damaged part cannot be read again from a point in time that went on: the export can only be made anew.
         if (error instanceof StagingError && error.code === "staging_corrupt") {
@@ -383,6 +349,9 @@ class FileStore implements StagingStore {
     try {
       return await work(directory);
     } catch (error) {
+      if (errorCode(error) === "EACCES" || errorCode(error) === "EPERM") {
+        throw this.#unshared(`${exportId} belongs to another user`, error);
+      }
       if (errorCode(error) !== "ENOENT") throw error;
       if (!(await isDirectory(directory))) throw await this.#unknown(exportId);
       throw new StagingError(
@@ -428,15 +397,13 @@ class FileStore implements StagingStore {
     );
   }
 
-  #mustBeStalled(manifest: Manifest): void {
-    if (manifest.status !== "working") {
-      throw new StagingError(
-        "lease_held",
-        `${manifest.export_id} is ${manifest.status}; there is nothing to go on with.`,
-        {
-          details: { export_id: manifest.export_id, status: manifest.status },
-        },
-      );
+  #mustBeResumable(manifest: Manifest): void {
+    const { status, error, checkpoint } = manifest;
+    if (status === "failed" && error?.retryable === true && checkpoint !== null) return;
+    if (status !== "working") {
+      throw new StagingError("lease_held", `${manifest.export_id} is ${status}; there is nothing to go on with.`, {
+        details: { export_id: manifest.export_id, status },
+      });
     }
     if (!this.isStalled(manifest)) {
       throw new StagingError("lease_held", `${manifest.export_id} is being written by another process.`, {
@@ -471,6 +438,63 @@ class FileStore implements StagingStore {
     }
   }
 
+  /** Steps 1 to 3 of `takeOver`. */
+  async #claim(exportId: string, directory: string): Promise<Manifest> {
+    const path = join(directory, "manifest.json");
+    const held = (cause?: unknown) =>
+      new StagingError("lease_held", `Another process is taking ${exportId} over.`, {
+        retryable: true,
+        details: { export_id: exportId },
+        cause,
+      });
+    const before = await readManifest(path, exportId);
+    this.#mustBeResumable(before);
+    let epoch = before.lease?.epoch ?? 0;
+    for (const claim of await epochs(directory)) {
+      if (claim > (before.lease?.epoch ?? 0)) {
+        const { mtimeMs } = await lstat(join(directory, writerDirectoryName(claim)));
+        if (mtimeMs + this.#leaseMs > this.#now()) throw held();
+      }
+      epoch = Math.max(epoch, claim);
+    }
+    epoch += 1;
+    await makeWriterDirectory(directory, epoch, this.#mode).catch((error: unknown) => {
+      throw errorCode(error) === "EEXIST" ? held(error) : error;
+    });
+    try {
+      const claims = await epochs(directory);
+      // This process was slow and claimed a number that a faster one had given back.
+      if (claims.some((claim) => claim > epoch)) throw held();
+      for (const claim of claims) if (claim < epoch) await this.#fence(directory, claim);
+      const final = await readManifest(path, exportId);
+      // A lease renewed a moment ago does not count: its holder is fenced off already.
+      if (final.status !== "working") this.#mustBeResumable(final);
+      if ((final.lease?.epoch ?? 0) >= epoch) throw held();
+      const now = this.#now();
+      const manifest: Manifest = {
+        ...final,
+        status: "working",
+        finished_at: null,
+        error: null,
+        updated_at: timestamp(now),
+        lease: { owner: this.#owner, epoch, until: timestamp(now + this.#leaseMs) },
+      };
+      await writeAtomically({
+        target: path,
+        directory,
+        beside: join(directory, writerDirectoryName(epoch)),
+        bytes: serialiseManifest(manifest),
+        mode: this.#mode,
+      }).catch((error: unknown) => {
+        throw errorCode(error) === "ENOENT" ? held(error) : error;
+      });
+      return manifest;
+    } catch (error) {
+      await rm(join(directory, writerDirectoryName(epoch)), { recursive: true, force: true });
+      throw error;
+    }
+  }
+
   /** Moves the directory of an epoch away, so that no path leads to it, and removes it, so that no handle does either. */
   async #fence(directory: string, epoch: number): Promise<void> {
     const away = join(directory, `.fenced-${epoch}-${randomWord()}`);
@@ -480,6 +504,7 @@ class FileStore implements StagingStore {
       if (errorCode(error) === "ENOENT") return;
       throw error;
     }
+    // Retries: a file that the fenced writer was just creating may come after the first look.
     await rm(away, { recursive: true, force: true, maxRetries: 3 });
   }
 
@@ -559,9 +584,11 @@ class FileStore implements StagingStore {
   }
 }
 
-async function removeUnlistedParts(directory: string, manifest: Manifest): Promise<void> {
-  const listed = new Set(manifest.parts.map((part) => partFileName(part.index)));
-  for (const name of await readdir(directory)) {
-    if (/^part-[0-9]+\.ndjson$/.test(name) && !listed.has(name)) await rm(join(directory, name), { force: true });
-  }
+/** The epochs that have a directory in the export. */
+async function epochs(directory: string): Promise<number[]> {
+  return (await readdir(directory)).map(epochOfDirectory).filter((epoch) => epoch !== undefined);
+}
+
+function compare(a: string, b: string): number {
+  return a < b ? -1 : a > b ? 1 : 0;
 }

@@ -1,4 +1,4 @@
-import { lstat, rename, rm } from "node:fs/promises";
+import { lstat, readdir, rename, rm } from "node:fs/promises";
 import { join } from "node:path";
 import {
   asFull,
@@ -10,7 +10,7 @@ import {
   syncDirectory,
   writeAtomically,
 } from "./files.ts";
-import type { Manifest } from "./manifest.ts";
+import type { Manifest, PartInfo } from "./manifest.ts";
 import { serialiseManifest } from "./manifest-file.ts";
 import { FilePartWriter, type PartWriter, partFileName } from "./part.ts";
 import { StagingError } from "./staging-error.ts";
@@ -75,6 +75,7 @@ export class FileExportWriter implements ExportWriter {
   readonly #renewal: NodeJS.Timeout;
   #manifest: Manifest;
   #nextPart: number;
+  readonly #openParts = new Set<PartWriter>();
   #ended = false;
   #writtenAt: number;
   /** Manifest writes, one after another: two at once could finish in the wrong order. */
@@ -107,7 +108,7 @@ export class FileExportWriter implements ExportWriter {
     const name = partFileName(index);
     const path = join(this.#own, name);
     const handle = await createFile(path, this.#home.mode).catch((error: unknown) => this.#fail(error));
-    return new FilePartWriter({
+    const part: PartWriter = new FilePartWriter({
       index,
       handle,
       signal: this.signal,
@@ -115,22 +116,23 @@ export class FileExportWriter implements ExportWriter {
         await this.#home.checkQuota();
         await rename(path, join(this.#home.directory, name)).catch((error: unknown) => this.#fail(error));
         await syncDirectory(this.#home.directory);
+        this.#openParts.delete(part);
       },
       remove: async () => {
+        this.#openParts.delete(part);
         await rm(path, { force: true });
         // The number is free again unless a later part has been opened meanwhile.
         if (this.#nextPart === index + 1) this.#nextPart = index;
       },
     });
+    this.#openParts.add(part);
+    return part;
   }
 
   async commit(change: ManifestChange): Promise<void> {
     await this.#enqueue(async () => {
       this.#mustHold();
-      const listed = new Set(this.#manifest.parts.map((part) => part.index));
-      for (const part of change.parts ?? []) {
-        if (!listed.has(part.index)) await this.#mustBeClosed(part.index, part.bytes);
-      }
+      if (change.parts !== undefined) await this.#mustExtend(change.parts);
       await this.#write({ ...this.#manifest, ...change }, this.#home.now() + this.#home.leaseMs);
     });
   }
@@ -138,7 +140,13 @@ export class FileExportWriter implements ExportWriter {
   async finish(status: "completed" | "failed" | "cancelled", error: Manifest["error"] = null): Promise<void> {
     await this.#enqueue(async () => {
       this.#mustHold();
-      await this.#write({ ...this.#manifest, status, error, finished_at: timestamp(this.#home.now()) }, null);
+      // First, for the room that an open part takes may be what the manifest needs on a full disk.
+      await this.#discardOpenParts();
+      const now = this.#home.now();
+      // A failed export may be gone on with: its epoch is what the next holder counts from.
+      const leaseUntil = status === "failed" ? now : null;
+      await this.#write({ ...this.#manifest, status, error, finished_at: timestamp(now) }, leaseUntil);
+      await removeUnlistedParts(this.#home.directory, this.#manifest);
       await this.#end();
     });
   }
@@ -146,6 +154,7 @@ export class FileExportWriter implements ExportWriter {
   async release(): Promise<void> {
     await this.#enqueue(async () => {
       if (this.#ended || this.signal.aborted) return;
+      await this.#discardOpenParts();
       // The lease stays in the manifest, run out: its epoch is what the next holder counts from.
       await this.#write(this.#manifest, this.#home.now());
       await this.#end();
@@ -192,14 +201,24 @@ export class FileExportWriter implements ExportWriter {
     this.#writtenAt = now;
   }
 
-  async #mustBeClosed(index: number, bytes: number): Promise<void> {
-    const stats = await lstat(join(this.#home.directory, partFileName(index))).catch((error: unknown) => {
-      if (errorCode(error) !== "ENOENT") throw error;
-      return undefined;
-    });
-    if (stats === undefined && !(await isDirectory(this.#own))) throw this.#lose(undefined);
-    if (stats === undefined || !stats.isFile() || stats.size !== bytes) {
-      throw new StagingError("manifest_invalid", `Part ${index} is not a closed file of ${bytes} bytes.`);
+  /** Readers may have loaded a listed part already: it stays as it is, and only closed files come after it. */
+  async #mustExtend(parts: readonly PartInfo[]): Promise<void> {
+    for (const [position, listed] of this.#manifest.parts.entries()) {
+      const same = parts[position];
+      if (same?.index !== listed.index || same.crc32 !== listed.crc32 || same.bytes !== listed.bytes) {
+        throw new StagingError("manifest_invalid", `Part ${listed.index} is listed and must stay as it is.`);
+      }
+    }
+    for (const { index, bytes } of parts.slice(this.#manifest.parts.length)) {
+      const stats = await lstat(join(this.#home.directory, partFileName(index))).catch((error: unknown) => {
+        if (errorCode(error) !== "ENOENT") throw error;
+        return undefined;
+      });
+      // Whoever takes over removes unlisted parts before this writer learns of it.
+      if (stats === undefined && !(await isDirectory(this.#own))) throw this.#lose(undefined);
+      if (stats === undefined || !stats.isFile() || stats.size !== bytes) {
+        throw new StagingError("manifest_invalid", `Part ${index} is not a closed file of ${bytes} bytes.`);
+      }
     }
   }
 
@@ -207,6 +226,10 @@ export class FileExportWriter implements ExportWriter {
     this.#ended = true;
     clearInterval(this.#renewal);
     await rm(this.#own, { recursive: true, force: true });
+  }
+
+  async #discardOpenParts(): Promise<void> {
+    await Promise.all([...this.#openParts].map((part) => part.discard()));
   }
 
   #mustHold(): void {
@@ -230,6 +253,8 @@ export class FileExportWriter implements ExportWriter {
     );
     clearInterval(this.#renewal);
     this.#abort.abort(error);
+    // Only closes handles: the files went with the directory.
+    void this.#discardOpenParts().catch(() => {});
     return error;
   }
 }
@@ -237,4 +262,12 @@ export class FileExportWriter implements ExportWriter {
 /** Makes the private directory of an epoch; EEXIST tells that another process claims the same epoch. */
 export async function makeWriterDirectory(directory: string, epoch: number, mode: StagingMode): Promise<void> {
   await makeDirectory(join(directory, writerDirectoryName(epoch)), mode);
+}
+
+/** Removes closed parts that no manifest lists: left by a writer that stopped between closing and committing. */
+export async function removeUnlistedParts(directory: string, manifest: Manifest): Promise<void> {
+  const listed = new Set(manifest.parts.map((part) => partFileName(part.index)));
+  for (const name of await readdir(directory)) {
+    if (/^part-[0-9]+\.ndjson$/.test(name) && !listed.has(name)) await rm(join(directory, name), { force: true });
+  }
 }

@@ -15,15 +15,16 @@ export interface RequestOptions {
   signal: AbortSignal;
   /** How long the answer may take in all. Default: `ES_MCP_REQUEST_TIMEOUT_SECONDS`. */
   timeoutMs?: number;
-}
-
-export interface BytesOptions extends RequestOptions {
   /** Largest answer read into memory; beyond it the call fails with `response_too_large`. */
   bytesMax?: number;
+  /** Statuses of 400 and more that are answers to this request: a missing document is a 404. */
+  accept?: readonly number[];
 }
 
 export interface ResolveOptions {
   includeHidden: boolean;
+  /** Answers with an empty list where a pattern fits nothing, instead of `index_not_found`. */
+  allowNone?: boolean;
   signal: AbortSignal;
 }
 
@@ -58,7 +59,7 @@ export interface Elasticsearch {
   /** The answer's body through `parseExactJson`. */
   json(request: EsRequest, options: RequestOptions): Promise<unknown>;
   /** The answer's body as it came, never parsed. */
-  bytes(request: EsRequest, options: BytesOptions): Promise<Buffer>;
+  bytes(request: EsRequest, options: RequestOptions): Promise<Buffer>;
   /** Expands names, wildcards, aliases and data streams to open, permitted indices. Throws where a literal name is missing, or nothing is left. */
   names(expression: string | string[], options: ResolveOptions): Promise<{ indices: IndexName[]; leftOut: LeftOut[] }>;
   /** As `names`, with what a complete copy needs to know about each index. */
@@ -66,6 +67,8 @@ export interface Elasticsearch {
     expression: string | string[],
     options: ResolveOptions,
   ): Promise<{ indices: ResolvedIndex[]; leftOut: LeftOut[] }>;
+  /** The mappings of concrete indices as Elasticsearch writes them, by name. */
+  mappings(indices: readonly string[], options: { signal: AbortSignal }): Promise<Map<string, unknown>>;
   /** The flattened mapping of concrete indices, merged: multi-fields and implicit objects included, conflicts marked. */
   mapping(index: string | string[], options: { signal: AbortSignal }): Promise<MappingField[]>;
   /** The cluster's uuid, or a stable name made of its address where the credentials may not see it. */

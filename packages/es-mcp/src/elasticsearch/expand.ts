@@ -138,7 +138,7 @@ export function unknownMembers(resolved: Resolved): string[] {
 }
 
 /** A backing index goes by the name of its data stream in an allow-list; a deny-list may name either. */
-function isPermitted(name: string, dataStream: string | null, { allow, deny }: IndexPolicy): boolean {
+export function isPermitted(name: string, dataStream: string | null, { allow, deny }: IndexPolicy): boolean {
   const names = dataStream === null ? [name] : [name, dataStream];
   const isListed = (patterns: readonly string[]): boolean =>
     patterns.some((pattern) => names.some((candidate) => matchesWildcard(pattern, candidate)));

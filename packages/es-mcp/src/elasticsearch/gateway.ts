@@ -5,7 +5,6 @@ import { z } from "zod";
 import type { EsSettings } from "../config.ts";
 import { EsConnection } from "./client.ts";
 import type {
-  BytesOptions,
   Elasticsearch,
   EsRequest,
   IndexName,
@@ -14,14 +13,25 @@ import type {
   ResolvedIndex,
   ResolveOptions,
 } from "./elasticsearch.ts";
-import { expand, expressionParts, type Resolved, refuseNames, resolvedSchema, unknownMembers } from "./expand.ts";
+import {
+  expand,
+  expressionParts,
+  isPermitted,
+  type Resolved,
+  refuseNames,
+  resolvedSchema,
+  unknownMembers,
+} from "./expand.ts";
 import { hostsOf, refused } from "./failures.ts";
 import { guardBody } from "./guard.ts";
 import { flattenMapping, mergeMappings, sourceModeOf } from "./mapping.ts";
-import { PATH_BYTES_MAX, pathOf } from "./requests.ts";
+import { inPaths, pathOf } from "./requests.ts";
 
 /** Time for the names that an `index_not_found` suggests: a hint must not double the wait. */
 const NEAREST_TIMEOUT_MS = 2_000;
+
+/** Indices that a search can name back, where it has to stand in for `_resolve`. */
+const SEARCHED_INDICES_MAX = 1_000;
 
 const aliasesSchema = z.record(
   z.string(),
@@ -29,6 +39,10 @@ const aliasesSchema = z.record(
 );
 const settingsSchema = z.record(z.string(), z.object({ settings: z.record(z.string(), z.unknown()) }));
 const mappingsSchema = z.record(z.string(), z.object({ mappings: z.unknown().optional() }));
+/** The answer is cut down by `filter_path`, which leaves an empty object where no index was met. */
+const searchedSchema = z.object({
+  aggregations: z.object({ met: z.object({ buckets: z.array(z.object({ key: z.string() })) }) }).optional(),
+});
 const clusterSchema = z.object({ metadata: z.object({ cluster_uuid: z.string() }) });
 
 /** Opens nothing yet: the first request connects. */
@@ -50,7 +64,7 @@ class Gateway implements Elasticsearch {
     return parseExactJson(body.toString("utf8"));
   }
 
-  async bytes(request: EsRequest, options: BytesOptions): Promise<Buffer> {
+  async bytes(request: EsRequest, options: RequestOptions): Promise<Buffer> {
     const { lines, body } = request;
     guardBody(lines ?? body);
     const answer = await this.#connection.send(
@@ -68,7 +82,7 @@ class Gateway implements Elasticsearch {
         bytesMax: options.bytesMax,
       },
     );
-    if (answer.status < 400) return answer.body;
+    if (answer.status < 400 || options.accept?.includes(answer.status) === true) return answer.body;
     const failure = refused(answer, this.#settings);
     throw failure.code === "index_not_found" ? await this.#withNearest(failure, options.signal) : failure;
   }
@@ -79,15 +93,17 @@ class Gateway implements Elasticsearch {
   ): Promise<{ indices: IndexName[]; leftOut: LeftOut[] }> {
     const parts = expressionParts(expression);
     refuseNames(parts);
-    const { signal, includeHidden } = options;
-    const resolved = await this.#resolveIndex(parts.join(","), includeHidden, signal);
+    const { signal, includeHidden, allowNone = false } = options;
+    const resolved = await this.#resolveWithLeast(parts, includeHidden, signal);
     const [members, aliasFilters] = await Promise.all([
       this.#describe(unknownMembers(resolved), signal),
       this.#aliasFilters(resolved, signal),
     ]);
     const policy = { allow: this.#settings.ES_MCP_INDICES_ALLOW, deny: this.#settings.ES_MCP_INDICES_DENY };
     const expanded = expand({ resolved, members, aliasFilters, includeHidden, policy });
-    if (expanded.indices.length === 0) throw await this.#nothingLeft(parts, expanded, signal);
+    if (expanded.indices.length === 0 && !(allowNone && parts.every((part) => part.includes("*")))) {
+      throw await this.#nothingLeft(parts, expanded, signal);
+    }
     return { indices: expanded.indices, leftOut: expanded.leftOut };
   }
 
@@ -116,10 +132,15 @@ class Gateway implements Elasticsearch {
     };
   }
 
+  async mappings(indices: readonly string[], options: { signal: AbortSignal }): Promise<Map<string, unknown>> {
+    const found = await this.#perIndex(indices, ["_mapping"], {}, mappingsSchema, options.signal);
+    return new Map([...found].map(([name, { mappings }]) => [name, mappings]));
+  }
+
   async mapping(index: string | string[], options: { signal: AbortSignal }): Promise<MappingField[]> {
     const names = [index].flat();
-    const mappings = await this.#perIndex(names, ["_mapping"], {}, mappingsSchema, options.signal);
-    return mergeMappings(names.map((name) => flattenMapping(mappings.get(name)?.mappings)));
+    const mappings = await this.mappings(names, options);
+    return mergeMappings(names.map((name) => flattenMapping(mappings.get(name))));
   }
 
   async clusterUuid(options: { signal: AbortSignal }): Promise<string> {
@@ -142,6 +163,62 @@ class Gateway implements Elasticsearch {
 
   async close(): Promise<void> {
     await this.#connection.close();
+  }
+
+  /**
+   * Expands names with whatever the credentials permit. Those that may only read, and not see metadata, are refused
+   * `_resolve` for a name and answered with nothing for a pattern; they can still ask a search which indices it met.
+   */
+  async #resolveWithLeast(parts: string[], includeHidden: boolean, signal: AbortSignal): Promise<Resolved> {
+    let refusal: ToolError | undefined;
+    try {
+      const resolved = await this.#resolveIndex(parts.join(","), includeHidden, signal);
+      const isEmpty = resolved.indices.length + resolved.aliases.length + resolved.data_streams.length === 0;
+      if (!isEmpty) return resolved;
+    } catch (error) {
+      if (!(error instanceof ToolError) || error.code !== "forbidden") throw error;
+      refusal = error;
+    }
+    const met = await this.#searchedIndices(parts, signal);
+    if (met === undefined && refusal !== undefined) throw refusal;
+    return {
+      indices: (met ?? []).map((name) => ({ name, aliases: [], attributes: ["open"] })),
+      aliases: [],
+      data_streams: [],
+    };
+  }
+
+  /** Indices that a search over the names met, or undefined where it is not permitted either. */
+  async #searchedIndices(parts: string[], signal: AbortSignal): Promise<string[] | undefined> {
+    const names = new Set<string>();
+    for (const part of parts) {
+      try {
+        const answer = searchedSchema.parse(
+          await this.json(
+            {
+              method: "POST",
+              path: [part, "_search"],
+              query: { filter_path: "aggregations.met.buckets.key" },
+              body: { size: 0, aggs: { met: { terms: { field: "_index", size: SEARCHED_INDICES_MAX } } } },
+            },
+            { signal },
+          ),
+        );
+        const met = (answer.aggregations?.met.buckets ?? []).map(({ key }) => key);
+        // A name stands for itself: read through an alias, the alias's filter and rights go on to hold.
+        if (part.includes("*")) for (const name of met) names.add(name);
+        else if (met.every((name) => this.#isPermitted(name))) names.add(part);
+      } catch (error) {
+        if (!(error instanceof ToolError) || error.code !== "forbidden") throw error;
+        return undefined;
+      }
+    }
+    return [...names];
+  }
+
+  #isPermitted(name: string): boolean {
+    const { ES_MCP_INDICES_ALLOW: allow, ES_MCP_INDICES_DENY: deny } = this.#settings;
+    return isPermitted(name, null, { allow, deny });
   }
 
   async #resolveIndex(names: string, includeHidden: boolean, signal: AbortSignal): Promise<Resolved> {
@@ -180,7 +257,7 @@ class Gateway implements Elasticsearch {
 
   /** One kind of metadata for every index, in as many requests as the length of a path demands. */
   async #perIndex<T>(
-    names: string[],
+    names: readonly string[],
     api: string[],
     query: Record<string, string>,
     schema: z.ZodType<Record<string, T>>,
@@ -256,16 +333,4 @@ class Gateway implements Elasticsearch {
       return failure;
     }
   }
-}
-
-/** Names joined by commas, in as few texts as a request's path can hold. */
-function inPaths(names: readonly string[]): string[] {
-  const paths: string[] = [];
-  for (const name of names) {
-    const last = paths.at(-1);
-    if (last !== undefined && encodeURIComponent(last).length + encodeURIComponent(name).length + 1 < PATH_BYTES_MAX) {
-      paths[paths.length - 1] = `${last},${name}`;
-    } else paths.push(name);
-  }
-  return paths;
 }

@@ -51,3 +51,21 @@ function matches(part: string, segment: string): boolean {
   if (part === "{metric}") return /^[a-z_,]+$/.test(segment);
   return part === segment;
 }
+
+/** Names joined by commas, in as few texts as a request's path can hold. */
+export function inPaths(names: readonly string[]): string[] {
+  const paths: string[] = [];
+  let bytes = 0;
+  for (const name of names) {
+    const nameBytes = encodeURIComponent(name).length + 1;
+    const last = paths.length - 1;
+    if (last >= 0 && bytes + nameBytes <= PATH_BYTES_MAX) {
+      paths[last] += `,${name}`;
+      bytes += nameBytes;
+    } else {
+      paths.push(name);
+      bytes = nameBytes;
+    }
+  }
+  return paths;
+}

@@ -1,0 +1,63 @@
+/**
+ * Prints the tables of tools and settings between the markers of README.md, from the built servers' own definitions.
+ * With `--check` it writes nothing and fails where README.md differs.
+ */
+import { readFile, writeFile } from "node:fs/promises";
+import { kitSettings, publishedTool, type SettingsDefinition, settingsTable, stagingSettings } from "@es-to-pg/mcp-kit";
+import { server as esServer } from "es-mcp/dist/server.js";
+import { tools as esTools } from "es-mcp/dist/tools/index.js";
+import { server as pgServer } from "pg-mcp/dist/server.js";
+import { tools as pgTools } from "pg-mcp/dist/tools/index.js";
+
+interface DocumentedTool {
+  name: string;
+  description: string;
+  inputSchema: Record<string, unknown>;
+}
+
+/** What stands between `<!-- name -->` and `<!-- /name -->`. */
+const sections: Record<string, string> = {
+  "es-mcp tools": toolTable(esTools.map((tool) => publishedTool(tool, { structuredOutput: false }))),
+  "pg-mcp tools": toolTable(pgTools.map((tool) => publishedTool(tool, { structuredOutput: false }))),
+  "es-mcp settings": settingsTable(ownSettings(esServer.settings)),
+  "pg-mcp settings": settingsTable(ownSettings(pgServer.settings)),
+  "common settings": settingsTable({ ...stagingSettings, ...kitSettings }),
+};
+
+const readme = new URL("../../../README.md", import.meta.url);
+const text = await readFile(readme, "utf8");
+const printed = Object.entries(sections).reduce(printSection, text);
+if (!process.argv.includes("--check")) {
+  await writeFile(readme, printed);
+} else if (printed !== text) {
+  process.stderr.write("README.md differs from the code. Run `npm run docs` and commit what it changes.\n");
+  process.exitCode = 1;
+}
+
+function printSection(document: string, [name, table]: [string, string]): string {
+  const [start, end] = [`<!-- ${name} -->\n`, `<!-- /${name} -->`];
+  const [from, to] = [document.indexOf(start), document.indexOf(end)];
+  if (from === -1 || to < from) throw new Error(`README.md has no section between ${start.trim()} and ${end}`);
+  return `${document.slice(0, from + start.length)}${table.trimEnd()}\n${document.slice(to)}`;
+}
+
+function toolTable(tools: readonly DocumentedTool[]): string {
+  const rows = tools.map(({ name, description, inputSchema }) => {
+    const required = new Set(Array.isArray(inputSchema["required"]) ? inputSchema["required"] : []);
+    const names = Object.keys(inputSchema["properties"] ?? {}).map((field) =>
+      required.has(field) ? `**${field}**` : field,
+    );
+    return `| \`${name}\` | ${names.join(", ")} | ${inTable(description)} |`;
+  });
+  return ["| tool | arguments (**required**) | what it does |", "|---|---|---|", ...rows].join("\n");
+}
+
+function inTable(sentence: string): string {
+  return sentence.replaceAll("|", "\\|").replaceAll("\n", " ");
+}
+
+/** The settings that one server has for itself. */
+function ownSettings(settings: SettingsDefinition): SettingsDefinition {
+  const common = new Set(Object.keys({ ...stagingSettings, ...kitSettings }));
+  return Object.fromEntries(Object.entries(settings).filter(([name]) => !common.has(name)));
+}

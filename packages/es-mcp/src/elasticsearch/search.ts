@@ -1,0 +1,204 @@
+import { ToolError } from "@es-to-pg/mcp-kit";
+import { z } from "zod";
+import type { Elasticsearch, IndexName } from "./elasticsearch.ts";
+import { isRecord } from "./record.ts";
+import { refuseGlobal, targetsOf } from "./targets.ts";
+
+/** How long a snapshot waits for the next page. */
+const KEEP_ALIVE = "1m";
+
+/** Largest answer to one search, in bytes: documents are parsed here, so it bounds memory. */
+const SEARCH_BYTES_MAX = 64 * 1024 * 1024;
+
+/** A partial answer looks like a whole one; with this it is an error instead. */
+const WHOLE_ANSWERS = { allow_partial_search_results: "false" };
+
+/** Where the next page goes on: in the same snapshot, after the last hit that was given out. */
+export const positionSchema = z.strictObject({
+  pit: z.string(),
+  after: z.array(z.unknown()),
+  total: z.int().nonnegative(),
+  given: z.int().nonnegative(),
+});
+
+export type SearchPosition = z.output<typeof positionSchema>;
+
+const totalSchema = z.object({ value: z.int().nonnegative() });
+
+const hitSchema = z.object({
+  _index: z.string(),
+  _id: z.string(),
+  _routing: z.string().optional(),
+  _score: z.union([z.number(), z.string()]).nullish(),
+  _seq_no: z.union([z.number(), z.string()]).optional(),
+  _primary_term: z.union([z.number(), z.string()]).optional(),
+  _version: z.union([z.number(), z.string()]).optional(),
+  _source: z.unknown().optional(),
+  highlight: z.record(z.string(), z.array(z.string())).optional(),
+  sort: z.array(z.unknown()).optional(),
+});
+
+const answerSchema = z.object({
+  pit_id: z.string().optional(),
+  timed_out: z.boolean(),
+  _shards: z.object({ failed: z.int() }),
+  hits: z.object({ total: totalSchema.optional(), hits: z.array(hitSchema) }),
+  aggregations: z.record(z.string(), z.unknown()).optional(),
+});
+
+export type SearchHit = z.output<typeof hitSchema>;
+
+export interface SearchRequest {
+  indices: readonly IndexName[];
+  query: Record<string, unknown> | undefined;
+  sort: readonly unknown[];
+  size: number;
+  aggs: Record<string, unknown> | undefined;
+  highlight: readonly string[];
+  position: SearchPosition | undefined;
+}
+
+export interface SearchPage {
+  total: number;
+  hits: SearchHit[];
+  aggregations: Record<string, unknown> | undefined;
+  /** The snapshot, to be passed on or closed; none where only aggregations were asked or the credentials permit none. */
+  pit: string | undefined;
+}
+
+/** One page of a search in a snapshot of its own, or in the one that `position` names. */
+export async function searchPage(
+  elasticsearch: Elasticsearch,
+  request: SearchRequest,
+  signal: AbortSignal,
+): Promise<SearchPage> {
+  const { indices, size, aggs, highlight, position } = request;
+  refuseGlobal(aggs, indices);
+  const { path, query } = targetsOf(indices, request.query);
+  const pit = position?.pit ?? (size === 0 ? undefined : await openSnapshot(elasticsearch, path, signal));
+  const body = {
+    query,
+    size,
+    // The total is exact, and of the same snapshot; later pages carry it along.
+    track_total_hits: position === undefined,
+    ...(size === 0 ? {} : { sort: sortOf(request, pit !== undefined) }),
+    ...(position === undefined ? {} : { search_after: position.after }),
+    ...(aggs === undefined || position !== undefined ? {} : { aggs }),
+    ...(highlight.length === 0
+      ? {}
+      : { highlight: { fields: Object.fromEntries(highlight.map((field) => [field, {}])) } }),
+    ...(pit === undefined ? {} : { pit: { id: pit, keep_alive: KEEP_ALIVE } }),
+  };
+  try {
+    const answer = answerSchema.parse(
+      await elasticsearch.json(
+        { method: "POST", path: pit === undefined ? [path, "_search"] : ["_search"], query: WHOLE_ANSWERS, body },
+        { signal, bytesMax: SEARCH_BYTES_MAX },
+      ),
+    );
+    if (answer.timed_out || answer._shards.failed > 0) throw incomplete(answer._shards.failed);
+    return {
+      total: position?.total ?? answer.hits.total?.value ?? 0,
+      hits: answer.hits.hits,
+      aggregations: answer.aggregations,
+      pit: answer.pit_id ?? pit,
+    };
+  } catch (error) {
+    if (pit !== undefined && !signal.aborted) await closeSnapshot(elasticsearch, pit, signal);
+    if (position !== undefined && error instanceof ToolError && error.code === "search_context_missing") {
+      throw new ToolError("cursor_expired", "The snapshot that the cursor belongs to is gone.", {
+        next: "Call without cursor to start over; use bulk_export to read everything.",
+      });
+    }
+    throw error;
+  }
+}
+
+/** Lets go of a snapshot. It would end by itself within a minute, so a failure changes nothing. */
+export async function closeSnapshot(elasticsearch: Elasticsearch, pit: string, signal: AbortSignal): Promise<void> {
+  try {
+    await elasticsearch.json({ method: "DELETE", path: ["_pit"], body: { id: pit } }, { signal });
+  } catch {
+    signal.throwIfAborted();
+  }
+}
+
+async function openSnapshot(
+  elasticsearch: Elasticsearch,
+  path: string,
+  signal: AbortSignal,
+): Promise<string | undefined> {
+  try {
+    const opened = await elasticsearch.json(
+      { method: "POST", path: [path, "_pit"], query: { keep_alive: KEEP_ALIVE } },
+      { signal },
+    );
+    return z.object({ id: z.string() }).parse(opened).id;
+  } catch (error) {
+    // Without the right to open one, the first page is still an answer.
+    if (error instanceof ToolError && error.code === "forbidden") return undefined;
+    throw error;
+  }
+}
+
+function sortOf({ sort, query }: SearchRequest, snapshot: boolean): unknown[] {
+  const wanted = sort.length > 0 ? sort.map(sortItem) : query === undefined ? [] : [{ _score: "desc" }];
+  // The last resort makes the order total; only a snapshot knows it.
+  return snapshot ? [...wanted, { _shard_doc: "asc" }] : wanted.length > 0 ? wanted : ["_doc"];
+}
+
+/** Models write `price:desc`, as the query string of Elasticsearch takes it. */
+function sortItem(item: unknown): unknown {
+  const match = typeof item === "string" ? /^(.+):(asc|desc)$/.exec(item) : null;
+  return match === null ? item : { [match[1] ?? ""]: match[2] };
+}
+
+/** The query as the caller gave it: DSL, query string or both. */
+export function queryOf(
+  query: Record<string, unknown> | undefined,
+  queryString: string | undefined,
+): Record<string, unknown> | undefined {
+  const dsl = unwrapped(query);
+  const text = queryString === undefined ? undefined : { query_string: { query: queryString } };
+  if (dsl !== undefined && text !== undefined) return { bool: { must: [dsl, text] } };
+  return dsl ?? text;
+}
+
+/** Models often send the whole body, `{"query": {…}}`, where its query is asked for. */
+export function unwrapped(query: Record<string, unknown> | undefined): Record<string, unknown> | undefined {
+  if (query === undefined || Object.keys(query).length === 0) return undefined;
+  const inner = query["query"];
+  return Object.keys(query).length === 1 && isRecord(inner) ? inner : query;
+}
+
+/** The exact number of documents that match. */
+export async function countDocuments(
+  elasticsearch: Elasticsearch,
+  indices: readonly IndexName[],
+  query: Record<string, unknown> | undefined,
+  signal: AbortSignal,
+): Promise<number> {
+  const target = targetsOf(indices, query);
+  const answer = z
+    .object({ count: z.int().nonnegative(), _shards: z.object({ failed: z.int() }) })
+    .parse(
+      await elasticsearch.json(
+        { method: "POST", path: [target.path, "_count"], body: { query: target.query } },
+        { signal },
+      ),
+    );
+  if (answer._shards.failed > 0) throw incomplete(answer._shards.failed);
+  return answer.count;
+}
+
+function incomplete(failed: number): ToolError {
+  return new ToolError(
+    "incomplete_answer",
+    "Elasticsearch could not search everything, so its figures are not whole.",
+    {
+      retryable: true,
+      next: "Call again; if it stays, look at the health of the index with list_indices.",
+      details: { shards_failed: failed },
+    },
+  );
+}

@@ -1,0 +1,111 @@
+import { decodeCursor, encodeCursor, ToolError } from "@es-to-pg/mcp-kit";
+import { z } from "zod";
+import { unknownFields as findUnknownFields, referencedFields } from "../elasticsearch/fields.ts";
+import { jsonBytes } from "../elasticsearch/fit.ts";
+import { closeSnapshot, positionSchema, queryOf, searchPage } from "../elasticsearch/search.ts";
+import { fitPage } from "../elasticsearch/search-answer.ts";
+import { cursor, fieldPatterns, indexExpression, queryDsl } from "./inputs.ts";
+import { leftOut, leftOutOf, unknownFields, unknownFieldsOf } from "./outputs.ts";
+import { defineTool } from "./tool.ts";
+
+const SIZE_DEFAULT = 10;
+
+/** Hits of one request. An answer holds fewer; the rest would be read for nothing. */
+const SIZE_MAX = 1_000;
+
+export const searchDocuments = defineTool({
+  name: "search_documents",
+  title: "Search documents",
+  description:
+    "Searches documents and runs aggregations, values exact. For questions about a few documents; to move data use bulk_export.",
+  input: z.strictObject({
+    index: indexExpression,
+    query: queryDsl,
+    query_string: z.string().min(1).optional().describe("Lucene syntax, e.g. brand:acme AND price:>10."),
+    fields: fieldPatterns.describe("Paths or globs to return. Default: all."),
+    sort: z
+      .union([z.string(), z.array(z.unknown())])
+      .optional()
+      .describe('"field", "field:desc" or DSL. Default: relevance.'),
+    size: z.int().min(0).max(SIZE_MAX).optional().describe("Hits. Default 10, or 0 with aggs."),
+    aggs: z.record(z.string(), z.unknown()).optional().describe("Aggregations DSL."),
+    highlight: z.array(z.string()).min(1).max(20).optional().describe("Fields to highlight."),
+    cursor,
+  }),
+  output: z.object({
+    total: z.int(),
+    returned: z.int(),
+    hits: z.array(z.looseObject({ _id: z.string() })),
+    aggregations: z.unknown().optional(),
+    cut_by: z.enum(["size", "bytes"]).optional(),
+    clipped: z.array(z.string()).optional(),
+    left_out: leftOut,
+    unknown_fields: unknownFields,
+    next_cursor: z.string().optional(),
+    hint: z.string().optional(),
+  }),
+  annotations: { readOnlyHint: true, destructiveHint: false, idempotentHint: true, openWorldHint: false },
+  async handler({ cursor: given, ...params }, { elasticsearch, signal }) {
+    const { index, aggs, fields, highlight = [] } = params;
+    const scope = { tool: "search_documents", arguments: params };
+    const { indices, leftOut: out } = await elasticsearch.names(index, { includeHidden: false, signal });
+    const request = {
+      indices,
+      query: queryOf(params.query, params.query_string),
+      sort: params.sort === undefined ? [] : [params.sort].flat(),
+      size: params.size ?? (aggs === undefined ? SIZE_DEFAULT : 0),
+      aggs,
+      highlight,
+      position: given === undefined ? undefined : decodeCursor(scope, given, positionSchema),
+    };
+    const referenced = referencedFields(request.query, aggs, sortFields(request.sort));
+    const unknownAmong = async (names: Iterable<string>) =>
+      unknownFieldsOf(await findUnknownFields(elasticsearch, indices, names, signal));
+
+    const page = await searchPage(elasticsearch, request, signal).catch(async (failure: unknown) => {
+      throw isInvalidQuery(failure) ? withUnknown(failure, await unknownAmong(referenced)) : failure;
+    });
+    const { answer, next, hasMore } = fitPage(page, request, { fields, large: params.size !== undefined });
+    if (page.pit !== undefined && next === null) await closeSnapshot(elasticsearch, page.pit, signal);
+
+    const isEmptied = answer.returned > 0 && answer.hits.every(({ _source }) => jsonBytes(_source) <= 2);
+    const isSuspicious = page.total === 0 || aggs !== undefined || (fields !== undefined && isEmptied);
+    return {
+      ...answer,
+      ...leftOutOf(out),
+      // A misspelt field finds nothing and is no error to Elasticsearch.
+      ...(given === undefined && isSuspicious ? await unknownAmong([...referenced, ...(fields ?? [])]) : {}),
+      ...(next === null ? {} : { next_cursor: encodeCursor(scope, next) }),
+      ...hintOf(hasMore && next === null, answer.clipped !== undefined),
+    };
+  },
+});
+
+function isInvalidQuery(failure: unknown): failure is ToolError {
+  return failure instanceof ToolError && failure.code === "query_invalid";
+}
+
+/** Elasticsearch says in several ways that it does not know a field, and never which one was meant. */
+function withUnknown(failure: ToolError, unknown: ReturnType<typeof unknownFieldsOf>): ToolError {
+  if (unknown.unknown_fields === undefined) return failure;
+  return new ToolError(failure.code, failure.message, {
+    next: "Correct the unknown fields; get_mapping shows the fields and their types.",
+    details: { ...failure.details, ...unknown },
+    cause: failure,
+  });
+}
+
+/** A sort as clauses in which `referencedFields` finds the names. */
+function sortFields(sort: readonly unknown[]): unknown[] {
+  return sort.flatMap((item) => {
+    if (typeof item === "string") return [{ field: item.replace(/:(asc|desc)$/, "") }];
+    return typeof item === "object" && item !== null ? Object.keys(item).map((field) => ({ field })) : [];
+  });
+}
+
+function hintOf(hasNoCursor: boolean, isClipped: boolean): { hint?: string } {
+  if (hasNoCursor) {
+    return { hint: "There is no cursor for this search; narrow the query, or use bulk_export to read everything." };
+  }
+  return isClipped ? { hint: "Long values were clipped; name fields, or use get_document." } : {};
+}
