@@ -70,7 +70,7 @@ describe("golden exports", () => {
         },
         {
           "export_id": "exp_bad0n0man1fest000000000000",
-          "message": "exp_bad0n0man1fest000000000000 is incomplete: ENOENT: no such file or directory, open '/tmp/es-to-pg-staging-86RwtB/staging/exp_bad0n0man1fest000000000000/manifest.json'.",
+          "message": "exp_bad0n0man1fest000000000000 is incomplete: manifest.json is missing.",
         },
         {
           "export_id": "exp_bad0name000000000000000000",

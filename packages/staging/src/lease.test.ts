@@ -117,7 +117,8 @@ describe("a writer's lease", () => {
     expect(late.signal.reason).toMatchObject({ code: "lease_lost" });
     expect(await codeOf(late.finish("completed"))).toBe("lease_lost");
     expect(await codeOf(late.openPart())).toBe("lease_lost");
-    expect(await codeOf(open.write(Buffer.from(line(2)), 1))).not.toBe("no error");
+    expect(await codeOf(open.write(Buffer.from(line(2)), 1))).toBe("lease_lost");
+    expect(await codeOf(open.close())).toBe("lease_lost");
     await late.release();
 
     await addPart(writer, 2, 3);

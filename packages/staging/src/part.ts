@@ -8,7 +8,7 @@ import { StagingError } from "./staging-error.ts";
 const LF = 10;
 
 /** Bytes read at once, and so the size of a batch of lines, unless the caller says otherwise. */
-export const BATCH_BYTES_MAX = 1024 * 1024;
+const BATCH_BYTES_MAX = 1024 * 1024;
 
 /** The file of a part, derived from its position. */
 export function partFileName(index: number): string {
@@ -16,7 +16,7 @@ export function partFileName(index: number): string {
 }
 
 /** The checksum as a manifest states it. */
-export function crcText(crc: number): string {
+function crcText(crc: number): string {
   return crc.toString(16).padStart(8, "0");
 }
 
@@ -68,26 +68,31 @@ export class FilePartWriter implements PartWriter {
   }
 
   async write(chunk: Buffer, documents: number): Promise<void> {
+    this.#home.signal.throwIfAborted();
     if (!this.#open) throw new Error("the part is closed");
     if (chunk.length === 0 && documents === 0) return;
     if (chunk.at(-1) !== LF) throw new Error("a chunk of a part ends in LF");
-    this.#home.signal.throwIfAborted();
-    await writeFully(this.#home.handle, chunk);
+    await writeFully(this.#home.handle, chunk).catch((error: unknown) => {
+      // A lost lease closes the file under a write on its way.
+      this.#home.signal.throwIfAborted();
+      throw error;
+    });
     this.#crc = crc32(chunk, this.#crc);
     this.#bytes += chunk.length;
     this.#documents += documents;
   }
 
   async close(): Promise<PartInfo> {
+    this.#home.signal.throwIfAborted();
     if (!this.#open) throw new Error("the part is closed");
     this.#open = false;
     try {
-      this.#home.signal.throwIfAborted();
       await this.#home.handle.sync();
       await this.#home.handle.close();
       await this.#home.publish();
     } catch (error) {
       await this.#abandon();
+      this.#home.signal.throwIfAborted();
       throw error;
     }
     return {

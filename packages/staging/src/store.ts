@@ -1,7 +1,7 @@
 import { Buffer } from "node:buffer";
 import { lstat, readdir, rename, rm } from "node:fs/promises";
 import { hostname, userInfo } from "node:os";
-import { join } from "node:path";
+import { basename, join } from "node:path";
 import {
   createFile,
   ensureDirectory,
@@ -354,15 +354,12 @@ class FileStore implements StagingStore {
       }
       if (errorCode(error) !== "ENOENT") throw error;
       if (!(await isDirectory(directory))) throw await this.#unknown(exportId);
-      throw new StagingError(
-        "staging_corrupt",
-        `${exportId} is incomplete: ${error instanceof Error ? error.message : String(error)}.`,
-        {
-          next: "Delete this export and make it again.",
-          details: { export_id: exportId },
-          cause: error,
-        },
-      );
+      const missing = error instanceof Error && "path" in error ? basename(String(error.path)) : "a file";
+      throw new StagingError("staging_corrupt", `${exportId} is incomplete: ${missing} is missing.`, {
+        next: "Delete this export and make it again.",
+        details: { export_id: exportId },
+        cause: error,
+      });
     }
   }
 
