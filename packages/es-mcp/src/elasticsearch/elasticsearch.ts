@@ -45,6 +45,13 @@ export interface IndexName {
   aliasFilter?: unknown;
 }
 
+export interface Names {
+  indices: IndexName[];
+  leftOut: LeftOut[];
+  /** Whether the expression stands for these indices and no other: Elasticsearch may then be given it as it is. */
+  isExact: boolean;
+}
+
 export interface ResolvedIndex extends IndexName {
   uuid: string;
   shards: number;
@@ -61,7 +68,7 @@ export interface Elasticsearch {
   /** The answer's body as it came, never parsed. */
   bytes(request: EsRequest, options: RequestOptions): Promise<Buffer>;
   /** Expands names, wildcards, aliases and data streams to open, permitted indices. Throws where a literal name is missing, or nothing is left. */
-  names(expression: string | string[], options: ResolveOptions): Promise<{ indices: IndexName[]; leftOut: LeftOut[] }>;
+  names(expression: string | string[], options: ResolveOptions): Promise<Names>;
   /** As `names`, with what a complete copy needs to know about each index. */
   resolve(
     expression: string | string[],

@@ -1,6 +1,6 @@
 import { nearest, ToolError } from "@es-to-pg/mcp-kit";
 import type { MappingField } from "@es-to-pg/staging";
-import type { Elasticsearch, IndexName } from "./elasticsearch.ts";
+import type { Elasticsearch } from "./elasticsearch.ts";
 import { isRecord } from "./record.ts";
 import { matchesWildcard } from "./wildcard.ts";
 
@@ -83,13 +83,14 @@ function collect(value: unknown, names: Set<string>, depth: number): void {
 /** The names that no index has; a search with one finds nothing and does not say why. */
 export async function unknownFields(
   elasticsearch: Elasticsearch,
-  indices: readonly IndexName[],
+  index: string,
   referenced: Iterable<string>,
   signal: AbortSignal,
 ): Promise<UnknownField[]> {
   const asked = [...new Set(referenced)].filter((name) => !name.startsWith("_"));
   if (asked.length === 0) return [];
   try {
+    const { indices } = await elasticsearch.names(index, { includeHidden: false, signal });
     const names = indices.map(({ name }) => name);
     return unknownAmong(asked, await elasticsearch.mapping(names, { signal }));
   } catch (error) {

@@ -7,8 +7,8 @@ import { EsConnection } from "./client.ts";
 import type {
   Elasticsearch,
   EsRequest,
-  IndexName,
   LeftOut,
+  Names,
   RequestOptions,
   ResolvedIndex,
   ResolveOptions,
@@ -87,10 +87,7 @@ class Gateway implements Elasticsearch {
     throw failure.code === "index_not_found" ? await this.#withNearest(failure, options.signal) : failure;
   }
 
-  async names(
-    expression: string | string[],
-    options: ResolveOptions,
-  ): Promise<{ indices: IndexName[]; leftOut: LeftOut[] }> {
+  async names(expression: string | string[], options: ResolveOptions): Promise<Names> {
     const parts = expressionParts(expression);
     refuseNames(parts);
     const { signal, includeHidden, allowNone = false } = options;
@@ -104,7 +101,8 @@ class Gateway implements Elasticsearch {
     if (expanded.indices.length === 0 && !(allowNone && parts.every((part) => part.includes("*")))) {
       throw await this.#nothingLeft(parts, expanded, signal);
     }
-    return { indices: expanded.indices, leftOut: expanded.leftOut };
+    const { indices, leftOut, denied } = expanded;
+    return { indices, leftOut, isExact: leftOut.length + denied.length === 0 };
   }
 
   async resolve(

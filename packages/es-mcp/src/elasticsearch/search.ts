@@ -1,6 +1,6 @@
 import { ToolError } from "@es-to-pg/mcp-kit";
 import { z } from "zod";
-import type { Elasticsearch, IndexName } from "./elasticsearch.ts";
+import type { Elasticsearch, IndexName, Names } from "./elasticsearch.ts";
 import { isRecord } from "./record.ts";
 import { refuseGlobal, targetsOf } from "./targets.ts";
 
@@ -64,6 +64,50 @@ export interface SearchPage {
   aggregations: Record<string, unknown> | undefined;
   /** The snapshot, to be passed on or closed; none where only aggregations were asked or the credentials permit none. */
   pit: string | undefined;
+}
+
+/**
+ * One page of a search by expression. A plain name is searched while it is being expanded: in nearly every case it
+ * stands for permitted indices only, and where it does not, what was found is thrown away and the rest searched anew.
+ */
+export async function searchExpression(
+  elasticsearch: Elasticsearch,
+  expression: string,
+  request: Omit<SearchRequest, "indices">,
+  signal: AbortSignal,
+): Promise<{ page: SearchPage; names: Names }> {
+  const expanding = elasticsearch.names(expression, { includeHidden: false, signal });
+  // Aggregations tell no index, so that nothing would show an alias that has just been moved.
+  if (!isPlainName(expression) || request.position !== undefined || request.aggs !== undefined) {
+    const names = await expanding;
+    return { names, page: await searchPage(elasticsearch, { ...request, indices: names.indices }, signal) };
+  }
+  const asItIs = [{ name: expression, hidden: false, aliases: [], dataStream: null }];
+  const [expanded, searched] = await Promise.allSettled([
+    expanding,
+    searchPage(elasticsearch, { ...request, indices: asItIs }, signal),
+  ]);
+  if (expanded.status === "fulfilled") {
+    const names = expanded.value;
+    const known = new Set(names.indices.map(({ name }) => name));
+    if (names.isExact && searched.status === "rejected") throw searched.reason;
+    if (
+      names.isExact &&
+      searched.status === "fulfilled" &&
+      searched.value.hits.every(({ _index }) => known.has(_index))
+    ) {
+      return { names, page: searched.value };
+    }
+  }
+  if (searched.status === "fulfilled" && searched.value.pit !== undefined) {
+    await closeSnapshot(elasticsearch, searched.value.pit, signal);
+  }
+  const names = await expanding;
+  return { names, page: await searchPage(elasticsearch, { ...request, indices: names.indices }, signal) };
+}
+
+function isPlainName(expression: string): boolean {
+  return /^[a-z0-9][^*,:\s]*$/.test(expression);
 }
 
 /** One page of a search in a snapshot of its own, or in the one that `position` names. */

@@ -23,7 +23,7 @@ export const countDocuments = defineTool({
     const dsl = unwrapped(query);
     const total = await count(elasticsearch, indices, dsl, signal);
     // A misspelt field counts nothing and is no error to Elasticsearch.
-    const unknown = total > 0 ? [] : await findUnknownFields(elasticsearch, indices, referencedFields(dsl), signal);
+    const unknown = total > 0 ? [] : await findUnknownFields(elasticsearch, index, referencedFields(dsl), signal);
     return { count: total, indices: indices.length, ...leftOutOf(out), ...unknownFieldsOf(unknown) };
   },
 });

@@ -2,7 +2,7 @@ import { decodeCursor, encodeCursor, ToolError } from "@es-to-pg/mcp-kit";
 import { z } from "zod";
 import { unknownFields as findUnknownFields, referencedFields } from "../elasticsearch/fields.ts";
 import { jsonBytes } from "../elasticsearch/fit.ts";
-import { closeSnapshot, positionSchema, queryOf, searchPage } from "../elasticsearch/search.ts";
+import { closeSnapshot, positionSchema, queryOf, searchExpression } from "../elasticsearch/search.ts";
 import { fitPage } from "../elasticsearch/search-answer.ts";
 import { cursor, fieldPatterns, indexExpression, queryDsl } from "./inputs.ts";
 import { leftOut, leftOutOf, unknownFields, unknownFieldsOf } from "./outputs.ts";
@@ -48,9 +48,7 @@ export const searchDocuments = defineTool({
   async handler({ cursor: given, ...params }, { elasticsearch, signal }) {
     const { index, aggs, fields, highlight = [] } = params;
     const scope = { tool: "search_documents", arguments: params };
-    const { indices, leftOut: out } = await elasticsearch.names(index, { includeHidden: false, signal });
     const request = {
-      indices,
       query: queryOf(params.query, params.query_string),
       sort: params.sort === undefined ? [] : [params.sort].flat(),
       size: params.size ?? (aggs === undefined ? SIZE_DEFAULT : 0),
@@ -59,20 +57,26 @@ export const searchDocuments = defineTool({
       position: given === undefined ? undefined : decodeCursor(scope, given, positionSchema),
     };
     const referenced = referencedFields(request.query, aggs, sortFields(request.sort));
-    const unknownAmong = async (names: Iterable<string>) =>
-      unknownFieldsOf(await findUnknownFields(elasticsearch, indices, names, signal));
+    const unknownAmong = async (asked: Iterable<string>) =>
+      unknownFieldsOf(await findUnknownFields(elasticsearch, index, asked, signal));
 
-    const page = await searchPage(elasticsearch, request, signal).catch(async (failure: unknown) => {
-      throw isInvalidQuery(failure) ? withUnknown(failure, await unknownAmong(referenced)) : failure;
-    });
-    const { answer, next, hasMore } = fitPage(page, request, { fields, large: params.size !== undefined });
+    const { page, names } = await searchExpression(elasticsearch, index, request, signal).catch(
+      async (failure: unknown) => {
+        throw isInvalidQuery(failure) ? withUnknown(failure, await unknownAmong(referenced)) : failure;
+      },
+    );
+    const { answer, next, hasMore } = fitPage(
+      page,
+      { ...request, indices: names.indices },
+      { fields, large: params.size !== undefined },
+    );
     if (page.pit !== undefined && next === null) await closeSnapshot(elasticsearch, page.pit, signal);
 
     const isEmptied = answer.returned > 0 && answer.hits.every(({ _source }) => jsonBytes(_source) <= 2);
     const isSuspicious = page.total === 0 || aggs !== undefined || (fields !== undefined && isEmptied);
     return {
       ...answer,
-      ...leftOutOf(out),
+      ...leftOutOf(names.leftOut),
       // A misspelt field finds nothing and is no error to Elasticsearch.
       ...(given === undefined && isSuspicious ? await unknownAmong([...referenced, ...(fields ?? [])]) : {}),
       ...(next === null ? {} : { next_cursor: encodeCursor(scope, next) }),
