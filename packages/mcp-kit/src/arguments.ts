@@ -119,7 +119,7 @@ function problemsOf(issue: z.core.$ZodIssue, root: z.core.$ZodType, prefix: Prop
       return unionProblems(issue, root, path);
     default:
       // Formats, refinements: their messages are written in the tool's schema, for exactly this reader.
-      return [{ argument, sentence: `${argument}: ${issue.message.replace(/\.$/, "")}` }];
+      return [{ argument, sentence: `${path.length === 0 ? "" : `${argument}: `}${issue.message.replace(/\.$/, "")}` }];
   }
 }
 

@@ -85,7 +85,7 @@ function expected<Context>(error: unknown, tool: string, call: ToolCall, boundar
 }
 
 /** A failure as the model reads it. The text is made harmless last, so that no field is forgotten. */
-export function errorResult(error: ToolError): ToolResult {
+function errorResult(error: ToolError): ToolResult {
   const { code, retryable, next, details } = error;
   const short = {
     code,

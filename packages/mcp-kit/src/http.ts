@@ -15,6 +15,9 @@ import { ToolError } from "./tool-error.ts";
 const HEADERS_TIMEOUT_MS = 10_000;
 const REQUEST_TIMEOUT_MS = 60_000;
 
+/** Most connections at a time: more are cut off, before they take memory. */
+const CONNECTIONS_MAX = 512;
+
 /** How long `/readyz` waits for a dependency, and how long its verdict stands: probes come often and from several sides. */
 const READY_TIMEOUT_MS = 9000;
 const READY_TTL_MS = 2000;
@@ -25,7 +28,7 @@ export interface HttpAccess {
   tokenDigest: Buffer | null;
   /** Host names in lower case; null accepts any. */
   hosts: ReadonlySet<string> | null;
-  /** Without a list of hosts: whether an address in place of a name is accepted too. */
+  /** Origins in lower case, besides those on loopback; `*` accepts any. */
   origins: ReadonlySet<string>;
 }
 
@@ -159,6 +162,7 @@ export async function serveHttp(options: {
   });
   http.headersTimeout = HEADERS_TIMEOUT_MS;
   http.requestTimeout = REQUEST_TIMEOUT_MS;
+  http.maxConnections = CONNECTIONS_MAX;
   await listen(http, settings.MCP_HTTP_PORT, settings.MCP_HTTP_HOST);
   const url = addressOf(http, settings.MCP_HTTP_PATH);
   logger.info("listening", { url, token: access.tokenDigest !== null });

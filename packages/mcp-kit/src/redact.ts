@@ -1,5 +1,5 @@
 /** Passwords in addresses: `postgres://user:secret@host`. Drivers like to quote the address they failed to reach. */
-const PASSWORD_IN_ADDRESS = /(\b[a-z][a-z0-9+.-]*:\/\/[^\s:/@"]*):[^\s/"]*@/gi;
+const PASSWORD_IN_ADDRESS = /(\b[a-z][a-z0-9+.-]{0,30}:\/\/[^\s:/@"]*):[^\s/"]*@/gi;
 
 /** The text without passwords of addresses in it. */
 export function withoutPasswords(text: string): string {

@@ -19,6 +19,9 @@ import type { ToolError } from "./tool-error.ts";
 /** Time for answers in flight after the end of input or a signal, in milliseconds. */
 const ANSWER_GRACE_MS = 1000;
 
+/** Time for calls that wait for a job to see that it has ended, in milliseconds: they look every half second. */
+const JOB_ANSWER_GRACE_MS = 700;
+
 /** Time for the whole way out, in milliseconds: hosts kill after 5 s, and then no lease is given up and nothing is said. */
 const EXIT_TIMEOUT_MS = 3500;
 
@@ -159,6 +162,7 @@ class WayOut {
   async #walk(): Promise<boolean> {
     const steps: [string, () => Promise<unknown>][] = [
       ["jobs", () => Promise.all([this.#jobs.shutdown(), this.serving?.answered(ANSWER_GRACE_MS)])],
+      ["answers", async () => this.serving?.answered(JOB_ANSWER_GRACE_MS)],
       ["transport", async () => this.serving?.close()],
       ["server", this.#close],
     ];

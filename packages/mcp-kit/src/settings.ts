@@ -101,16 +101,19 @@ function readText(
   try {
     const content = readFileSync(path);
     if (content.length > SECRET_FILE_BYTES_MAX) throw new Error(`larger than ${SECRET_FILE_BYTES_MAX} bytes`);
-    return { text: presence(content.toString("utf8").replace(/\r?\n$/, "")), failed: false };
+    return { text: presence(content.toString("utf8")), failed: false };
   } catch (error) {
     problems.push(`${name}_FILE: cannot read the file: ${error instanceof Error ? error.message : String(error)}`);
     return { text: undefined, failed: true };
   }
 }
 
-/** An empty variable counts as unset: `${NAME:-}` in a compose file sets it to nothing. */
-function presence(text: string | undefined): string | undefined {
-  return text === undefined || text.trim() === "" ? undefined : text;
+/**
+ * An empty variable counts as unset: `${NAME:-}` in a compose file sets it to nothing. A last line end is no part of a
+ * value: editors and `echo` put it into files and secrets.
+ */
+function presence(value: string | undefined): string | undefined {
+  return value === undefined || value.trim() === "" ? undefined : value.replace(/\r?\n$/, "");
 }
 
 type FromText<Output> = z.ZodType<Output, string | undefined>;

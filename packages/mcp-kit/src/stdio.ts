@@ -109,13 +109,17 @@ class Lane implements Transport {
   }
 }
 
+/** A subscription: a request that stays open for as long as the client likes. */
+const LISTEN_METHOD = "subscriptions/listen";
+
 /** Requests that were read and not answered, and whose they are. */
 class PendingRequests {
-  readonly #lanes = new Map<string | number, Lane>();
+  readonly #requests = new Map<string | number, { lane: Lane; awaited: boolean }>();
   readonly #waiting = new Set<() => void>();
 
   received(message: JSONRPCMessage, lane: Lane): void {
-    if ("method" in message && "id" in message) this.#lanes.set(message.id, lane);
+    if (!("method" in message) || !("id" in message)) return;
+    this.#requests.set(message.id, { lane, awaited: message.method !== LISTEN_METHOD });
   }
 
   sent(message: JSONRPCMessage): void {
@@ -124,25 +128,29 @@ class PendingRequests {
   }
 
   laneOf(id: string | number): Lane | undefined {
-    return this.#lanes.get(id);
+    return this.#requests.get(id)?.lane;
   }
 
   /** For a request that is cancelled: the protocol leaves it without an answer. */
   forget(id: string | number): void {
-    this.#lanes.delete(id);
-    if (this.#lanes.size === 0) for (const resolve of this.#waiting) resolve();
+    this.#requests.delete(id);
+    if (!this.#isAwaiting()) for (const resolve of this.#waiting) resolve();
   }
 
   async settled(durationMs: number): Promise<void> {
     // A turn of the loop, so that input which has been read but not parsed yet counts.
     await new Promise((resolve) => setImmediate(resolve));
-    if (this.#lanes.size === 0) return;
+    if (!this.#isAwaiting()) return;
     const { promise, resolve } = Promise.withResolvers<void>();
     this.#waiting.add(resolve);
     const timer = setTimeout(resolve, durationMs);
     await promise;
     clearTimeout(timer);
     this.#waiting.delete(resolve);
+  }
+
+  #isAwaiting(): boolean {
+    return [...this.#requests.values()].some(({ awaited }) => awaited);
   }
 }
 

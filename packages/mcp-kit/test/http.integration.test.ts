@@ -2,7 +2,7 @@ import { request } from "node:http";
 import { connect } from "node:net";
 import { setTimeout as sleep } from "node:timers/promises";
 import { afterEach, expect, test } from "vitest";
-import { FixtureProcess, initializeParams, listening } from "./harness.ts";
+import { FixtureProcess, initializeParams, listening, modern } from "./harness.ts";
 
 const running: FixtureProcess[] = [];
 
@@ -169,6 +169,30 @@ test("exits within 4 s although a job does not stop and a connection stays open"
   expect(code).toBe(1);
   expect(ms).toBeLessThan(4000);
   socket.destroy();
+});
+
+test.each([
+  ["2025", { name: "start_job", arguments: { steps: 60, wait_seconds: 40 } }],
+  ["2026", modern({ name: "start_job", arguments: { steps: 60, wait_seconds: 40 } })],
+])("ends waiting, but no job, when a caller of %s hangs up", async (version, params) => {
+  const { server, url } = await start({ LOG_LEVEL: "debug" });
+  const headers =
+    version === "2026"
+      ? { "MCP-Protocol-Version": "2026-07-28", "Mcp-Method": "tools/call", "Mcp-Name": "start_job" }
+      : {};
+  const caller = new AbortController();
+  const call = fetch(url, {
+    method: "POST",
+    headers: { "Content-Type": "application/json", Accept: "application/json, text/event-stream", ...headers },
+    body: JSON.stringify({ jsonrpc: "2.0", id: 1, method: "tools/call", params }),
+    signal: caller.signal,
+  }).then((response) => response.text());
+  await sleep(500);
+  caller.abort();
+  await expect(call).rejects.toThrow("aborted");
+  await server.waitFor(() => server.stderr.includes('"event":"tool_call"'), "end of the call");
+  expect(server.stderr).not.toContain("job_1 completed");
+  await server.waitFor(() => server.stderr.includes("job_1 completed"), "end of the job");
 });
 
 test("says why it cannot start where the port is taken", async () => {
