@@ -21,6 +21,8 @@ export interface Seeded {
   bytes: number;
 }
 
+/** Marks an index as one that may be replaced. */
+const author = "es-to-pg seed";
 /** One request of _bulk: large enough to be quick, small enough for any engine. */
 const bulkBytesMax = 4 * 1024 * 1024;
 
@@ -28,8 +30,8 @@ const bulkBytesMax = 4 * 1024 * 1024;
 export async function seedProducts(options: SeedOptions): Promise<Seeded> {
   const { elasticsearchUrl, index = "products", generate, shards = 1, onProgress } = options;
   const path = encodeURIComponent(index);
-  await request(elasticsearchUrl, { method: "DELETE", path }, [404]);
-  const mappings: unknown = JSON.parse(await readData("mapping.json"));
+  await removeOwnIndex(elasticsearchUrl, path);
+  const mappings: object = { _meta: { created_by: author }, ...JSON.parse(await readData("mapping.json")) };
   const settings = {
     number_of_shards: shards,
     number_of_replicas: 0,
@@ -78,6 +80,18 @@ export async function seedProducts(options: SeedOptions): Promise<Seeded> {
   });
   await request(elasticsearchUrl, { method: "POST", path: `${path}/_refresh` });
   return seeded;
+}
+
+/** Removes an index that an earlier run wrote, and no other: `products` is a name that somebody else may use. */
+async function removeOwnIndex(elasticsearchUrl: string, path: string): Promise<void> {
+  const mapping = await request(elasticsearchUrl, { method: "GET", path: `${path}/_mapping` }, [404]);
+  if (mapping.includes('"index_not_found_exception"')) return;
+  if (!mapping.includes(`"created_by":"${author}"`)) {
+    throw new Error(
+      `The index ${decodeURIComponent(path)} is there and was not written by this program; it is left alone.`,
+    );
+  }
+  await request(elasticsearchUrl, { method: "DELETE", path });
 }
 
 /** The fifteen products of `data/products.ndjson`. */

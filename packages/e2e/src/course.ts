@@ -1,0 +1,164 @@
+import { z } from "zod";
+import type { Answer, Progress, Session } from "./servers.ts";
+
+/** What the agent has at hand and what it was told to do. */
+export interface CourseOptions {
+  es: Session;
+  pg: Session;
+  index: string;
+  table: string;
+  schema?: string;
+  /** Hears every call after its answer. */
+  onCall?: (call: Call) => void;
+  /** Hears how far a job is. */
+  onProgress?: (tool: string, progress: Progress) => void;
+}
+
+/** One tool call of the course. */
+export interface Call {
+  tool: string;
+  args: Record<string, unknown>;
+  answer: Answer;
+  ms: number;
+}
+
+const figureNames = [
+  "expected",
+  "staged",
+  "inserted",
+  "updated",
+  "unchanged",
+  "skipped",
+  "stale",
+  "deduplicated",
+  "suppressed",
+  "rejected",
+] as const;
+export type Figures = Record<(typeof figureNames)[number], number>;
+
+const exportSchema = z.looseObject({
+  export_id: z.string(),
+  status: z.string(),
+  documents: z.number(),
+  expected: z.number(),
+  bytes: z.number(),
+});
+const loadSchema = z.looseObject({
+  load_id: z.string(),
+  status: z.string(),
+  figures: z.record(z.enum(figureNames), z.number()),
+  error: z.looseObject({ code: z.string(), message: z.string() }).optional(),
+});
+const proposalSchema = z.looseObject({ map_id: z.string() });
+const verifiedSchema = z.looseObject({ matched: z.number(), missing: z.number(), different: z.number() });
+const countSchema = z.looseObject({ count: z.union([z.number(), z.string()]) });
+
+/** A finished export, as `bulk_export` and `get_export` answer it. */
+export type Export = z.infer<typeof exportSchema>;
+/** A finished load, as `bulk_insert` and `get_load` answer it. */
+export type Load = z.infer<typeof loadSchema>;
+
+/** What the course ended with. */
+export interface CourseResult {
+  export: Export;
+  mapId: string;
+  load: Load;
+  verified: z.infer<typeof verifiedSchema>;
+  rows: number;
+}
+
+/** The twelve columns of the target table, as its user asked for them. */
+export const productColumns = [
+  { name: "id", type: "varchar(50)" },
+  { name: "name", type: "varchar(255)" },
+  { name: "category", type: "varchar(100)" },
+  { name: "subcategory", type: "varchar(100)" },
+  { name: "brand", type: "varchar(100)" },
+  { name: "price", type: "decimal(10,2)" },
+  { name: "description", type: "text" },
+  { name: "stock_quantity", type: "integer" },
+  { name: "created_at", type: "timestamptz" },
+  { name: "ratings", type: "decimal(3,2)" },
+  { name: "reviews_count", type: "integer" },
+  { name: "tags", type: "text[]" },
+];
+
+/** Longest time a call may wait for its job. */
+const waitSeconds = 45;
+
+/** The way an agent goes from an index to a proven table, call by call. */
+export async function runCourse(options: CourseOptions): Promise<CourseResult> {
+  const { es, pg, index, table, schema } = options;
+  const caller = new Caller(options);
+  const target = { table, ...(schema === undefined ? {} : { schema }) };
+  await caller.call(es, "list_indices", { pattern: index });
+  await caller.call(es, "get_mapping", { index });
+  await caller.call(es, "profile_index", { index });
+  // The table may not be there yet; that answer is what tells an agent to create it.
+  await caller.try(pg, "get_schema", target);
+  await caller.call(pg, "create_table", { ...target, columns: productColumns, primary_key: ["id"] });
+  const exported = await exportIndex(caller, es, index);
+  const proposal = proposalSchema.parse(
+    (await caller.call(pg, "propose_mapping", { ...target, export_id: exported.export_id })).data,
+  );
+  const load = await loadExport(caller, pg, { ...target, export_id: exported.export_id, mapping: proposal.map_id });
+  const verified = verifiedSchema.parse((await caller.call(pg, "verify_load", { load_id: load.load_id })).data);
+  const rows = countSchema.parse((await caller.call(pg, "count_rows", target)).data);
+  return { export: exported, mapId: proposal.map_id, load, verified, rows: Number(rows.count) };
+}
+
+/** Makes calls of one course: errors end it, and every call is reported. */
+export class Caller {
+  readonly #onCall: CourseOptions["onCall"];
+  readonly #onProgress: CourseOptions["onProgress"];
+
+  constructor({ onCall, onProgress }: Pick<CourseOptions, "onCall" | "onProgress">) {
+    this.#onCall = onCall;
+    this.#onProgress = onProgress;
+  }
+
+  /** Calls a tool; an error answer is thrown. */
+  async call(session: Session, tool: string, args: Record<string, unknown>): Promise<Answer> {
+    const answer = await this.try(session, tool, args);
+    if (answer.isError) throw new Error(`${tool} answered an error: ${answer.text}`);
+    return answer;
+  }
+
+  /** Calls a tool; an error answer is returned. */
+  async try(session: Session, tool: string, args: Record<string, unknown>): Promise<Answer> {
+    const from = performance.now();
+    const answer = await session.call(tool, args, (progress) => this.#onProgress?.(tool, progress));
+    this.#onCall?.({ tool, args, answer, ms: performance.now() - from });
+    return answer;
+  }
+}
+
+/** Exports an index and waits for the end. */
+export async function exportIndex(caller: Caller, es: Session, index: string): Promise<Export> {
+  const started = await caller.call(es, "bulk_export", { index, fresh: true, wait_seconds: waitSeconds });
+  let state = exportSchema.parse(started.data);
+  while (state.status === "working") {
+    const args = { export_id: state.export_id, wait_seconds: waitSeconds };
+    state = exportSchema.parse((await caller.call(es, "get_export", args)).data);
+  }
+  if (state.status !== "completed") throw new Error(`the export is ${state.status}: ${JSON.stringify(state)}`);
+  return state;
+}
+
+/** Loads an export and waits for the end. */
+export async function loadExport(caller: Caller, pg: Session, args: Record<string, unknown>): Promise<Load> {
+  const started = await caller.call(pg, "bulk_insert", { ...args, wait_seconds: waitSeconds });
+  let state = loadSchema.parse(started.data);
+  while (state.status === "working") {
+    const poll = { load_id: state.load_id, wait_seconds: waitSeconds };
+    state = loadSchema.parse((await caller.call(pg, "get_load", poll)).data);
+  }
+  if (state.status !== "completed") throw new Error(`the load is ${state.status}: ${JSON.stringify(state)}`);
+  return state;
+}
+
+/** The sum of all places where a staged document can end. */
+export function accountedFor(figures: Figures): number {
+  const { expected: _, staged: __, ...outcomes } = figures;
+  return Object.values(outcomes).reduce((sum, count) => sum + count, 0);
+}
