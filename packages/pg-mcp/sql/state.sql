@@ -47,7 +47,8 @@ CREATE TABLE IF NOT EXISTS data_transformer.loads (
   suppressed   bigint NOT NULL DEFAULT 0,
   rejected     bigint NOT NULL DEFAULT 0,
   deleted      bigint NOT NULL DEFAULT 0,
-  rounded      json NOT NULL DEFAULT '{}'
+  rounded      json NOT NULL DEFAULT '{}',
+  replaced     json NOT NULL DEFAULT '{}'
 );
 
 -- Two equal starts at once must become one load.
@@ -66,6 +67,7 @@ CREATE TABLE IF NOT EXISTS data_transformer.parts (
   rows         bigint NOT NULL,
   rejected     bigint NOT NULL,
   rounded      json NOT NULL DEFAULT '{}',
+  replaced     json NOT NULL DEFAULT '{}',
   committed_at timestamptz NOT NULL DEFAULT now(),
   PRIMARY KEY (load_id, part)
 );

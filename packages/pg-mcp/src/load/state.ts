@@ -2,7 +2,7 @@ import { readFileSync } from "node:fs";
 import { ToolError } from "@es-to-pg/mcp-kit";
 
 /** The schema that holds the server's state unless PG_MCP_STATE_SCHEMA names another. */
-export const STATE_SCHEMA_DEFAULT = "data_transformer";
+const STATE_SCHEMA_DEFAULT = "data_transformer";
 
 /** What `ensureState` needs of a transaction. */
 interface StateTransaction {

@@ -1,0 +1,18 @@
+import type { Jobs, Logger } from "@es-to-pg/mcp-kit";
+import type { StagingStore } from "@es-to-pg/staging";
+import type { Postgres, TablePolicy } from "../postgres/index.ts";
+
+/** What loads need of the server; the tools' context is one. */
+export interface LoadContext {
+  postgres: Postgres;
+  store: () => Promise<StagingStore>;
+  jobs: Jobs;
+  logger: Logger;
+  policy: TablePolicy;
+  settings: {
+    readonly PG_MCP_STATE_SCHEMA: string;
+    readonly PG_MCP_RETENTION_DAYS: number;
+    readonly PG_MCP_FUNCTIONS_ALLOW: readonly string[];
+    readonly MCP_WAIT_SECONDS_DEFAULT: number;
+  };
+}

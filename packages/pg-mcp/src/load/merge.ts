@@ -1,0 +1,274 @@
+import { ToolError } from "@es-to-pg/mcp-kit";
+import { z } from "zod";
+import { quoteLiteral, type Transaction } from "../postgres/index.ts";
+import { isRowError } from "./database-error.ts";
+import { conservationBreach, type Figures, noFigures } from "./figures.ts";
+import { forBlocks } from "./isolate.ts";
+import type { LedgerPart } from "./ledger.ts";
+import {
+  blockRange,
+  cookedQuery,
+  cookRowByRow,
+  cookRows,
+  createCooked,
+  createReady,
+  fedCondition,
+  fillReady,
+  type LoadTables,
+  type MergePlan,
+  mergeRowByRow,
+  mergeRows,
+  OUTCOME_SETTING,
+  rejectNulls,
+  retryForeignKeys,
+  storedRows,
+  unstagedCondition,
+} from "./plan-sql.ts";
+import { checkRejectLimits, type RejectLimits, type Rejects } from "./rejects.ts";
+
+export interface MergeOutcome {
+  figures: Figures;
+  /** Rows that `replace` removed. They are no documents, so the law does not count them. */
+  deleted: number;
+  rounded: Record<string, number>;
+  replaced: Record<string, number>;
+  /** The target's rows behind the staged ones, as JSON, when they were asked for. */
+  stored: string[];
+}
+
+export interface MergeOptions {
+  merge: MergePlan;
+  tables: LoadTables;
+  rejects: Rejects;
+  /** The ledger's parts: what the stage must hold. */
+  parts: ReadonlyMap<number, LedgerPart>;
+  expected: number;
+  limits: RejectLimits;
+  deleteRatioMax: number;
+  /** Whether `replace` may remove rows that are there. */
+  mayReplace: boolean;
+  /** Largest number of stored rows to answer; 0 for a load that nobody reads row by row. */
+  storedRowsMax: number;
+}
+
+/**
+ * Brings the stage into the target, in the caller's transaction:
+ *  1. one load of a table at a time, and the stage holds what the ledger says;
+ *  2. expressions and casts, null keys, one winner per key, what the target has already;
+ *  3. replace: rows whose key is not staged go;
+ *  4. insert and update, row by row where the target's constraints refuse a row;
+ *  5. the law of conservation; a breach throws, and the transaction with it.
+ */
+export async function mergeStage(tx: Transaction, options: MergeOptions): Promise<MergeOutcome> {
+  const { merge, tables, rejects, parts, expected, limits } = options;
+  await lockTarget(tx, merge);
+
+  const staged = [...parts.values()].reduce((sum, part) => sum + part.documents, 0);
+  const inStage = [...parts.values()].reduce((sum, part) => sum + part.rows, 0);
+  const counted = await countRows(tx, tables.stage);
+  if (counted !== inStage) {
+    throw new ToolError("stage_incomplete", `The stage holds ${counted} rows, the ledger says ${inStage}.`, {
+      retryable: true,
+      next: "Make the same bulk_insert call again.",
+    });
+  }
+  const beforeMerge = await rejects.count(tx, tables.loadId);
+  checkRejectLimits(limits, beforeMerge, expected);
+  // The planner must know that the stage is not empty before it joins it with the target.
+  if (inStage > 0) await tx.query(`ANALYZE ${tables.stage}`);
+
+  const ready = await prepare(tx, options);
+  const afterPrepare = await rejects.count(tx, tables.loadId);
+  checkRejectLimits(limits, afterPrepare, expected);
+
+  const deleted = merge.mode === "replace" ? await removeUnstaged(tx, options, ready.rows) : 0;
+
+  // Deferred constraints are judged here, where a row can still be rejected, and not at COMMIT.
+  await tx.query("SET CONSTRAINTS ALL IMMEDIATE");
+  const written = await write(tx, options);
+  const rejected = await rejects.count(tx, tables.loadId);
+  checkRejectLimits(limits, rejected, expected);
+
+  const refused = rejected - afterPrepare;
+  const fed = ready.rows - ready.same - ready.stale - ready.skipped;
+  const missing = fed - written.inserted - written.updated - refused;
+  const figures: Figures = {
+    ...noFigures(),
+    expected,
+    staged,
+    inserted: written.inserted,
+    updated: written.updated,
+    unchanged: ready.same,
+    skipped: ready.skipped,
+    stale: ready.stale,
+    deduplicated: inStage - (afterPrepare - beforeMerge) - ready.rows,
+    rejected,
+  };
+  // A row that was fed and not returned was swallowed by a trigger or a rule; without those, another writer's row came
+  // first and `ignore` or the version's guard left it.
+  if (merge.triggered) figures.suppressed = missing;
+  else if (merge.mode === "ignore") figures.skipped += missing;
+  else if (merge.guard !== null) figures.stale += missing;
+  else figures.suppressed = 0;
+
+  const breach = conservationBreach(figures);
+  if (breach !== undefined) {
+    throw new ToolError("conservation_breach", `The load does not add up and was rolled back: ${breach}.`, {
+      next: "Load again; if it happens twice, report the figures and the table's triggers.",
+      details: { figures },
+    });
+  }
+  const stored =
+    options.storedRowsMax > 0 && merge.key.length > 0
+      ? (await tx.query(storedRows(merge, tables), [options.storedRowsMax])).rows.map(([json]) => String(json))
+      : written.stored;
+  return { figures, deleted, stored, ...adjustments(parts) };
+}
+
+/** Values that lost digits or were changed by a policy, by column, over all parts. */
+function adjustments(parts: MergeOptions["parts"]): Pick<MergeOutcome, "rounded" | "replaced"> {
+  const rounded: Record<string, number> = {};
+  const replaced: Record<string, number> = {};
+  for (const part of parts.values()) {
+    for (const [column, times] of Object.entries(part.rounded)) rounded[column] = (rounded[column] ?? 0) + times;
+    for (const [column, times] of Object.entries(part.replaced)) replaced[column] = (replaced[column] ?? 0) + times;
+  }
+  return { rounded, replaced };
+}
+
+/** Loads of one table queue here, so that what is unchanged and what is missing stays true until the commit. */
+async function lockTarget(tx: Transaction, merge: MergePlan): Promise<void> {
+  await tx.query("SET LOCAL lock_timeout = 0");
+  await tx.query("SELECT pg_advisory_xact_lock(hashtextextended($1, 0))", [
+    `data_transformer.target.${merge.plan.table.oid}`,
+  ]);
+  await tx.query("SET LOCAL lock_timeout = '30s'");
+}
+
+async function countRows(tx: Transaction, table: string): Promise<number> {
+  const { rows } = await tx.query(`SELECT count(*) FROM ${table}`);
+  return Number(rows[0]?.[0]);
+}
+
+/** Fills `ready`; by one statement over the stage, or where a row fails in it, over the rows that could be cooked. */
+export async function prepare(
+  tx: Transaction,
+  { merge, tables }: Pick<MergeOptions, "merge" | "tables">,
+): Promise<{ rows: number; same: number; stale: number; skipped: number }> {
+  await tx.query(createReady(merge, tables.ready));
+  const fill = async (source: string) => {
+    const nulls = rejectNulls(merge, tables, source);
+    if (nulls !== undefined) await tx.query(nulls);
+    await tx.query(fillReady(merge, tables, source));
+  };
+  try {
+    await tx.savepoint(() => fill(cookedQuery(merge, tables.stage)));
+  } catch (error) {
+    if (!isRowError(error)) throw error;
+    await tx.query(createCooked(merge, tables.cooked));
+    await forBlocks(tx, tables.stage, {
+      together: async (from, to) => {
+        await tx.query(cookRows(merge, tables, blockRange(from, to)));
+      },
+      rowByRow: async (from, to) => {
+        await tx.query(cookRowByRow(merge, tables, blockRange(from, to)));
+      },
+    });
+    await fill(`SELECT * FROM ${tables.cooked}`);
+    await tx.query(`DROP TABLE ${tables.cooked}`);
+  }
+  const { rows } = await tx.query(
+    `SELECT count(*), count(*) FILTER (WHERE _same), count(*) FILTER (WHERE NOT _same AND _stale),
+       count(*) FILTER (WHERE NOT _same AND NOT _stale AND _existing AND ${merge.mode === "ignore"})
+     FROM ${tables.ready}`,
+  );
+  const [all, same, stale, skipped] = (rows[0] ?? []).map(Number);
+  return { rows: all ?? 0, same: same ?? 0, stale: stale ?? 0, skipped: skipped ?? 0 };
+}
+
+/** Deletes what is not staged: all of a table without key, as nothing tells its rows apart. */
+async function removeUnstaged(tx: Transaction, options: MergeOptions, ready: number): Promise<number> {
+  const { merge, tables, deleteRatioMax, mayReplace } = options;
+  const target = `${merge.from}${tables.target} AS t`;
+  const condition = merge.key.length === 0 ? "TRUE" : unstagedCondition(merge, tables);
+  await tx.query(`ANALYZE ${tables.ready}`);
+  const { rows } = await tx.query(`SELECT count(*), count(*) FILTER (WHERE ${condition}) FROM ${target}`);
+  const [existing = 0, unstaged = 0] = (rows[0] ?? []).map(Number);
+  if (existing === 0) return 0;
+  // Without a key every row is written anew, so what counts as lost is by how much the table shrinks.
+  const lost = merge.key.length === 0 ? Math.max(0, existing - ready) : unstaged;
+  if (lost > deleteRatioMax * existing) {
+    throw new ToolError(
+      "too_many_deletes",
+      `replace would remove ${lost} of ${existing} rows, more than max_delete_ratio ${deleteRatioMax} allows.`,
+      {
+        next: "Check that the export is the whole source; raise max_delete_ratio only if the rows shall go.",
+        details: { existing, would_delete: lost, max_delete_ratio: deleteRatioMax },
+      },
+    );
+  }
+  if (!mayReplace) throw confirmNeeded(existing);
+  try {
+    const { rowCount } = await tx.query(`DELETE FROM ${target} WHERE ${condition}`);
+    return rowCount;
+  } catch (error) {
+    if (!isRowError(error)) throw error;
+    throw new ToolError("delete_refused", "A row that replace must remove is held by a constraint or a trigger.", {
+      next: "Remove the rows that refer to it first, or use mode upsert.",
+      cause: error,
+    });
+  }
+}
+
+/** A filled table is replaced only with the token that a dry run answered. */
+export function confirmNeeded(existing: number | null): ToolError {
+  return new ToolError("confirm_needed", "replace of a table that holds rows needs a confirmation.", {
+    next: "Repeat the call with dry_run:true, show the user figures.deleted, and pass the confirm token it answers.",
+    details: existing === null ? {} : { existing },
+  });
+}
+
+/** Inserts and updates; where the target refuses a row, halves and then row by row. */
+async function write(
+  tx: Transaction,
+  options: MergeOptions,
+): Promise<{ inserted: number; updated: number; stored: string[] }> {
+  const { merge, tables, rejects, limits, expected } = options;
+  let stored: string[] = [];
+  const fed = fedCondition(merge);
+  let inserted = 0;
+  let updated = 0;
+  const add = (insertedMore: unknown, updatedMore: unknown) => {
+    inserted += Number(insertedMore);
+    updated += Number(updatedMore);
+  };
+  const together = async (where: string) => {
+    const { rows } = await tx.query(mergeRows(merge, tables, where, options.storedRowsMax > 0));
+    const [insertedMore, updatedMore, storedMore] = rows[0] ?? [];
+    add(insertedMore, updatedMore);
+    if (typeof storedMore === "string") stored = z.array(z.string()).parse(JSON.parse(storedMore));
+  };
+  const byBlock = async (statement: string) => {
+    await tx.query(statement);
+    const { rows } = await tx.query(`SELECT current_setting(${quoteLiteral(OUTCOME_SETTING)})`);
+    const [insertedMore, updatedMore] = String(rows[0]?.[0]).split(" ");
+    add(insertedMore, updatedMore);
+  };
+  try {
+    await tx.savepoint(() => together(fed));
+    return { inserted, updated, stored };
+  } catch (error) {
+    if (!isRowError(error)) throw error;
+  }
+  inserted = 0;
+  updated = 0;
+  await forBlocks(tx, tables.ready, {
+    together: (from, to) => together(`${fed} AND ${blockRange(from, to)}`),
+    rowByRow: async (from, to) => {
+      await byBlock(mergeRowByRow(merge, tables, `${fed} AND ${blockRange(from, to)}`));
+      checkRejectLimits(limits, await rejects.count(tx, tables.loadId), expected);
+    },
+  });
+  await byBlock(retryForeignKeys(merge, tables));
+  return { inserted, updated, stored };
+}

@@ -1,0 +1,327 @@
+import { setTimeout as sleep } from "node:timers/promises";
+import { JobStopped, ToolError } from "@es-to-pg/mcp-kit";
+import { StagingError } from "@es-to-pg/staging";
+import type { LoadPlan } from "../mapping/plan.ts";
+import type { Postgres, Transaction } from "../postgres/index.ts";
+import { errorCode, isConnectionLost, isTransient } from "./database-error.ts";
+import type { Figures } from "./figures.ts";
+import { type Holder, LEASE_RENEWAL_MS, type Ledger, type LedgerPart, type LoadError, LoadLost } from "./ledger.ts";
+import { type MergeOutcome, mergeStage } from "./merge.ts";
+import { createStage, type LoadMode, type LoadTables, loadTables, mergePlan } from "./plan-sql.ts";
+import { checkRejectLimits, type Reject, type RejectLimits, type Rejects } from "./rejects.ts";
+import type { LoadSource } from "./source.ts";
+import { stagePart } from "./stage.ts";
+
+/** How often a working export is looked at for its next part. */
+const POLL_INTERVAL_MS = 500;
+/** Tries of one transaction that met a deadlock, a lock timeout or a lost connection. */
+const TRIES_MAX = 5;
+const RETRY_BASE_MS = 100;
+/** How long the last word of a stopping load may take: the process has 4 s. */
+const LAST_WORD_MS = 2_500;
+const CHECK_INTERVAL_SQL = "SET LOCAL client_connection_check_interval = '5s'";
+
+export interface LoadJob {
+  postgres: Postgres;
+  ledger: Ledger;
+  rejects: Rejects;
+  stateSchema: string;
+  holder: Holder;
+  plan: LoadPlan;
+  mode: LoadMode;
+  dryRun: boolean;
+  limits: RejectLimits;
+  deleteRatioMax: number;
+  mayReplace: boolean;
+  storedRowsMax: number;
+  openSource: () => Promise<LoadSource>;
+  /** Hears of a failure that is a programmer's error, for the log. */
+  onInternalError?: (error: unknown) => void;
+  /** Kill tests stop the process here; the numbers are those of `runLoad`. */
+  onStep?: (step: string) => void;
+}
+
+/** Carries what a dry run found out of the savepoint that it rolls back. */
+class RolledBack extends Error {
+  override readonly name = "RolledBack";
+  readonly outcome: MergeOutcome;
+  readonly rejects: Reject[];
+
+  constructor(outcome: MergeOutcome, rejects: Reject[]) {
+    super("a dry run is rolled back");
+    this.outcome = outcome;
+    this.rejects = rejects;
+  }
+}
+
+/**
+ * Runs a load to its end and records it. Killed anywhere, the next holder goes on from the ledger:
+ *  1. the stage is there, and holds what the ledger says; if a crash emptied it, the ledger forgets;
+ *  2. each part in one transaction: rows, rejects, ledger row;
+ *  3. the source is complete;
+ *  4. one transaction merges, states the figures, completes the load and drops the stage;
+ *  5. the target is analysed.
+ * Throws nothing: how it ended is in the load's row.
+ */
+export async function runLoad(job: LoadJob, signal: AbortSignal): Promise<MergeOutcome | undefined> {
+  const lease = keepLease(job);
+  const both = AbortSignal.any([signal, lease.signal]);
+  const tables = loadTables(job.stateSchema, job.holder.loadId, job.plan.table);
+  let source: LoadSource | undefined;
+  try {
+    job.onStep?.("1");
+    await inTransaction(job, both, (tx) => openStage(job, tx, tables));
+    source = await job.openSource();
+    const { parts, expected } = await stageParts(job, source, tables, both);
+    job.onStep?.("4");
+    const outcome = await merge(job, tables, parts, expected, both);
+    job.onStep?.("5");
+    if (!job.dryRun) await analyse(job, outcome.figures, both);
+    return outcome;
+  } catch (error) {
+    await recordEnd(job, tables, both.aborted ? both.reason : error);
+    return undefined;
+  } finally {
+    lease.stop();
+    await source?.close().catch(() => {});
+  }
+}
+
+/** Renews the lease until it is stopped; aborts its signal when another has the load. */
+function keepLease({ postgres, ledger, holder }: LoadJob): { signal: AbortSignal; stop: () => void } {
+  const controller = new AbortController();
+  const timer = setInterval(() => {
+    postgres
+      .write((tx) => ledger.renew(tx, holder), { signal: controller.signal, timeoutMs: LEASE_RENEWAL_MS })
+      .catch((error: unknown) => {
+        // Anything else may pass by the next renewal; the fence of each transaction is what counts.
+        if (error instanceof LoadLost) controller.abort(error);
+      });
+  }, LEASE_RENEWAL_MS);
+  timer.unref();
+  return { signal: controller.signal, stop: () => clearInterval(timer) };
+}
+
+/** One fenced transaction, tried again where that can help. */
+async function inTransaction<T>(
+  { postgres, ledger, holder }: LoadJob,
+  signal: AbortSignal,
+  work: (tx: Transaction) => Promise<T>,
+): Promise<T> {
+  const version = await postgres.serverVersion();
+  for (let attempt = 1; ; attempt++) {
+    try {
+      return await postgres.write(
+        async (tx) => {
+          // A killed client's statement shall not run on for minutes and keep the load from its next holder.
+          if (version >= 140_000) await tx.query(CHECK_INTERVAL_SQL);
+          await ledger.fence(tx, holder);
+          return work(tx);
+        },
+        { signal, timeoutMs: 0 },
+      );
+    } catch (error) {
+      const again = isTransient(error) || isConnectionLost(error) || errorCode(error) === "stage_incomplete";
+      if (signal.aborted || !again || errorCode(error) === "stage_incomplete" || attempt >= TRIES_MAX) throw error;
+      await sleep(RETRY_BASE_MS * 2 ** attempt * (0.5 + Math.random()), undefined, { signal });
+    }
+  }
+}
+
+async function openStage({ ledger, holder, plan }: LoadJob, tx: Transaction, tables: LoadTables): Promise<void> {
+  const { rows } = await tx.query("SELECT to_regclass($1) IS NOT NULL", [tables.stage]);
+  const parts = await ledger.parts(tx, holder.loadId);
+  if (rows[0]?.[0] === true) {
+    const inStage = [...parts.values()].reduce((sum, part) => sum + part.rows, 0);
+    const counted = await tx.query(`SELECT count(*) FROM ${tables.stage}`);
+    if (Number(counted.rows[0]?.[0]) === inStage) return;
+    await tx.query(`DROP TABLE ${tables.stage}`);
+  }
+  await ledger.forgetParts(tx, holder.loadId);
+  await tx.query(createStage(plan, tables.stage));
+}
+
+/** Stages every part that the ledger does not have, until the source is complete. */
+async function stageParts(
+  job: LoadJob,
+  source: LoadSource,
+  tables: LoadTables,
+  signal: AbortSignal,
+): Promise<{ parts: Map<number, LedgerPart>; expected: number }> {
+  const { ledger, holder, limits, plan, rejects } = job;
+  let parts = await inTransaction(job, signal, (tx) => ledger.parts(tx, holder.loadId));
+  for (;;) {
+    const listed = await source.poll();
+    for (const { index } of listed.parts) {
+      if (parts.has(index)) continue;
+      job.onStep?.(`2.${index}`);
+      // Ledger and stage are read again in the transaction: a commit whose answer was lost has happened all the same.
+      parts = await inTransaction(job, signal, async (tx) => {
+        const known = await ledger.parts(tx, holder.loadId);
+        if (known.has(index)) return known;
+        const input = { part: index, lines: (partSignal: AbortSignal) => source.lines(index, partSignal) };
+        const figures = await stagePart(tx, input, { plan, tables, rejects, signal });
+        await ledger.addPart(tx, holder, index, figures);
+        job.onStep?.(`2.${index} commit`);
+        return known.set(index, figures);
+      });
+      const rejected = [...parts.values()].reduce((sum, part) => sum + part.rejected, 0);
+      checkRejectLimits(limits, rejected, listed.expected);
+    }
+    if (listed.complete) {
+      job.onStep?.("3");
+      return { parts, expected: listed.expected };
+    }
+    await sleep(POLL_INTERVAL_MS, undefined, { signal });
+  }
+}
+
+async function merge(
+  job: LoadJob,
+  tables: LoadTables,
+  parts: Map<number, LedgerPart>,
+  expected: number,
+  signal: AbortSignal,
+): Promise<MergeOutcome> {
+  const { ledger, holder, rejects } = job;
+  // Outside the merge, so that whoever asks sees it; and the retry of a lost connection finds the row as it was.
+  await inTransaction(job, signal, (tx) => ledger.setPhase(tx, holder, "merging", expected));
+  const options = {
+    merge: mergePlan(job.plan, job.mode),
+    tables,
+    rejects,
+    parts,
+    expected,
+    limits: job.limits,
+    deleteRatioMax: job.deleteRatioMax,
+    mayReplace: job.mayReplace || job.dryRun,
+    storedRowsMax: job.storedRowsMax,
+  };
+  return inTransaction(job, signal, async (tx) => {
+    let outcome: MergeOutcome;
+    try {
+      outcome = await tx.savepoint(async () => {
+        try {
+          const merged = await mergeStage(tx, options);
+          if (!job.dryRun) return merged;
+          throw new RolledBack(merged, await rejects.carry(tx, holder.loadId));
+        } catch (error) {
+          throw await withRejects(error, tx, rejects, holder.loadId);
+        }
+      });
+      await tx.query(`DROP TABLE ${tables.ready}`);
+    } catch (error) {
+      if (!(error instanceof RolledBack)) throw error;
+      outcome = error.outcome;
+      await rejects.restore(tx, holder.loadId, error.rejects);
+    }
+    await tx.query(`DROP TABLE ${tables.stage}`);
+    await ledger.finish(tx, holder, {
+      status: "completed",
+      figures: outcome.figures,
+      deleted: outcome.deleted,
+      rounded: outcome.rounded,
+      replaced: outcome.replaced,
+    });
+    job.onStep?.("4 commit");
+    return outcome;
+  });
+}
+
+/** A merge that too many rejects ended: they are told all the same. */
+class MergeRefused extends Error {
+  override readonly name = "MergeRefused";
+  readonly refusal: ToolError;
+  readonly rejects: Reject[];
+
+  constructor(refusal: ToolError, rejects: Reject[]) {
+    super(refusal.message);
+    this.refusal = refusal;
+    this.rejects = rejects;
+  }
+}
+
+async function withRejects(error: unknown, tx: Transaction, rejects: Rejects, loadId: string): Promise<unknown> {
+  const refused = error instanceof ToolError && ["too_many_rejects", "document_rejected"].includes(error.code);
+  return refused ? new MergeRefused(error, await rejects.carry(tx, loadId)) : error;
+}
+
+/** The planner learns of the new rows; a role that may not ANALYZE leaves it to autovacuum. */
+async function analyse({ postgres, plan }: LoadJob, figures: Figures, signal: AbortSignal): Promise<void> {
+  if (figures.inserted + figures.updated === 0) return;
+  const tables = loadTables("", "", plan.table);
+  await postgres.write((tx) => tx.query(`ANALYZE ${tables.target}`), { signal, timeoutMs: 60_000 }).catch(() => {});
+}
+
+/** Records how a load ended that did not complete. What cannot be recorded ends by its lease. */
+async function recordEnd(job: LoadJob, tables: LoadTables, error: unknown): Promise<void> {
+  const { postgres, ledger, holder, rejects } = job;
+  if (error instanceof LoadLost) return;
+  const bounded = { signal: AbortSignal.timeout(LAST_WORD_MS), timeoutMs: LAST_WORD_MS };
+  const stopped = error instanceof JobStopped ? error.reason : undefined;
+  // A server that went away comes back: the load keeps its stage and goes on where it was.
+  const described = describe(error instanceof MergeRefused ? error.refusal : error);
+  if (stopped === undefined && described.code === "internal_error") job.onInternalError?.(error);
+  const resumable = stopped === "shutdown" || isConnectionLost(error);
+  try {
+    await postgres.write(async (tx) => {
+      if (resumable) return ledger.release(tx, holder);
+      await ledger.fence(tx, holder);
+      if (error instanceof MergeRefused) await rejects.restore(tx, holder.loadId, error.rejects);
+      await tx.query(`DROP TABLE IF EXISTS ${tables.stage}`);
+      const figures = await figuresAtEnd(job, tx);
+      await ledger.finish(tx, holder, {
+        status: stopped === "cancelled" ? "cancelled" : "failed",
+        figures,
+        ...(stopped === "cancelled" ? {} : { error: described }),
+      });
+    }, bounded);
+  } catch {
+    // The lease runs out, and the load shows as stalled.
+  }
+}
+
+/** What is known of a load that did not complete: how much was staged and what was rejected. */
+async function figuresAtEnd({ ledger, rejects, holder }: LoadJob, tx: Transaction): Promise<Figures> {
+  const load = await ledger.read(tx, holder.loadId);
+  return {
+    expected: load.expected,
+    staged: load.staged,
+    inserted: 0,
+    updated: 0,
+    unchanged: 0,
+    skipped: 0,
+    stale: 0,
+    deduplicated: 0,
+    suppressed: 0,
+    rejected: await rejects.count(tx, holder.loadId),
+  };
+}
+
+/** A failure as the load's row keeps it: the database's words are data, and only their code and place are kept. */
+function describe(error: unknown): LoadError {
+  const code = errorCode(error);
+  if (error instanceof ToolError || error instanceof StagingError) {
+    const { retryable, next, details } = error;
+    return {
+      code: error.code,
+      message: error.message,
+      retryable,
+      ...(next === undefined ? {} : { next }),
+      details,
+    };
+  }
+  if (error instanceof Error && code !== undefined && /^[0-9A-Z]{5}$/.test(code)) {
+    return {
+      code: "database_error",
+      message: error.message.slice(0, 500),
+      retryable: isTransient(error),
+      details: { sqlstate: code },
+    };
+  }
+  return {
+    code: "internal_error",
+    message: "The load failed for a reason that only the server's log has.",
+    retryable: false,
+  };
+}

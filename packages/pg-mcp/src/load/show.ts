@@ -1,0 +1,93 @@
+import { type ToolCall, ToolError, waitForJob } from "@es-to-pg/mcp-kit";
+import type { Transaction } from "../postgres/index.ts";
+import { describeLoad, type LoadAnswer } from "./answer.ts";
+import type { LoadContext } from "./context.ts";
+import { errorCode } from "./database-error.ts";
+import { type Ledger, type Load, openLedger } from "./ledger.ts";
+import { openRejects } from "./rejects.ts";
+import { ownerName } from "./start.ts";
+
+/** Reads the state with the writer's role: a reader role need not see it. */
+export async function readState<T>(
+  context: LoadContext,
+  work: (tx: Transaction) => Promise<T>,
+  signal: AbortSignal,
+): Promise<T> {
+  try {
+    return await context.postgres.write(work, { signal });
+  } catch (error) {
+    if (errorCode(error) !== "42P01") throw error;
+    throw new ToolError("unknown_load", "This database has no loads yet.", {
+      next: "Call bulk_insert to start one.",
+      cause: error,
+    });
+  }
+}
+
+/** Waits for a load's end as long as the call allows, and answers its state. */
+export async function showLoad(
+  context: LoadContext & ToolCall,
+  loadId: string,
+  options: { waitSeconds: number | undefined; reused?: boolean; alreadyLoaded?: boolean },
+): Promise<LoadAnswer> {
+  const { PG_MCP_STATE_SCHEMA: schema, MCP_WAIT_SECONDS_DEFAULT } = context.settings;
+  const ledger = openLedger(schema);
+  await waitForJob<Load>({
+    read: () => readState(context, (tx) => ledger.read(tx, loadId), context.signal),
+    isDone: (load) => load.status !== "working" || load.stalled,
+    waitSeconds: options.waitSeconds ?? MCP_WAIT_SECONDS_DEFAULT,
+    call: context,
+    progress: (load) => ({ done: load.staged, total: load.expected, message: load.phase }),
+  });
+  return readState(
+    context,
+    async (tx) => describeLoad(tx, await ledger.read(tx, loadId), openRejects(schema), options),
+    context.signal,
+  );
+}
+
+/** Ends a load: in this process by its signal, in another by taking it away. The target is untouched unless it had ended. */
+export async function cancelLoad(context: LoadContext & ToolCall, loadId: string): Promise<LoadAnswer> {
+  const { jobs, settings, signal } = context;
+  const ledger = openLedger(settings.PG_MCP_STATE_SCHEMA);
+  await readState(context, (tx) => ledger.read(tx, loadId), signal);
+  if (!(await jobs.cancel(loadId))) await seizeAndEnd(context, ledger, loadId);
+  return showLoad(context, loadId, { waitSeconds: 0 });
+}
+
+async function seizeAndEnd({ postgres, settings, signal }: LoadContext & ToolCall, ledger: Ledger, loadId: string) {
+  const rejects = openRejects(settings.PG_MCP_STATE_SCHEMA);
+  try {
+    await postgres.write(
+      async (tx) => {
+        const load = await ledger.read(tx, loadId);
+        const holder = await ledger.seize(tx, loadId, ownerName());
+        if (holder === undefined) return;
+        await tx.query(`DROP TABLE IF EXISTS "${settings.PG_MCP_STATE_SCHEMA}"."stage_${loadId}"`);
+        await ledger.finish(tx, holder, {
+          status: "cancelled",
+          figures: {
+            expected: load.expected,
+            staged: load.staged,
+            inserted: 0,
+            updated: 0,
+            unchanged: 0,
+            skipped: 0,
+            stale: 0,
+            deduplicated: 0,
+            suppressed: 0,
+            rejected: await rejects.count(tx, loadId),
+          },
+        });
+      },
+      { signal },
+    );
+  } catch (error) {
+    if (errorCode(error) !== "55P03") throw error;
+    throw new ToolError("load_busy", "A transaction of the load is in flight in another process.", {
+      retryable: true,
+      next: "Call cancel_load again in a few seconds; get_load shows whether the load has ended.",
+      cause: error,
+    });
+  }
+}

@@ -1,0 +1,100 @@
+import { Buffer } from "node:buffer";
+import { ToolError } from "@es-to-pg/mcp-kit";
+import type { ExportReader, Manifest, MappingField, PartInfo, StagingStore } from "@es-to-pg/staging";
+
+/** What a load reads: parts that are listed one after another, until the source is complete. */
+export interface LoadSource {
+  /** What is there by now. Throws `source_failed` when no more will come and it is not complete. */
+  poll(): Promise<{ parts: readonly Pick<PartInfo, "index" | "documents">[]; complete: boolean; expected: number }>;
+  /** Lines of one part without LF, in batches. */
+  lines(part: number, signal: AbortSignal): AsyncIterable<Buffer[]>;
+  close(): Promise<void>;
+}
+
+/** A staged export, finished or still growing. */
+export async function exportSource(store: StagingStore, exportId: string, loadId: string): Promise<LoadSource> {
+  const reader: ExportReader = await store.openReader(exportId, loadId);
+  let manifest: Manifest = reader.manifest;
+  return {
+    async poll() {
+      manifest = await reader.refresh();
+      mustBeUsable(manifest, store.isStalled(manifest));
+      return {
+        parts: manifest.parts,
+        complete: manifest.status === "completed",
+        expected: manifest.status === "completed" ? manifest.totals.documents : manifest.source.expected,
+      };
+    },
+    lines(index, signal) {
+      const part = manifest.parts.find((candidate) => candidate.index === index);
+      if (part === undefined) throw new Error(`part ${index} is not listed`);
+      return reader.lines(part, { signal });
+    },
+    close: () => reader.close(),
+  };
+}
+
+/** Throws `source_failed` for an export that will not be completed by itself. */
+export function mustBeUsable(manifest: Manifest, stalled: boolean): void {
+  const fail = (what: string, next: string) => {
+    throw new ToolError("source_failed", `Export ${manifest.export_id} ${what}; the target is untouched.`, {
+      next,
+      details: { export_id: manifest.export_id, export_status: manifest.status, export_error: manifest.error?.code },
+    });
+  };
+  if (manifest.status === "failed") fail("has failed", "Call bulk_export again and load the new export.");
+  if (manifest.status === "cancelled") fail("was cancelled", "Call bulk_export again and load the new export.");
+  if (stalled) {
+    fail("has stalled: its process is gone", "Repeat the same bulk_export call, which takes it over, then load again.");
+  }
+  if (manifest.status === "completed" && manifest.totals.documents !== manifest.source.expected) {
+    fail("is complete but does not hold the documents it expected", "Call bulk_export with fresh:true.");
+  }
+}
+
+/** Rows of a call as documents: the id is the row's ordinal, and of two rows of one key the later one wins. */
+export function rowsSource(rows: readonly Record<string, unknown>[]): LoadSource {
+  const lines = rows.map((row, index) =>
+    Buffer.from(
+      JSON.stringify({ _index: "rows", _id: String(index + 1), _seq_no: index, _primary_term: 1, _source: row }),
+    ),
+  );
+  return {
+    async poll() {
+      return {
+        parts: rows.length === 0 ? [] : [{ index: 0, documents: rows.length }],
+        complete: true,
+        expected: rows.length,
+      };
+    },
+    async *lines() {
+      if (lines.length > 0) yield lines;
+    },
+    async close() {},
+  };
+}
+
+/** The fields of rows, as a mapping would name them: every path that some row has, typed by its first value. */
+export function rowFields(rows: readonly Record<string, unknown>[]): MappingField[] {
+  const types = new Map<string, string>();
+  const visit = (path: string, value: unknown): void => {
+    const scalar: unknown = Array.isArray(value) ? value.find((element) => element !== null) : value;
+    const type = typeOfValue(scalar);
+    const known = types.get(path);
+    if (known === undefined || known === "null") types.set(path, type);
+    else if (known === "long" && type === "double") types.set(path, type);
+    else if (known !== type && type !== "null" && !(known === "double" && type === "long")) types.set(path, "keyword");
+    if (typeof value === "object" && value !== null && !Array.isArray(value)) {
+      for (const [name, inner] of Object.entries(value)) visit(`${path}.${name}`, inner);
+    }
+  };
+  for (const row of rows) for (const [name, value] of Object.entries(row)) visit(name, value);
+  return [...types].map(([path, type]) => ({ path, type: type === "null" ? "keyword" : type }));
+}
+
+function typeOfValue(value: unknown): string {
+  if (value === null || value === undefined) return "null";
+  if (typeof value === "boolean") return "boolean";
+  if (typeof value === "number") return Number.isInteger(value) ? "long" : "double";
+  return typeof value === "object" ? "object" : "keyword";
+}

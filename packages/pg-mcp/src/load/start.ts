@@ -1,0 +1,319 @@
+import { hostname } from "node:os";
+import { digest, ToolError } from "@es-to-pg/mcp-kit";
+import { type FieldProfile, type Manifest, type MappingField, newId } from "@es-to-pg/staging";
+import type { Mapping } from "../mapping/mapping.ts";
+import type { LoadPlan } from "../mapping/plan.ts";
+import { resolveMapping } from "../mapping/resolve.ts";
+import { resolveMappingReference } from "../mapping/store.ts";
+import { quoteTable, requireTable, type Transaction } from "../postgres/index.ts";
+import type { LoadContext } from "./context.ts";
+import { openLedger } from "./ledger.ts";
+import { confirmNeeded, type MergeOutcome } from "./merge.ts";
+import type { LoadMode } from "./plan-sql.ts";
+import { openRejects, type RejectLimits } from "./rejects.ts";
+import { type LoadJob, runLoad } from "./run.ts";
+import { exportSource, type LoadSource, mustBeUsable, rowFields, rowsSource } from "./source.ts";
+import { ensureState } from "./state.ts";
+import { sweepState } from "./sweep.ts";
+
+/** An equal call within this time after the end answers the finished load: the client may have missed the answer. */
+const REUSE_SECONDS = 120;
+/** How long the token of a dry run confirms a replace. */
+const CONFIRM_SECONDS = 3600;
+/** How long a start waits for the transaction of a holder that has died. */
+const TAKEOVER_WAIT_MS = 3_000;
+
+export interface LoadRequest {
+  table: string;
+  schema?: string | undefined;
+  /** Rows of the call itself, or the export to load. */
+  rows?: readonly Record<string, unknown>[] | undefined;
+  exportId?: string | undefined;
+  /** As the tool takes it: an id, an id with changes, or a mapping. */
+  mapping?: unknown;
+  key?: readonly string[] | undefined;
+  mode: LoadMode;
+  limits: RejectLimits;
+  deleteRatioMax: number;
+  confirm?: string | undefined;
+  confirmPartial: boolean;
+  overrideIdentity: boolean;
+  dryRun: boolean;
+  repeat: boolean;
+  fresh: boolean;
+  /** Not to be taken for an equal call: two equal rows are two rows. */
+  unique?: boolean;
+  storedRowsMax: number;
+}
+
+/** Names this process for people who read the state. */
+export function ownerName(): string {
+  return `${hostname()}/${process.pid}`;
+}
+
+export interface StartedLoad {
+  loadId: string;
+  /** The call found a finished load of the same arguments. */
+  reused: boolean;
+  /** An append of this export into this table was completed before. */
+  alreadyLoaded: boolean;
+  /** Settles when this process has ended its work on the load. */
+  ended: Promise<MergeOutcome | undefined>;
+}
+
+/**
+ * Starts a load, or finds the one that the same arguments have started: while it works, within two minutes of its end,
+ * and for an append ever after. A stalled load is taken over and goes on from its ledger.
+ */
+export async function startLoad(context: LoadContext, request: LoadRequest, signal: AbortSignal): Promise<StartedLoad> {
+  const { postgres, settings, jobs } = context;
+  const stateSchema = settings.PG_MCP_STATE_SCHEMA;
+  const ledger = openLedger(stateSchema);
+  const source = await lookAtSource(context, request);
+  await postgres.write((tx) => ensureState(tx, stateSchema), { signal });
+  await sweepState(context, signal);
+
+  // The writer's eyes: row security and rights are those of the role that loads.
+  const plan = await postgres.write((tx) => planLoad(tx, context, request, source), { signal });
+  const loadId = newId("load");
+  const identity = { ...identityOf(plan, request), ...(request.unique ? { unique: loadId } : {}) };
+  const loadDigest = digest({ ...identity, dry_run: request.dryRun });
+  const owner = ownerName();
+
+  const decision = await postgres.write(
+    async (
+      tx,
+    ): Promise<{ loadId: string; epoch?: number; reused?: true; alreadyLoaded?: true; mayReplace?: boolean }> => {
+      const working = await ledger.findWorking(tx, loadDigest);
+      if (working !== undefined) {
+        if (!working.stalled || jobs.isRunning(working.load_id)) return { loadId: working.load_id };
+        const holder = await ledger.takeOver(tx, working.load_id, owner);
+        const mayReplace = working.arguments["confirmed"] === true;
+        return holder === undefined ? { loadId: working.load_id } : { ...holder, mayReplace };
+      }
+      if (!request.fresh && !request.repeat) {
+        const appended =
+          request.mode === "append" && request.exportId !== undefined && !request.dryRun
+            ? await ledger.findAppended(tx, request.exportId, plan.table.oid)
+            : undefined;
+        if (appended !== undefined) return { loadId: appended.load_id, reused: true, alreadyLoaded: true };
+        const finished = await ledger.findCompleted(tx, loadDigest, REUSE_SECONDS);
+        if (finished !== undefined) return { loadId: finished.load_id, reused: true };
+      }
+      const mayReplace = await isConfirmed(tx, context, request, plan, digest({ ...identity, dry_run: true }));
+      const created = await ledger.create(tx, {
+        loadId,
+        owner,
+        exportId: request.exportId ?? null,
+        tableOid: plan.table.oid,
+        schema: plan.table.schema,
+        table: plan.table.table,
+        mode: request.mode,
+        dryRun: request.dryRun,
+        digest: loadDigest,
+        arguments: { ...identity, dry_run: request.dryRun, confirmed: mayReplace },
+        mapping: plan.mapping,
+        warnings: warningsOf(plan, request),
+        expected: source.expected,
+      });
+      if (created) return { loadId, epoch: 1, mayReplace };
+      // An equal call was faster; its row is there, as ON CONFLICT waited for its commit.
+      const other = await ledger.findWorking(tx, loadDigest);
+      if (other !== undefined) return { loadId: other.load_id };
+      throw new ToolError("load_busy", "An equal load started and ended at the same moment.", {
+        retryable: true,
+        next: "Make the same call again.",
+      });
+    },
+    { signal, lockTimeoutMs: TAKEOVER_WAIT_MS },
+  );
+
+  const { epoch } = decision;
+  let ended: Promise<MergeOutcome | undefined> = Promise.resolve(undefined);
+  if (epoch !== undefined) {
+    const job: LoadJob = {
+      postgres,
+      ledger,
+      rejects: openRejects(stateSchema),
+      stateSchema,
+      holder: { loadId: decision.loadId, epoch },
+      plan,
+      mode: request.mode,
+      dryRun: request.dryRun,
+      limits: request.limits,
+      deleteRatioMax: request.deleteRatioMax,
+      mayReplace: decision.mayReplace === true,
+      storedRowsMax: request.storedRowsMax,
+      openSource: () => source.open(decision.loadId),
+      onInternalError: (error) =>
+        context.logger.error("load_failed", { load_id: decision.loadId, error: String(error), stack: stackOf(error) }),
+    };
+    ended = new Promise((resolve) => {
+      jobs.start(decision.loadId, async (jobSignal) => resolve(await runLoad(job, jobSignal)));
+    });
+  }
+  return {
+    loadId: decision.loadId,
+    reused: decision.reused === true,
+    alreadyLoaded: decision.alreadyLoaded === true,
+    ended,
+  };
+}
+
+function stackOf(error: unknown): string | undefined {
+  return error instanceof Error ? error.stack : undefined;
+}
+
+interface Source {
+  fields: MappingField[];
+  profile: FieldProfile[];
+  expected: number;
+  open: (loadId: string) => Promise<LoadSource>;
+}
+
+/** Reads what the plan needs of the source, and refuses a source that a load cannot end with. */
+async function lookAtSource(context: LoadContext, request: LoadRequest): Promise<Source> {
+  const { rows, exportId } = request;
+  if ((rows === undefined) === (exportId === undefined)) {
+    throw new ToolError("invalid_arguments", "Give either rows or export_id.", {
+      next: "Pass export_id from bulk_export, or rows for at most 1000 small rows.",
+    });
+  }
+  if (rows !== undefined) {
+    return { fields: rowFields(rows), profile: [], expected: rows.length, open: async () => rowsSource(rows) };
+  }
+  const id = exportId ?? "";
+  const store = await context.store();
+  const manifest = await store.read(id);
+  mustBeUsable(manifest, store.isStalled(manifest));
+  if (request.mode === "replace" && !request.confirmPartial) refusePartial(manifest);
+  return {
+    fields: manifest.mapping,
+    profile: manifest.profile,
+    expected: manifest.source.expected,
+    open: (loadId) => exportSource(store, id, loadId),
+  };
+}
+
+/** `replace` by a part of the source removes the rest from the table, which is seldom meant. */
+function refusePartial({ source }: Manifest): void {
+  const query: unknown = source.query;
+  const isWhole =
+    query === null ||
+    query === undefined ||
+    (typeof query === "object" && Object.keys(query).every((name) => name === "match_all"));
+  const why =
+    source.max_documents !== null ? "max_documents" : source.since !== null ? "since" : isWhole ? undefined : "query";
+  if (why === undefined) return;
+  throw new ToolError(
+    "partial_source",
+    `The export holds a part of the index (${why}), and replace removes the rest.`,
+    {
+      next: "Use mode upsert, or pass confirm_partial:true if the table shall hold this part only.",
+      details: { restricted_by: why },
+    },
+  );
+}
+
+/** Checks mapping and table before a row moves. */
+async function planLoad(
+  tx: Transaction,
+  { policy, settings }: LoadContext,
+  request: LoadRequest,
+  source: Source,
+): Promise<LoadPlan> {
+  const mapping =
+    request.mapping === undefined
+      ? request.rows && rowsMapping(request.rows, request.key)
+      : await resolveMappingReference(tx, request.mapping, settings.PG_MCP_STATE_SCHEMA);
+  const table = await requireTable(tx, { table: request.table, schema: request.schema }, policy);
+  const plan = await resolveMapping({
+    tx,
+    mapping,
+    table,
+    fields: source.fields,
+    profile: source.profile,
+    key: request.key,
+    expressions: { functionsAllow: settings.PG_MCP_FUNCTIONS_ALLOW, repeatable: true },
+    identity: request.overrideIdentity ? "override" : undefined,
+  });
+  if ((request.mode === "upsert" || request.mode === "ignore") && plan.key.length === 0) {
+    throw new ToolError("no_unique_key", `${request.mode} needs a key, and the table has no primary key.`, {
+      next: "Pass key with the columns of a unique index, create one, or use mode append.",
+      details: {
+        uniques: table.uniques.map(({ name, columns }) => ({ name, columns })),
+        sql: `CREATE UNIQUE INDEX ON ${quoteTable(table)} (…);`,
+      },
+    });
+  }
+  return plan;
+}
+
+/**
+ * Rows of a call name the columns themselves, so that a misspelt one is an error. A column that only some rows name
+ * keeps its value, or takes its default, in the others.
+ */
+function rowsMapping(rows: readonly Record<string, unknown>[], key: readonly string[] | undefined): Mapping {
+  const names = new Set(rows.flatMap((row) => Object.keys(row)));
+  return {
+    columns: [...names].map((column) =>
+      rows.every((row) => column in row) || key?.includes(column) === true
+        ? { column }
+        : { column, on_missing: "keep" as const },
+    ),
+  };
+}
+
+/** The arguments that define what a load does, and so which calls are the same. */
+function identityOf(plan: LoadPlan, request: LoadRequest): Record<string, unknown> {
+  return {
+    table_oid: plan.table.oid,
+    table: `${plan.table.schema}.${plan.table.table}`,
+    export_id: request.exportId ?? null,
+    rows: request.rows === undefined ? null : digest(request.rows),
+    mapping: digest(plan.mapping),
+    key: plan.key,
+    mode: request.mode,
+    on_error: request.limits.onError,
+    max_rejects: request.limits.rejectsMax,
+    max_reject_ratio: request.limits.rejectRatioMax,
+    max_delete_ratio: request.deleteRatioMax,
+    identity: request.overrideIdentity ? "override" : null,
+  };
+}
+
+/** The token by which a dry run of the same arguments confirms a replace. */
+export function confirmToken(loadId: string, loadDigest: string): string {
+  return `confirm_${digest([loadId, loadDigest]).slice(0, 20)}`;
+}
+
+async function isConfirmed(
+  tx: Transaction,
+  { settings }: LoadContext,
+  request: LoadRequest,
+  plan: LoadPlan,
+  dryDigest: string,
+): Promise<boolean> {
+  if (request.mode !== "replace" || request.dryRun) return false;
+  if (request.confirm !== undefined) {
+    const dry = await openLedger(settings.PG_MCP_STATE_SCHEMA).findCompleted(tx, dryDigest, CONFIRM_SECONDS);
+    if (dry !== undefined && confirmToken(dry.load_id, dry.digest) === request.confirm) return true;
+    throw new ToolError("confirm_mismatch", "The confirm token is not that of the latest dry run of these arguments.", {
+      next: "Repeat the call with dry_run:true (and fresh:true), and pass the token it answers.",
+    });
+  }
+  const { rows } = await tx.query(`SELECT EXISTS (SELECT 1 FROM ${quoteTable(plan.table)})`);
+  if (rows[0]?.[0] === true) throw confirmNeeded(null);
+  return false;
+}
+
+/** What a person should know before the figures: everything of the target's own that can touch the rows. */
+function warningsOf({ table }: LoadPlan, request: LoadRequest): string[] {
+  const warnings: string[] = [];
+  if (table.triggers.length > 0) {
+    warnings.push(`${table.triggers.length} triggers run on the target; rows they swallow count as suppressed`);
+  }
+  if (table.rules.length > 0) warnings.push(`${table.rules.length} rules rewrite statements on the target`);
+  if (request.dryRun) warnings.push("a dry run takes locks, advances sequences and runs triggers, then rolls back");
+  return warnings;
+}

@@ -1,0 +1,342 @@
+import { clip, type ToolCall, ToolError } from "@es-to-pg/mcp-kit";
+import { newId } from "@es-to-pg/staging";
+import { z } from "zod";
+import { parseMapping } from "../mapping/mapping.ts";
+import type { LoadPlan } from "../mapping/plan.ts";
+import { resolveMapping } from "../mapping/resolve.ts";
+import { quoteLiteral, requireTable, type Transaction } from "../postgres/index.ts";
+import type { LoadContext } from "./context.ts";
+import { type Load, openLedger } from "./ledger.ts";
+import { prepare } from "./merge.ts";
+import {
+  createStage,
+  type LoadTables,
+  loadTables,
+  type MergePlan,
+  mergePlan,
+  metaNames,
+  unstagedCondition,
+} from "./plan-sql.ts";
+import { openRejects, type Rejects } from "./rejects.ts";
+import { readState } from "./show.ts";
+import { stagePart } from "./stage.ts";
+
+/** Keys shown of each kind of difference. */
+const SAMPLES_MAX = 5;
+const KEY_CHARACTERS_MAX = 80;
+/** Columns named as differing. */
+const COLUMNS_MAX = 20;
+
+const samples = z.array(z.string());
+
+export const verification = z.object({
+  load_id: z.string(),
+  verdict: z.enum(["equal", "different", "not_comparable"]),
+  table: z.string(),
+  compared_by: z.string().optional(),
+  staged: z.number(),
+  matched: z.number(),
+  missing: z.number(),
+  different: z.number(),
+  stale: z.number().optional(),
+  deduplicated: z.number(),
+  rejected: z.number(),
+  extra: z.number().optional(),
+  columns: z.array(z.object({ column: z.string(), rows: z.number() })).optional(),
+  sample_keys: z.object({ missing: samples, different: samples, extra: samples }).partial().optional(),
+  note: z.string().optional(),
+  next: z.string(),
+});
+export type Verification = z.infer<typeof verification>;
+
+/** Carries the findings out of the transaction that is rolled back. */
+class Compared extends Error {
+  override readonly name = "Compared";
+  readonly findings: Findings;
+  readonly plan: LoadPlan;
+
+  constructor(found: Findings, plan: LoadPlan) {
+    super("compared");
+    this.findings = found;
+    this.plan = plan;
+  }
+}
+
+type Findings = Pick<
+  Verification,
+  | "staged"
+  | "matched"
+  | "missing"
+  | "different"
+  | "stale"
+  | "deduplicated"
+  | "rejected"
+  | "extra"
+  | "columns"
+  | "sample_keys"
+>;
+
+/**
+ * Stages the load's export once more by the load's own mapping and compares every row with the table, in one snapshot
+ * that is rolled back.
+ */
+export async function verifyLoad(
+  context: LoadContext & ToolCall,
+  loadId: string,
+  options: { extra: boolean },
+): Promise<Verification> {
+  const { settings, signal } = context;
+  const ledger = openLedger(settings.PG_MCP_STATE_SCHEMA);
+  const load = await readState(context, (tx) => ledger.read(tx, loadId), signal);
+  const table = `${load.table_schema}.${load.table_name}`;
+  if (load.status !== "completed" || load.dry_run) {
+    throw new ToolError("load_not_completed", `Load ${loadId} is ${load.dry_run ? "a dry run" : load.status}.`, {
+      next:
+        load.status === "working"
+          ? "Call get_load with wait_seconds until it is completed."
+          : "Verify a completed load.",
+      details: { status: load.status, dry_run: load.dry_run },
+    });
+  }
+  if (load.export_id === null) {
+    return {
+      load_id: loadId,
+      verdict: "not_comparable",
+      table,
+      staged: load.staged,
+      matched: 0,
+      missing: 0,
+      different: 0,
+      deduplicated: load.deduplicated,
+      rejected: load.rejected,
+      note: "The rows came in the call and are not staged, so there is nothing to compare with.",
+      next: "Use count_rows or execute_query to look at the table.",
+    };
+  }
+  const { findings, plan } = await compare(context, load, load.export_id, options);
+  const isEqual = findings.missing === 0 && findings.different === 0 && (findings.extra ?? 0) === 0;
+  return {
+    load_id: loadId,
+    verdict: isEqual ? "equal" : "different",
+    table,
+    compared_by: isKeyed(plan) ? `key (${plan.key.join(", ")})` : "whole rows, counted",
+    ...findings,
+    ...(load.mode === "ignore" && findings.different > 0
+      ? { note: "Mode ignore leaves rows that were there as they are; they count as different." }
+      : {}),
+    next: isEqual
+      ? findings.rejected > 0
+        ? "Every loaded document is in the table; list_rejects says which were rejected."
+        : "Nothing: every staged document is in the table."
+      : "Rows may have been changed since the load, or by a trigger; load again to bring the table to the export.",
+  };
+}
+
+/** The key that the load ran with; undefined where it had none. */
+function keyOf(load: Load): string[] | undefined {
+  const key = z.array(z.string()).parse(load.arguments["key"]);
+  return key.length === 0 ? undefined : key;
+}
+
+/** Whether rows can be found by key: a key is known and loaded. */
+function isKeyed(plan: LoadPlan): boolean {
+  const loaded = new Set(plan.columns.filter((column) => column.load).map((column) => column.column));
+  return plan.key.length > 0 && plan.key.every((name) => loaded.has(name));
+}
+
+async function compare(
+  context: LoadContext & ToolCall,
+  load: Load,
+  exportId: string,
+  options: { extra: boolean },
+): Promise<{ findings: Findings; plan: LoadPlan }> {
+  const { postgres, policy, settings, signal } = context;
+  const verifyId = newId("load");
+  const store = await context.store();
+  const reader = await store.openReader(exportId, verifyId);
+  try {
+    const { manifest } = reader;
+    if (manifest.status !== "completed") {
+      throw new ToolError("source_failed", `Export ${exportId} is ${manifest.status} and cannot be compared.`, {
+        next: "Export and load again.",
+      });
+    }
+    await postgres.write(
+      async (tx) => {
+        const table = await requireTable(tx, { schema: load.table_schema, table: load.table_name }, policy);
+        const plan = await resolveMapping({
+          tx,
+          mapping: parseMapping(load.mapping),
+          table,
+          fields: manifest.mapping,
+          profile: manifest.profile,
+          expressions: { functionsAllow: settings.PG_MCP_FUNCTIONS_ALLOW, repeatable: true },
+          key: keyOf(load),
+          identity: "override",
+        });
+        const tables = {
+          ...loadTables(settings.PG_MCP_STATE_SCHEMA, verifyId, table),
+          rejects: `"${settings.PG_MCP_STATE_SCHEMA}"."rejects_${verifyId}"`,
+        };
+        const rejects = openRejects(settings.PG_MCP_STATE_SCHEMA, `rejects_${verifyId}`);
+        const loadRejects = openRejects(settings.PG_MCP_STATE_SCHEMA).table;
+        await tx.query(`CREATE UNLOGGED TABLE ${tables.rejects} (LIKE ${loadRejects})`);
+        await tx.query(createStage(plan, tables.stage));
+        let staged = 0;
+        for (const part of manifest.parts) {
+          const lines = (partSignal: AbortSignal) => reader.lines(part, { signal: partSignal });
+          const figures = await stagePart(tx, { part: part.index, lines }, { plan, tables, rejects, signal });
+          staged += figures.documents;
+          context.progress({ done: staged, total: manifest.totals.documents, message: "staging" });
+        }
+        await tx.query(`ANALYZE ${tables.stage}`);
+        throw new Compared(
+          await findDifferences(tx, { load, plan, tables, rejects, loadRejects, staged, extra: options.extra }),
+          plan,
+        );
+      },
+      { signal, timeoutMs: 0, oneSnapshot: true },
+    );
+    throw new Error("the comparison ends by its rollback");
+  } catch (error) {
+    if (error instanceof Compared) return error;
+    throw error;
+  } finally {
+    await reader.close();
+  }
+}
+
+interface Comparison {
+  load: Load;
+  plan: LoadPlan;
+  tables: LoadTables;
+  rejects: Rejects;
+  loadRejects: string;
+  staged: number;
+  extra: boolean;
+}
+
+async function findDifferences(tx: Transaction, comparison: Comparison): Promise<Findings> {
+  const { load, plan, tables, rejects, loadRejects, staged } = comparison;
+  const keyed = isKeyed(plan);
+  // An append has inserted in the documents' order and rejected what came too late; every other mode has chosen one
+  // winner per key first, and a winner that a constraint refused has no successor.
+  const merge = mergePlan(plan, keyed ? (load.mode === "append" ? "upsert" : load.mode) : "append");
+  const refused = (part: string, line: string) =>
+    `(${part}, ${line}) IN (SELECT part, line FROM ${loadRejects} WHERE load_id = ${quoteLiteral(load.load_id)})`;
+  const { part, line } = metaNames(plan);
+  if (load.mode === "append") await tx.query(`DELETE FROM ${tables.stage} WHERE ${refused(part, line)}`);
+  const inStage = await count(tx, tables.stage);
+  const before = await rejects.count(tx, tables.loadId);
+  await prepare(tx, { merge, tables });
+  const nulls = (await rejects.count(tx, tables.loadId)) - before;
+  const ready = await count(tx, tables.ready);
+  await tx.query(`ANALYZE ${tables.ready}`);
+  const wantsExtra = comparison.extra || load.mode === "replace";
+  const common = { staged, deduplicated: inStage - nulls - ready, rejected: load.rejected };
+  if (!keyed) return { ...common, ...(await compareCounted(tx, merge, tables, wantsExtra)) };
+
+  const extra = wantsExtra ? await findExtra(tx, merge, tables) : undefined;
+  await tx.query(`DELETE FROM ${tables.ready} WHERE ${refused("_part", "_line")}`);
+  const { rows } = await tx.query(
+    `SELECT count(*) FILTER (WHERE _same), count(*) FILTER (WHERE NOT _existing),
+       count(*) FILTER (WHERE _existing AND NOT _same AND NOT _stale),
+       count(*) FILTER (WHERE _existing AND NOT _same AND _stale) FROM ${tables.ready}`,
+  );
+  const [matched = 0, missing = 0, different = 0, stale = 0] = (rows[0] ?? []).map(Number);
+  const missingKeys = missing === 0 ? [] : await sampleKeys(tx, merge, tables, "NOT _existing");
+  const differentKeys =
+    different === 0 ? [] : await sampleKeys(tx, merge, tables, "_existing AND NOT _same AND NOT _stale");
+  const columns = different === 0 ? [] : await differingColumns(tx, merge, tables);
+  const shown = {
+    ...(missingKeys.length === 0 ? {} : { missing: missingKeys }),
+    ...(differentKeys.length === 0 ? {} : { different: differentKeys }),
+    ...(extra === undefined || extra.keys.length === 0 ? {} : { extra: extra.keys }),
+  };
+  return {
+    ...common,
+    matched,
+    missing,
+    different,
+    ...(merge.guard === null ? {} : { stale }),
+    ...(extra === undefined ? {} : { extra: extra.count }),
+    ...(columns.length === 0 ? {} : { columns }),
+    ...(Object.keys(shown).length === 0 ? {} : { sample_keys: shown }),
+  };
+}
+
+async function count(tx: Transaction, table: string): Promise<number> {
+  const { rows } = await tx.query(`SELECT count(*) FROM ${table}`);
+  return Number(rows[0]?.[0]);
+}
+
+/** A key as one text, clipped: foreign text. */
+function keyText(row: readonly unknown[]): string {
+  return clip(row.map(String).join(", "), KEY_CHARACTERS_MAX);
+}
+
+async function sampleKeys(tx: Transaction, merge: MergePlan, tables: LoadTables, where: string): Promise<string[]> {
+  const slots = merge.key.map((column) => column.slot);
+  const { rows } = await tx.query(
+    `SELECT ${slots.map((slot) => `${slot}::text`).join(", ")} FROM ${tables.ready} WHERE ${where}
+     ORDER BY ${slots.join(", ")} LIMIT ${SAMPLES_MAX}`,
+  );
+  return rows.map(keyText);
+}
+
+async function findExtra(
+  tx: Transaction,
+  merge: MergePlan,
+  tables: LoadTables,
+): Promise<{ count: number; keys: string[] }> {
+  const from = `FROM ${merge.from}${tables.target} AS t WHERE ${unstagedCondition(merge, tables)}`;
+  const total = await tx.query(`SELECT count(*) ${from}`);
+  const names = merge.key.map((column) => `t.${column.name}`);
+  const { rows } = await tx.query(
+    `SELECT ${names.map((name) => `${name}::text`).join(", ")} ${from} ORDER BY ${names.join(", ")} LIMIT ${SAMPLES_MAX}`,
+  );
+  return { count: Number(total.rows[0]?.[0]), keys: rows.map(keyText) };
+}
+
+/** How many of the differing rows differ in each column. */
+async function differingColumns(
+  tx: Transaction,
+  merge: MergePlan,
+  tables: LoadTables,
+): Promise<{ column: string; rows: number }[]> {
+  const compared = merge.loaded.filter((column) => !merge.key.includes(column));
+  if (compared.length === 0) return [];
+  const counts = compared.map(
+    (column) => `count(*) FILTER (WHERE NOT ROW(t.${column.name})::record *= ROW(r.${column.slot})::record)`,
+  );
+  const on = merge.key.map((column) => `t.${column.name} = r.${column.slot}`).join(" AND ");
+  const { rows } = await tx.query(
+    `SELECT ${counts.join(", ")} FROM ${tables.ready} AS r JOIN ${merge.from}${tables.target} AS t ON ${on}
+     WHERE r._existing AND NOT r._same AND NOT r._stale`,
+  );
+  return compared
+    .map((column, index) => ({ column: column.column, rows: Number(rows[0]?.[index]) }))
+    .filter((column) => column.rows > 0)
+    .sort((a, b) => b.rows - a.rows)
+    .slice(0, COLUMNS_MAX);
+}
+
+/** Without a key: how often each row is staged and how often the table has it, by the rows' exact text. */
+async function compareCounted(
+  tx: Transaction,
+  merge: MergePlan,
+  tables: LoadTables,
+  wantsExtra: boolean,
+): Promise<Pick<Findings, "matched" | "missing" | "different" | "extra">> {
+  const stagedRow = `ROW(${merge.loaded.map((column) => column.slot).join(", ")})::text`;
+  const targetRow = `ROW(${merge.loaded.map((column) => `t.${column.name}`).join(", ")})::text`;
+  const { rows } = await tx.query(
+    `SELECT coalesce(sum(least(s.n, t.n)), 0), coalesce(sum(greatest(s.n - coalesce(t.n, 0), 0)), 0),
+       coalesce(sum(greatest(t.n - coalesce(s.n, 0), 0)), 0)
+     FROM (SELECT ${stagedRow} AS image, count(*) AS n FROM ${tables.ready} GROUP BY 1) AS s
+     FULL JOIN (SELECT ${targetRow} AS image, count(*) AS n FROM ${merge.from}${tables.target} AS t GROUP BY 1) AS t
+       ON s.image = t.image`,
+  );
+  const [matched = 0, missing = 0, extra = 0] = (rows[0] ?? []).map(Number);
+  return { matched, missing, different: 0, ...(wantsExtra ? { extra } : {}) };
+}

@@ -1,0 +1,15 @@
+import { z } from "zod";
+import { loadAnswer } from "../load/answer.ts";
+import { loadIdSchema } from "../load/ledger.ts";
+import { cancelLoad } from "../load/show.ts";
+import { defineTool } from "./tool.ts";
+
+export const cancelLoadTool = defineTool({
+  name: "cancel_load",
+  title: "Cancel a load",
+  description: "Ends a working load in any process and leaves the target as it was. A finished load stays as it is.",
+  input: z.strictObject({ load_id: loadIdSchema }),
+  output: loadAnswer,
+  annotations: { readOnlyHint: false, destructiveHint: true, idempotentHint: true, openWorldHint: false },
+  handler: ({ load_id }, context) => cancelLoad(context, load_id),
+});
