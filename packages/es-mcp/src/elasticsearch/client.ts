@@ -1,8 +1,10 @@
+import type { Readable } from "node:stream";
 import { setTimeout as delay } from "node:timers/promises";
 import type { Client, ClientOptions } from "@elastic/elasticsearch";
 import { ToolError } from "@es-to-pg/mcp-kit";
 import { type EsSettings, nodesOf } from "../config.ts";
 import { unreachable } from "./failures.ts";
+import { ResponseBuffer } from "./response-buffer.ts";
 
 /** Time in which a first answer of any kind must come, whichever way the connection fails. */
 const CONNECT_TIMEOUT_MS = 8_000;
@@ -35,6 +37,7 @@ export interface WireOptions {
   signal: AbortSignal;
   timeoutMs: number;
   bytesMax?: number | undefined;
+  into?: ResponseBuffer | undefined;
 }
 
 /** The connection to Elasticsearch, opened at the first request. Statuses of 400 and more are answers here, not failures. */
@@ -86,7 +89,7 @@ export class EsConnection {
     const headers: Record<string, string> = { accept: "application/json" };
     if (request.body !== undefined) headers["content-type"] = request.contentType ?? "application/json";
     try {
-      const { statusCode, body } = await client.transport.request<AsyncIterable<Buffer>>(
+      const { statusCode, body } = await client.transport.request<Readable>(
         {
           method: request.method,
           path: request.path,
@@ -96,7 +99,9 @@ export class EsConnection {
         // As a stream, because otherwise the transport decodes the body to a string and parses it: numbers and bytes would be lost.
         { asStream: true, meta: true, signal, headers },
       );
-      return { status: statusCode ?? 0, body: await readAll(body, options.bytesMax ?? RESPONSE_BYTES_MAX) };
+      const into = options.into ?? new ResponseBuffer();
+      await readAll(body, into, options.bytesMax ?? RESPONSE_BYTES_MAX);
+      return { status: statusCode ?? 0, body: into.bytes };
     } catch (error) {
       options.signal.throwIfAborted();
       if (error instanceof ToolError) throw error;
@@ -147,16 +152,28 @@ function authOf(settings: EsSettings): ClientOptions["auth"] {
   return { username: settings.ELASTICSEARCH_USERNAME, password: settings.ELASTICSEARCH_PASSWORD ?? "" };
 }
 
-async function readAll(body: AsyncIterable<Buffer>, bytesMax: number): Promise<Buffer> {
-  const chunks: Buffer[] = [];
+/** By events, because an iterator makes one buffer of all that waits before it hands it out. */
+async function readAll(body: Readable, into: ResponseBuffer, bytesMax: number): Promise<void> {
+  into.clear();
   let bytes = 0;
-  for await (const chunk of body) {
+  const { promise, resolve, reject } = Promise.withResolvers<void>();
+  const take = (chunk: Buffer): void => {
     bytes += chunk.length;
-    // Leaving the loop destroys the stream, and with it the socket.
-    if (bytes > bytesMax) throw responseTooLarge(bytesMax);
-    chunks.push(chunk);
+    if (bytes <= bytesMax) into.append(chunk);
+    else reject(responseTooLarge(bytesMax));
+  };
+  body
+    .on("data", take)
+    .once("end", resolve)
+    .on("error", reject)
+    .once("close", () => reject(new Error("other side closed")));
+  try {
+    await promise;
+  } catch (error) {
+    // The memory may serve another answer by now, and a stream that is destroyed frees its socket.
+    body.off("data", take).destroy();
+    throw error;
   }
-  return Buffer.concat(chunks, bytes);
 }
 
 function responseTooLarge(bytesMax: number): ToolError {

@@ -1,4 +1,5 @@
 import type { MappingField, SourceIndex } from "@es-to-pg/staging";
+import type { ResponseBuffer } from "./response-buffer.ts";
 
 /** One request, by path segments. Only methods and templates of `requests.ts` leave the process. */
 export interface EsRequest {
@@ -19,6 +20,8 @@ export interface RequestOptions {
   bytesMax?: number;
   /** Statuses of 400 and more that are answers to this request: a missing document is a 404. */
   accept?: readonly number[];
+  /** Memory to read the answer into; the answer is valid until that is used again. */
+  into?: ResponseBuffer;
 }
 
 export interface ResolveOptions {

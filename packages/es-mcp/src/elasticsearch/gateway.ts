@@ -80,6 +80,7 @@ class Gateway implements Elasticsearch {
         signal: options.signal,
         timeoutMs: options.timeoutMs ?? this.#settings.ES_MCP_REQUEST_TIMEOUT_SECONDS * 1_000,
         bytesMax: options.bytesMax,
+        into: options.into,
       },
     );
     if (answer.status < 400 || options.accept?.includes(answer.status) === true) return answer.body;

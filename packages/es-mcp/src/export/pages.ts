@@ -1,6 +1,7 @@
 import { setTimeout as delay } from "node:timers/promises";
 import { ToolError } from "@es-to-pg/mcp-kit";
 import type { Elasticsearch } from "../elasticsearch/elasticsearch.ts";
+import { ResponseBuffer } from "../elasticsearch/response-buffer.ts";
 import { PAGE_BYTES_MAX, type PageSize } from "./page-size.ts";
 import { KEEP_ALIVE } from "./snapshot.ts";
 
@@ -35,31 +36,39 @@ export interface ReadingTrouble {
   halvings: number;
 }
 
-/** Reads raw pages of a point in time. Asks again, for less and after a pause, where that can help. */
+/**
+ * Reads raw pages of a point in time. Asks again, for less and after a pause, where that can help. A page is valid
+ * until the one after the next is asked for, and at most one may be on its way while another is in use.
+ */
 export class PageReader {
   readonly trouble: ReadingTrouble = { retries: 0, halvings: 0 };
   readonly #elasticsearch: Elasticsearch;
   readonly #size: PageSize;
   readonly #signal: AbortSignal;
   readonly #retryDelaysMs: readonly number[];
+  readonly #memory: readonly [ResponseBuffer, ResponseBuffer];
+  #reads = 0;
 
   constructor(options: {
     elasticsearch: Elasticsearch;
     size: PageSize;
     signal: AbortSignal;
+    memory: readonly [ResponseBuffer, ResponseBuffer];
     retryDelaysMs?: readonly number[];
   }) {
     this.#elasticsearch = options.elasticsearch;
     this.#size = options.size;
     this.#signal = options.signal;
+    this.#memory = options.memory;
     this.#retryDelaysMs = options.retryDelaysMs ?? RETRY_DELAYS_MS;
   }
 
   async read(query: PageQuery): Promise<RawPage> {
+    const into = this.#reads++ % 2 === 0 ? this.#memory[0] : this.#memory[1];
     for (let attempt = 0; ; ) {
       const asked = query.single === true ? 1 : Math.max(1, Math.min(this.#size.documents, query.documentsMax));
       try {
-        return { bytes: await this.#request(query, asked), asked };
+        return { bytes: await this.#request(query, asked, into), asked };
       } catch (error) {
         this.#signal.throwIfAborted();
         if (!(error instanceof ToolError)) throw error;
@@ -86,7 +95,7 @@ export class PageReader {
     return halved || this.#size.documents < asked;
   }
 
-  async #request(query: PageQuery, size: number): Promise<Buffer> {
+  async #request(query: PageQuery, size: number, into: ResponseBuffer): Promise<Buffer> {
     return await this.#elasticsearch.bytes(
       {
         method: "POST",
@@ -104,7 +113,7 @@ export class PageReader {
         },
       },
       // One document may be as large as Elasticsearch takes them.
-      { signal: this.#signal, timeoutMs: PAGE_TIMEOUT_MS, ...(size === 1 ? {} : { bytesMax: PAGE_BYTES_MAX }) },
+      { signal: this.#signal, into, timeoutMs: PAGE_TIMEOUT_MS, ...(size === 1 ? {} : { bytesMax: PAGE_BYTES_MAX }) },
     );
   }
 }

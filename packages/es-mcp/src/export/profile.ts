@@ -78,7 +78,16 @@ export class FieldStatistics {
   }
 
   /** Counts a number without exponent by its digits before and after the point. */
-  addNumber(bytes: Buffer, start: number, end: number, digits: number, scale: number, decimal: boolean, value: number) {
+  addNumber(
+    bytes: Buffer,
+    start: number,
+    end: number,
+    digits: number,
+    scale: number,
+    decimal: boolean,
+    value: number,
+    sampled: boolean,
+  ) {
     if (decimal) this.decimal++;
     else this.integer++;
     if (digits > this.integerDigitsMax) this.integerDigitsMax = digits;
@@ -91,7 +100,7 @@ export class FieldStatistics {
       this.numberGreatest = value;
       this.numberGreatestText = clipText(bytes.toString("latin1", start, end));
     }
-    if (this.samples.length < SAMPLES_MAX) this.#sample(clipText(bytes.toString("latin1", start, end)));
+    if (sampled && this.samples.length < SAMPLES_MAX) this.#sample(clipText(bytes.toString("latin1", start, end)));
   }
 
   #measure(bytes: Buffer, start: number, end: number, escaped: boolean): void {
@@ -310,16 +319,19 @@ function isDate(bytes: Buffer, start: number, end: number): boolean {
 const DATE_DIGITS = [0, 1, 2, 3, 5, 6, 8, 9];
 
 function isNumber(bytes: Buffer, start: number, end: number): boolean {
-  if (end - start > 64) return false;
+  // The last byte tells most of what begins with a digit and is none.
+  if (end - start > 64 || !isDigit(bytes[end - 1])) return false;
   return /^-?\d+(\.\d+)?([eE][+-]?\d+)?$/.test(bytes.toString("latin1", start, end));
 }
 
 function isBoolean(bytes: Buffer, start: number, end: number): boolean {
-  const first = bytes[start];
-  if (first !== 0x74 && first !== 0x66) return false;
-  const text = bytes.toString("latin1", start, end);
-  return text === "true" || text === "false";
+  const word = bytes[start] === 0x74 ? TRUE : FALSE;
+  if (end - start !== word.length) return false;
+  for (let at = 0; at < word.length; at++) if (bytes[start + at] !== word[at]) return false;
+  return true;
 }
+const TRUE = Buffer.from("true");
+const FALSE = Buffer.from("false");
 
 function isUuid(bytes: Buffer, start: number): boolean {
   if (bytes[start + 8] !== MINUS || bytes[start + 13] !== MINUS) return false;

@@ -1,6 +1,7 @@
 import { JobStopped, type Logger, ToolError } from "@es-to-pg/mcp-kit";
 import { type ExportWriter, type PartWriter, StagingError } from "@es-to-pg/staging";
 import type { Elasticsearch } from "../elasticsearch/elasticsearch.ts";
+import { ResponseBuffer } from "../elasticsearch/response-buffer.ts";
 import { LineWriter } from "./line-writer.ts";
 import { PageSize } from "./page-size.ts";
 import { lastSort, type PageQuery, PageReader, type RawPage } from "./pages.ts";
@@ -64,6 +65,8 @@ class ExportRun {
   readonly #lines: LineWriter;
   readonly #scanner = new PageScanner();
   readonly #cutScanner = new DocumentScanner();
+  /** One page is in use while the next one comes in. */
+  readonly #memory = [new ResponseBuffer(), new ResponseBuffer()] as const;
   readonly #profile: Profile;
   readonly #warnings: string[];
   #position: Position;
@@ -116,6 +119,7 @@ class ExportRun {
     const reader = new PageReader({
       elasticsearch: this.#options.elasticsearch,
       size,
+      memory: this.#memory,
       signal: AbortSignal.any([this.#signal, reading.signal]),
       ...(this.#options.retryDelaysMs === undefined ? {} : { retryDelaysMs: this.#options.retryDelaysMs }),
     });
@@ -163,6 +167,7 @@ class ExportRun {
       if (scanned.stoppedAtLineComment) {
         // The hit that stopped the scan is read again, alone; the page asked for meanwhile lies behind it.
         single = true;
+        await next?.catch(() => {});
         next = undefined;
       } else if (single) {
         single = false;

@@ -222,7 +222,7 @@ export class DocumentScanner {
         at = this.space(bytes, at + 1, end);
         mode = bytes[at] === CLOSE_BRACE ? AFTER : KEY;
       } else if (byte === MINUS || (byte >= ZERO && byte <= NINE)) {
-        at = scanNumber(bytes, at, field);
+        at = scanNumber(bytes, at, field, sampled);
         mode = AFTER;
       } else {
         at = scanLiteral(bytes, at, field);
@@ -313,14 +313,20 @@ function scanLiteral(bytes: Buffer, at: number, field: FieldStatistics | undefin
     if (field !== undefined) field.nulls++;
     return at + 4;
   }
-  if (bytes.toString("latin1", at, at + 5) === "false") {
+  if (
+    bytes[at] === 0x66 &&
+    bytes[at + 1] === 0x61 &&
+    bytes[at + 2] === 0x6c &&
+    bytes[at + 3] === 0x73 &&
+    bytes[at + 4] === 0x65
+  ) {
     if (field !== undefined) field.boolean++;
     return at + 5;
   }
   throw new ScanError("a value is none of JSON's", at);
 }
 
-function scanNumber(bytes: Buffer, start: number, field: FieldStatistics | undefined): number {
+function scanNumber(bytes: Buffer, start: number, field: FieldStatistics | undefined, sampled: boolean): number {
   const digitsStart = bytes[start] === MINUS ? start + 1 : start;
   let at = digitsStart;
   let value = 0;
@@ -355,8 +361,11 @@ function scanNumber(bytes: Buffer, start: number, field: FieldStatistics | undef
     if (at === exponentStart) throw new ScanError("a number is malformed", start);
   }
   if (field !== undefined) {
-    if (hasExponent) field.addNumber(bytes, start, at, 0, 0, true, Number(bytes.toString("latin1", start, at)));
-    else field.addNumber(bytes, start, at, digits, scale, isDecimal, digitsStart === start ? value : -value);
+    if (hasExponent) {
+      field.addNumber(bytes, start, at, 0, 0, true, Number(bytes.toString("latin1", start, at)), sampled);
+    } else {
+      field.addNumber(bytes, start, at, digits, scale, isDecimal, digitsStart === start ? value : -value, sampled);
+    }
   }
   return at;
 }
