@@ -33,6 +33,15 @@ test("serves callers by a listed name", () => {
   expect(refusal({ host: "third" }, listed)).toMatchObject({ status: 403 });
 });
 
+test("serves callers by any name where * is listed", () => {
+  expect(refusal({ host: "any.name" }, access({ MCP_HTTP_ALLOWED_HOSTS: "*" }))).toBeUndefined();
+});
+
+test("refuses a token that no header could carry", () => {
+  expect(() => access({ MCP_HTTP_TOKEN: "two words" })).toThrow(/MCP_HTTP_TOKEN: must be visible ASCII/);
+  expect(access({ MCP_HTTP_TOKEN: "geheim\n" }).tokenDigest).toEqual(access({ MCP_HTTP_TOKEN: "geheim" }).tokenDigest);
+});
+
 test("with a token serves any host name, unless names are listed", () => {
   const authorization = "Bearer geheim";
   expect(refusal({ host: "any.name", authorization }, access({ MCP_HTTP_TOKEN: "geheim" }))).toBeUndefined();

@@ -42,9 +42,10 @@ export function httpAccess(settings: Settings<typeof kitSettings>): HttpAccess {
   }
   const tokenDigest = token === undefined || token === "none" ? null : sha256(token);
   const listed = settings.MCP_HTTP_ALLOWED_HOSTS.map((name) => name.toLowerCase());
+  const anyHost = listed.includes("*") || (tokenDigest !== null && listed.length === 0);
   return {
     tokenDigest,
-    hosts: tokenDigest !== null && listed.length === 0 ? null : new Set([...listed, host.toLowerCase()]),
+    hosts: anyHost ? null : new Set([...listed, host.toLowerCase()]),
     origins: new Set(settings.MCP_HTTP_ALLOWED_ORIGINS.map((origin) => origin.toLowerCase().replace(/\/$/, ""))),
   };
 }

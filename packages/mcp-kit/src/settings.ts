@@ -209,14 +209,18 @@ export const kitSettings = defineSettings({
     description: "Path of the MCP endpoint. `/healthz` and `/readyz` lie beside it.",
   },
   MCP_HTTP_TOKEN: {
-    schema: text(),
+    // What a header can carry; with a blank in it no caller could ever send the token.
+    schema: z
+      .string()
+      .regex(/^[!-~]+$/, "must be visible ASCII characters without blanks")
+      .optional(),
     description: "Bearer token that HTTP callers must send; `none` serves everybody, on purpose.",
     secret: true,
   },
   MCP_HTTP_ALLOWED_HOSTS: {
     schema: list(),
     description:
-      "Host names that HTTP callers may use. Default: with a token any, without one only loopback names and IP addresses.",
+      "Host names that HTTP callers may use; `*` is any. Default: with a token any, without one loopback names and IP addresses.",
     example: "es-mcp.internal",
   },
   MCP_HTTP_ALLOWED_ORIGINS: {

@@ -208,6 +208,16 @@ test("exits within 4 s although closing never ends", async () => {
   expect(ms).toBeLessThan(4000);
 });
 
+test("after a rejection that nobody handles stops its jobs and exits with 1", async () => {
+  const server = await startInitialized();
+  await server.request(1, "tools/call", { name: "start_job", arguments: { steps: 10_000, wait_seconds: 0 } });
+  server.send({ id: 2, method: "tools/call", params: { name: "fail", arguments: { how: "unawaited" } } });
+  expect((await server.exited).code).toBe(1);
+  expect(server.stderr).toContain("nobody waits for this");
+  expect(server.stderr).toContain("job_1 stopped");
+  expect(server.stderr).toContain("closed");
+});
+
 test("exits when nobody reads its answers any more", async () => {
   const server = await startInitialized();
   const { ms } = await server.endsAfter(() => {
