@@ -4,7 +4,7 @@ import { mkdir, readdir, readFile, rename, utimes, writeFile } from "node:fs/pro
 import { join } from "node:path";
 import { createInterface } from "node:readline";
 import { fileURLToPath } from "node:url";
-import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
 import { addPart, codeOf, completedExport, draft, line, temporaryRoot, until } from "../test/support.ts";
 import { newId } from "./ids.ts";
 
@@ -149,6 +149,29 @@ describe("a writer's lease", () => {
       expect(await codeOf(steps[step]())).toBe("lease_lost");
       expect((await store.read(late.manifest.export_id)).warnings).toEqual([]);
       await writer.finish("cancelled");
+    },
+  );
+
+  it.each([3_600_000, -3_600_000])(
+    "is judged by the file system's clock when a machine's own is %i ms off",
+    async (off) => {
+      const writer = await (await place.open()).create(draft());
+      const exact = Date.now;
+      const clock = vi.spyOn(Date, "now").mockImplementation(() => exact() + off);
+      try {
+        const elsewhere = await place.open();
+        const { export_id: exportId } = writer.manifest;
+        expect(elsewhere.isStalled(await elsewhere.read(exportId))).toBe(false);
+        expect(await codeOf(elsewhere.takeOver(exportId))).toBe("lease_held");
+        await expireLease(exportId, exact() - 1000);
+        expect(elsewhere.isStalled(await elsewhere.read(exportId))).toBe(true);
+        const successor = await elsewhere.takeOver(exportId);
+        clock.mockRestore();
+        expect((await place.open()).isStalled(successor.manifest)).toBe(false);
+        await successor.finish("cancelled");
+      } finally {
+        clock.mockRestore();
+      }
     },
   );
 
@@ -376,8 +399,8 @@ describe("two processes", () => {
 });
 
 /** Makes a lease look as if it had run out, while its holder believes in it. */
-async function expireLease(exportId: string): Promise<void> {
+async function expireLease(exportId: string, at = Date.now() - 1000): Promise<void> {
   const path = join(place.root, exportId, "manifest.json");
-  const then = new Date(Date.now() - 1000).toISOString();
+  const then = new Date(at).toISOString();
   await writeFile(path, (await readFile(path, "utf8")).replace(/"until":"[^"]+"/, `"until":"${then}"`));
 }

@@ -224,6 +224,13 @@ describe("proposeType with a profile", () => {
     expect(propose("text", { kinds: { string: 9 }, length_max: 5000 }).alternatives).toEqual([]);
   });
 
+  it("says when texts are too long for a key", () => {
+    expect(propose("text", { kinds: { string: 10 }, bytes_max: 2704 }).notes).toEqual([]);
+    expect(propose("text", { kinds: { string: 10 }, bytes_max: 2705 }).notes).toEqual([
+      "Values have up to 2705 bytes, too many for a key or an index.",
+    ]);
+  });
+
   it("makes an array type where documents hold arrays, and says when only some do", () => {
     expect(propose("keyword", { kinds: { string: 30 }, arrays: 10, length_max: 8 })).toEqual({
       type: "text[]",

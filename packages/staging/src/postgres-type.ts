@@ -64,7 +64,7 @@ export const TYPE_ROWS: readonly TypeRow[] = [
     alternatives: [varchar],
     takes: SCALAR,
     arrays: "elements",
-    notes: ["Long texts cannot be a key: PostgreSQL indexes at most 2704 bytes."],
+    notes: [tooLongForAKey],
   },
   {
     types: ["long"],
@@ -424,6 +424,13 @@ function varchar(_field: MappingField, profile: FieldProfile | undefined): strin
   if (profile === undefined || profile.length_max === 0) return undefined;
   const size = [10, 20, 50, 100, 255, 500, 1000, 2000, 4000].find((candidate) => candidate >= profile.length_max);
   return size === undefined ? undefined : `varchar(${size})`;
+}
+
+function tooLongForAKey(_field: MappingField, profile: FieldProfile | undefined): string | undefined {
+  // A third of a page, less its overhead: PostgreSQL refuses a longer entry in a btree.
+  return profile !== undefined && profile.bytes_max > 2704
+    ? `Values have up to ${profile.bytes_max} bytes, too many for a key or an index.`
+    : undefined;
 }
 
 function uuidIfAll(_field: MappingField, profile: FieldProfile | undefined): string | undefined {

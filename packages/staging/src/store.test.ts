@@ -343,6 +343,18 @@ describe("permissions", () => {
     });
   });
 
+  it("answers staging_unshared when the root has gone or cannot be written in any more", async () => {
+    const store = await place.open();
+    await rm(place.root, { recursive: true });
+    expect(await codeOf(store.list())).toBe("staging_unshared");
+    expect(await codeOf(store.usage())).toBe("staging_unshared");
+    expect(await codeOf(store.create(draft()))).toBe("staging_unshared");
+    expect(await codeOf(store.read(newId("exp")))).toBe("unknown_export");
+    // A server that is asked whether it is ready makes the root again.
+    await store.probe();
+    expect((await store.list()).exports).toEqual([]);
+  });
+
   it("refuses a root that is no mount point when one is required", async () => {
     await expect(place.open({ requireMount: true })).rejects.toMatchObject({
       code: "staging_unshared",
@@ -440,6 +452,18 @@ describe("sweeping and removing", () => {
     expect((await sweeper.sweep()).removed).toEqual([read]);
     await writer.release();
     await sweeper.remove(writer.manifest.export_id);
+    expect(await readdir(place.root)).toEqual([]);
+  });
+
+  it("may be done by several processes at once", async () => {
+    const stores = await Promise.all([1, 2, 3, 4].map(() => place.open({ ttlHours: 1 })));
+    const [first] = stores;
+    if (first === undefined) throw new Error("no store");
+    const ids: string[] = [];
+    for (let count = 0; count < 10; count += 1) ids.push(await completedExport(first));
+    for (const id of ids) await age(id, 2);
+    const removed = (await Promise.all(stores.map((store) => store.sweep()))).flatMap((swept) => swept.removed);
+    expect(removed.sort()).toEqual(ids.sort());
     expect(await readdir(place.root)).toEqual([]);
   });
 

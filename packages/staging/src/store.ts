@@ -3,6 +3,7 @@ import { lstat, readdir, rename, rm } from "node:fs/promises";
 import { hostname, userInfo } from "node:os";
 import { basename, join } from "node:path";
 import {
+  asFull,
   createFile,
   ensureDirectory,
   errorCode,
@@ -147,7 +148,7 @@ class FileStore implements StagingStore {
   }
 
   async list(): Promise<{ exports: Manifest[]; corrupt: { export_id: string; message: string }[] }> {
-    const ids = (await readdir(this.root)).filter((name) => exportIdSchema.safeParse(name).success);
+    const ids = (await this.#names()).filter((name) => exportIdSchema.safeParse(name).success);
     const exports: Manifest[] = [];
     const corrupt: { export_id: string; message: string }[] = [];
     const next = ids.values();
@@ -218,8 +219,10 @@ class FileStore implements StagingStore {
       await rename(beside, directory);
       await syncDirectory(this.root);
     } catch (error) {
-      await rm(beside, { recursive: true, force: true });
-      throw error;
+      await rm(beside, { recursive: true, force: true }).catch(() => {});
+      const cause = asFull(error);
+      if (cause instanceof StagingError) throw cause;
+      throw this.#unshared(error instanceof Error ? error.message : String(error), error);
     }
     return new FileExportWriter(this.#writerHome(directory), manifest);
   }
@@ -289,7 +292,7 @@ class FileStore implements StagingStore {
   async sweep(): Promise<{ removed: string[]; bytes: number }> {
     const removed: string[] = [];
     let bytes = 0;
-    for (const name of await readdir(this.root)) {
+    for (const name of await this.#names()) {
       try {
         if (exportIdSchema.safeParse(name).success) {
           const size = await this.#sizeOf(name);
@@ -310,7 +313,7 @@ class FileStore implements StagingStore {
 
   async usage(): Promise<{ bytes: number; bytesMax: number | null }> {
     let bytes = 0;
-    for (const name of await readdir(this.root)) bytes += await this.#sizeOf(name);
+    for (const name of await this.#names()) bytes += await this.#sizeOf(name);
     return { bytes, bytesMax: this.#bytesMax };
   }
 
@@ -379,6 +382,15 @@ class FileStore implements StagingStore {
         details: { export_id: exportId, root: this.root, exports: count },
       },
     );
+  }
+
+  /** Everything in the root. */
+  async #names(): Promise<string[]> {
+    try {
+      return await readdir(this.root);
+    } catch (error) {
+      throw this.#unshared(error instanceof Error ? error.message : String(error), error);
+    }
   }
 
   #unshared(why: string, cause?: unknown): StagingError {
