@@ -1,0 +1,62 @@
+import { ToolError } from "@es-to-pg/mcp-kit";
+import { expect, test } from "vitest";
+import { guardBody } from "./guard.ts";
+
+function codeOf(body: unknown): string | undefined {
+  try {
+    guardBody(body);
+    return undefined;
+  } catch (error) {
+    return error instanceof ToolError ? error.code : String(error);
+  }
+}
+
+const script = { source: "doc['x'].value" };
+
+test.each([
+  ["a script query", { query: { script: { script } } }],
+  ["a script score", { query: { function_score: { functions: [{ script_score: { script } }] } } }],
+  ["a script field", { script_fields: { a: { script } } }],
+  ["a runtime field", { runtime_mappings: { a: { type: "long", script } } }],
+  ["a script sort", { sort: [{ _script: { type: "number", script } }] }],
+  ["a scripted metric", { aggs: { a: { scripted_metric: { map_script: "1" } } } }],
+  ["a value script in an aggregation", { aggs: { a: { terms: { field: "x", script } } } }],
+  ["a short script in an aggregation", { aggs: { a: { terms: { script: "doc['x'].value" } } } }],
+  ["a script in a range aggregation", { aggs: { a: { range: { script, ranges: [] } } } }],
+  ["a bucket script", { aggs: { a: { bucket_script: { buckets_path: {}, script: "1" } } } }],
+  ["a terms set script", { query: { terms_set: { a: { terms: ["x"], minimum_should_match_script: script } } } }],
+  ["a script deep inside", { query: { bool: { must: [{ nested: { path: "a", query: { script: { script } } } }] } } }],
+  ["a script in one line of many", [{ index: "a" }, { query: { script: { script } } }]],
+])("refuses %s", (_what, body) => {
+  expect(codeOf(body)).toBe("script_refused");
+});
+
+test.each([
+  ["a terms lookup", { query: { terms: { user: { index: "users", id: "1", path: "friends" } } } }],
+  ["an indexed shape", { query: { geo_shape: { area: { indexed_shape: { id: "1" } } } } }],
+  ["a liked document", { query: { more_like_this: { fields: ["a"], like: [{ _index: "users", _id: "1" }] } } }],
+  ["a percolated document", { query: { percolate: { field: "q", index: "users", id: "1" } } }],
+  ["a lookup field", { runtime_mappings: { a: { type: "lookup", target_index: "users" } } }],
+])("refuses %s", (_what, body) => {
+  expect(codeOf(body)).toBe("lookup_refused");
+});
+
+test.each([
+  ["a field called script", { query: { match: { script: "hamlet" } } }],
+  ["terms of a field called script", { query: { terms: { script: ["hamlet"] } } }],
+  ["a range of a field called script", { query: { range: { script: { gte: 1 } } } }],
+  ["fields called index and id", { query: { bool: { must: [{ term: { index: "a" } }, { term: { id: "b" } }] } } }],
+  ["aggregations called index and id", { aggs: { index: { terms: { field: "a" } }, id: { terms: { field: "b" } } } }],
+  ["a sort by index and id", { sort: { index: "asc", id: "desc" } }],
+  ["a runtime field without a script", { runtime_mappings: { a: { type: "long" } } }],
+  ["a text that speaks of scripts", { query: { query_string: { query: "script:1" } } }],
+  ["nothing", undefined],
+])("lets pass %s", (_what, body) => {
+  expect(codeOf(body)).toBeUndefined();
+});
+
+test("refuses nesting without end", () => {
+  let query: unknown = { match_all: {} };
+  for (let depth = 0; depth < 200; depth += 1) query = { bool: { must: [query] } };
+  expect(codeOf({ query })).toBe("query_invalid");
+});
