@@ -23,6 +23,7 @@ import { partFileName, verifyPart } from "./part.ts";
 import { type ExportReader, FileExportReader, liveReaders, removeDeadReaders } from "./reader.ts";
 import { defaultRoot, isMountPoint, rootFromUrl } from "./root.ts";
 import { StagingError } from "./staging-error.ts";
+import { claimExport, isStalled } from "./take-over.ts";
 import {
   type ExportWriter,
   epochOfDirectory,
@@ -175,8 +176,7 @@ class FileStore implements StagingStore {
   }
 
   isStalled(manifest: Manifest): boolean {
-    if (manifest.status !== "working") return false;
-    return manifest.lease === null || Date.parse(manifest.lease.until) <= this.#now();
+    return isStalled(manifest, this.#now());
   }
 
   async create(draft: ManifestDraft): Promise<ExportWriter> {
@@ -227,17 +227,16 @@ class FileStore implements StagingStore {
     return new FileExportWriter(this.#writerHome(directory), manifest);
   }
 
-  /**
-   * 1. Claim the next epoch: `mkdir writer-<epoch>`, which one process wins. A claim younger than a lease is respected.
-   * 2. Look again: a higher claim wins; every lower holder is fenced off by moving its directory away and removing it.
-   *    From here on nothing of theirs can be published.
-   * 3. Read the manifest again, which is now final, and write it with the new epoch and lease.
-   * 4. Remove part files that are not listed, verify those that are.
-   * A process killed after 1 or 2 leaves a claim that runs out; after 3, a lease that runs out.
-   */
   async takeOver(exportId: string, options: { signal?: AbortSignal } = {}): Promise<ExportWriter> {
     return await this.#existing(exportId, async (directory) => {
-      const manifest = await this.#claim(exportId, directory);
+      const manifest = await claimExport({
+        directory,
+        exportId,
+        owner: this.#owner,
+        mode: this.#mode,
+        leaseMs: this.#leaseMs,
+        now: () => this.#now(),
+      });
       const writer = new FileExportWriter(this.#writerHome(directory), manifest);
       const signal = options.signal === undefined ? writer.signal : AbortSignal.any([options.signal, writer.signal]);
       try {
@@ -406,22 +405,6 @@ class FileStore implements StagingStore {
     );
   }
 
-  #mustBeResumable(manifest: Manifest): void {
-    const { status, error, checkpoint } = manifest;
-    if (status === "failed" && error?.retryable === true && checkpoint !== null) return;
-    if (status !== "working") {
-      throw new StagingError("lease_held", `${manifest.export_id} is ${status}; there is nothing to go on with.`, {
-        details: { export_id: manifest.export_id, status },
-      });
-    }
-    if (!this.isStalled(manifest)) {
-      throw new StagingError("lease_held", `${manifest.export_id} is being written by another process.`, {
-        retryable: true,
-        details: { export_id: manifest.export_id, until: manifest.lease?.until },
-      });
-    }
-  }
-
   async #mustBeUnused(exportId: string, directory: string): Promise<void> {
     let manifest: Manifest | undefined;
     try {
@@ -445,76 +428,6 @@ class FileStore implements StagingStore {
         details: { export_id: exportId, loads },
       });
     }
-  }
-
-  /** Steps 1 to 3 of `takeOver`. */
-  async #claim(exportId: string, directory: string): Promise<Manifest> {
-    const path = join(directory, "manifest.json");
-    const held = (cause?: unknown) =>
-      new StagingError("lease_held", `Another process is taking ${exportId} over.`, {
-        retryable: true,
-        details: { export_id: exportId },
-        cause,
-      });
-    const before = await readManifest(path, exportId);
-    this.#mustBeResumable(before);
-    let epoch = before.lease?.epoch ?? 0;
-    for (const claim of await epochs(directory)) {
-      if (claim > (before.lease?.epoch ?? 0)) {
-        const { mtimeMs } = await lstat(join(directory, writerDirectoryName(claim)));
-        if (mtimeMs + this.#leaseMs > this.#now()) throw held();
-      }
-      epoch = Math.max(epoch, claim);
-    }
-    epoch += 1;
-    await makeWriterDirectory(directory, epoch, this.#mode).catch((error: unknown) => {
-      throw errorCode(error) === "EEXIST" ? held(error) : error;
-    });
-    try {
-      const claims = await epochs(directory);
-      // This process was slow and claimed a number that a faster one had given back.
-      if (claims.some((claim) => claim > epoch)) throw held();
-      for (const claim of claims) if (claim < epoch) await this.#fence(directory, claim);
-      const final = await readManifest(path, exportId);
-      // A lease renewed a moment ago does not count: its holder is fenced off already.
-      if (final.status !== "working") this.#mustBeResumable(final);
-      if ((final.lease?.epoch ?? 0) >= epoch) throw held();
-      const now = this.#now();
-      const manifest: Manifest = {
-        ...final,
-        status: "working",
-        finished_at: null,
-        error: null,
-        updated_at: timestamp(now),
-        lease: { owner: this.#owner, epoch, until: timestamp(now + this.#leaseMs) },
-      };
-      await writeAtomically({
-        target: path,
-        directory,
-        beside: join(directory, writerDirectoryName(epoch)),
-        bytes: serialiseManifest(manifest),
-        mode: this.#mode,
-      }).catch((error: unknown) => {
-        throw errorCode(error) === "ENOENT" ? held(error) : error;
-      });
-      return manifest;
-    } catch (error) {
-      await rm(join(directory, writerDirectoryName(epoch)), { recursive: true, force: true });
-      throw error;
-    }
-  }
-
-  /** Moves the directory of an epoch away, so that no path leads to it, and removes it, so that no handle does either. */
-  async #fence(directory: string, epoch: number): Promise<void> {
-    const away = join(directory, `.fenced-${epoch}-${randomWord()}`);
-    try {
-      await rename(join(directory, writerDirectoryName(epoch)), away);
-    } catch (error) {
-      if (errorCode(error) === "ENOENT") return;
-      throw error;
-    }
-    // Retries: a file that the fenced writer was just creating may come after the first look.
-    await rm(away, { recursive: true, force: true, maxRetries: 3 });
   }
 
   async #sweepExport(exportId: string): Promise<boolean> {
@@ -591,11 +504,6 @@ class FileStore implements StagingStore {
       throw error;
     }
   }
-}
-
-/** The epochs that have a directory in the export. */
-async function epochs(directory: string): Promise<number[]> {
-  return (await readdir(directory)).map(epochOfDirectory).filter((epoch) => epoch !== undefined);
 }
 
 function compare(a: string, b: string): number {
