@@ -1,7 +1,7 @@
 import type { Writable } from "node:stream";
 import type { ConnectionOptions as TlsOptions } from "node:tls";
 import { ToolError } from "@es-to-pg/mcp-kit";
-import type { Client, ClientConfig } from "pg";
+import type { Client, ClientConfig, FieldDef, Connection as PgConnectionType, Submittable } from "pg";
 import type { ConnectionOptions } from "../config.ts";
 import { quoteLiteral } from "./identifiers.ts";
 
@@ -98,11 +98,7 @@ export class Connection {
     );
     return {
       rows: result.rows,
-      fields: result.fields.map((field) => ({
-        name: field.name,
-        typeOid: field.dataTypeID,
-        modifier: field.dataTypeModifier,
-      })),
+      fields: result.fields.map(rawField),
       rowCount: result.rowCount ?? 0,
     };
   }
@@ -118,6 +114,14 @@ export class Connection {
     } finally {
       this.#bytesLeft = Number.POSITIVE_INFINITY;
     }
+  }
+
+  /** What a statement takes and answers, without planning or running it. */
+  async describe(sql: string): Promise<Described> {
+    return await this.#guard(
+      () => new Promise((resolve, reject) => this.#client.query(new Description(sql, resolve, reject))),
+      undefined,
+    );
   }
 
   /** The stream takes what `COPY … FROM STDIN` reads; it finishes when the server has taken all of it. */
@@ -157,6 +161,51 @@ export class Connection {
     await this.#client.end().catch(() => {});
     clearTimeout(timer);
   }
+}
+
+interface Described {
+  parameterTypeOids: number[];
+  fields: RawResult["fields"];
+}
+
+/** Parse, Describe and Sync of an unnamed statement, as pg's queue takes it. */
+class Description implements Submittable {
+  readonly #sql: string;
+  readonly #resolve: (described: Described) => void;
+  readonly #reject: (error: Error) => void;
+  #parameterTypeOids: number[] = [];
+  #fields: RawResult["fields"] = [];
+
+  constructor(sql: string, resolve: (described: Described) => void, reject: (error: Error) => void) {
+    this.#sql = sql;
+    this.#resolve = resolve;
+    this.#reject = reject;
+  }
+
+  submit(connection: PgConnectionType): void {
+    connection.once("parameterDescription", (message: { dataTypeIDs: number[] }) => {
+      this.#parameterTypeOids = message.dataTypeIDs;
+    });
+    connection.parse({ name: "", text: this.#sql, types: [] }, true);
+    connection.describe({ type: "S", name: "" }, true);
+    connection.sync();
+  }
+
+  handleRowDescription(message: { fields: FieldDef[] }): void {
+    this.#fields = message.fields.map(rawField);
+  }
+
+  handleReadyForQuery(): void {
+    this.#resolve({ parameterTypeOids: this.#parameterTypeOids, fields: this.#fields });
+  }
+
+  handleError(error: Error): void {
+    this.#reject(error);
+  }
+}
+
+function rawField(field: FieldDef): RawResult["fields"][number] {
+  return { name: field.name, typeOid: field.dataTypeID, modifier: field.dataTypeModifier };
 }
 
 /** The server sent more bytes for one statement than the caller was ready to hold. */

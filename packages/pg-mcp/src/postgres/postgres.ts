@@ -16,6 +16,8 @@ export interface QueryResult {
 export interface Transaction {
   /** Runs exactly one statement by the extended protocol. */
   query(sql: string, params?: readonly unknown[], options?: { answerBytesMax?: number }): Promise<QueryResult>;
+  /** The types a statement takes and the columns it answers, without planning or running it. */
+  describe(sql: string): Promise<{ parameterTypes: string[]; columns: { name: string; type: string }[] }>;
   /** The stream takes what `COPY … FROM STDIN` reads; wait for its end (`finished`) before the next statement. */
   copyIn(sql: string): Writable;
   /** Runs the work under a savepoint and goes back to it when the work throws. */
@@ -70,7 +72,6 @@ export function openPostgres(options: PostgresOptions): Postgres {
   const writers = new Pool({ open: () => connect(options.writer), connectionsMax });
   const { reader } = options;
   const readers = reader === undefined ? writers : new Pool({ open: () => connect(reader), connectionsMax });
-  const typeNames = new Map<string, string>();
   let version: number | undefined;
 
   async function run<T>(
@@ -89,7 +90,7 @@ export function openPostgres(options: PostgresOptions): Postgres {
     const pool = kind === "write" ? writers : readers;
     const statementMs = timeoutMs ?? (kind === "write" ? 0 : readTimeoutMs);
     const connection = await pool.acquire(signal);
-    const session = new Session(connection, typeNames, signal, statementMs === 0 ? 0 : statementMs + clientGraceMs);
+    const session = new Session(connection, signal, statementMs === 0 ? 0 : statementMs + clientGraceMs);
     try {
       const begin = [
         `BEGIN TRANSACTION ISOLATION LEVEL ${oneSnapshot ? "REPEATABLE READ" : "READ COMMITTED"} ${writable ? "READ WRITE" : "READ ONLY"}`,
@@ -143,7 +144,8 @@ export function openPostgres(options: PostgresOptions): Postgres {
 /** One transaction on one connection. An abort cancels what runs at the server and ends the connection if that fails. */
 class Session implements Transaction {
   readonly #connection: Connection;
-  readonly #typeNames: Map<string, string>;
+  /** Kept for one transaction: how a type is written depends on the search path. */
+  readonly #typeNames = new Map<string, string>();
   readonly #signal: AbortSignal;
   readonly #clientTimeoutMs: number;
   readonly #onAbort = () => {
@@ -152,9 +154,8 @@ class Session implements Transaction {
   #running: Promise<unknown> | undefined;
   #savepoints = 0;
 
-  constructor(connection: Connection, typeNames: Map<string, string>, signal: AbortSignal, clientTimeoutMs: number) {
+  constructor(connection: Connection, signal: AbortSignal, clientTimeoutMs: number) {
     this.#connection = connection;
-    this.#typeNames = typeNames;
     this.#signal = signal;
     this.#clientTimeoutMs = clientTimeoutMs;
     signal.addEventListener("abort", this.#onAbort, { once: true });
@@ -180,6 +181,17 @@ class Session implements Transaction {
       rows: raw.rows.map((row) => row.map((text, index) => renderValue(raw.fields[index]?.typeOid ?? 0, text))),
       columns: raw.fields.map((field, index) => ({ name: field.name, type: names[index] ?? "unknown" })),
       rowCount: raw.rowCount,
+    };
+  }
+
+  async describe(sql: string): Promise<{ parameterTypes: string[]; columns: { name: string; type: string }[] }> {
+    this.#signal.throwIfAborted();
+    const { parameterTypeOids, fields } = await this.#track(this.#connection.describe(sql));
+    const parameters = parameterTypeOids.map((typeOid) => ({ typeOid, modifier: -1 }));
+    const names = await this.#names([...parameters, ...fields]);
+    return {
+      parameterTypes: names.slice(0, parameters.length),
+      columns: fields.map(({ name }, index) => ({ name, type: names[parameters.length + index] ?? "unknown" })),
     };
   }
 
@@ -270,7 +282,7 @@ class Session implements Transaction {
     }
   }
 
-  /** The printed types of columns; those of extensions and users are looked up once per process. */
+  /** The printed types of columns; those of extensions and users are looked up. */
   async #names(fields: { typeOid: number; modifier: number }[]): Promise<string[]> {
     const unknown = fields.filter(
       ({ typeOid, modifier }) =>

@@ -1,44 +1,57 @@
 import type { Postgres } from "./postgres.ts";
 
-/** What the role that reads may do beyond reading, and what the server lets us do to judge a statement. */
+/** What the role that reads may do beyond reading. */
 export interface Posture {
   user: string;
   database: string;
-  serverVersion: number;
   superuser: boolean;
   /** Member of the roles that read or write the server's files or run programs. */
   serverFiles: boolean;
   /** May write at least one table of its own or of others. */
   writes: boolean;
-  /** A standby takes no temporary functions. */
-  standby: boolean;
-  /** May create temporary objects, which judging a statement needs. */
-  temporary: boolean;
 }
 
 const postureQuery = `
-SELECT current_user, current_database(), current_setting('server_version_num')::int4,
+SELECT current_user, current_database(),
   (SELECT rolsuper FROM pg_roles WHERE rolname = current_user),
   EXISTS (SELECT FROM pg_roles WHERE rolname IN ('pg_read_server_files', 'pg_write_server_files', 'pg_execute_server_program')
           AND pg_has_role(current_user, oid, 'MEMBER')),
   EXISTS (SELECT FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
           WHERE c.relkind IN ('r', 'p') AND n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'
-          AND has_table_privilege(c.oid, 'INSERT, UPDATE, DELETE, TRUNCATE')),
-  pg_is_in_recovery(), has_database_privilege(current_database(), 'TEMP')`;
+          AND has_table_privilege(c.oid, 'INSERT, UPDATE, DELETE, TRUNCATE'))`;
+
+/** What the server lets the reading role do towards judging a statement. */
+export interface Capabilities {
+  /** Temporary functions with a parsed body can be made: not on a standby, before 14, or without the rights. */
+  resolves: boolean;
+  /** May bound the temporary files of a statement. */
+  limitsFiles: boolean;
+}
+
+/** Asks for each statement anew: a standby becomes a primary, and rights are granted. */
+export async function readCapabilities(postgres: Postgres, options: { signal: AbortSignal }): Promise<Capabilities> {
+  const { rows } = await postgres.read(
+    (tx) =>
+      tx.query(
+        `SELECT current_setting('server_version_num')::int4 >= 140000 AND NOT pg_is_in_recovery()
+           AND has_database_privilege(current_database(), 'TEMP') AND has_language_privilege('sql', 'USAGE'),
+         (SELECT rolsuper FROM pg_roles WHERE rolname = current_user)`,
+      ),
+    options,
+  );
+  return { resolves: rows[0]?.[0] === true, limitsFiles: rows[0]?.[1] === true };
+}
 
 /** Looks at the role of every read. */
 export async function readPosture(postgres: Postgres, options: { signal: AbortSignal }): Promise<Posture> {
   const { rows } = await postgres.read((tx) => tx.query(postureQuery), options);
-  const [user, database, serverVersion, superuser, serverFiles, writes, standby, temporary] = rows[0] ?? [];
+  const [user, database, superuser, serverFiles, writes] = rows[0] ?? [];
   return {
     user: String(user),
     database: String(database),
-    serverVersion: Number(serverVersion),
     superuser: superuser === true,
     serverFiles: serverFiles === true,
     writes: writes === true,
-    standby: standby === true,
-    temporary: temporary === true,
   };
 }
 

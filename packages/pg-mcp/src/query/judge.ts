@@ -159,7 +159,11 @@ export function isShowableSetting(name: string): boolean {
   return !name.includes(".") && !secretSettings.test(name.toLowerCase());
 }
 
-/** Refuses a statement that is not one plain query of functions that read, and answers what it refers to. */
+/**
+ * Refuses a statement that is not one plain query of functions that read. What was checked stays in the transaction as
+ * `pg_temp.judged`, a function of the parameters: calling it runs the very tree that was judged, whatever has come to
+ * answer to its names since.
+ */
 export async function judgeStatement(
   tx: Transaction,
   options: { sql: string; parameterTypes: readonly string[]; policy: JudgePolicy },
@@ -195,7 +199,7 @@ export async function judgeExpression(
       await tx.query(`CREATE TEMPORARY TABLE judged_target (value ${expectedType}) ON COMMIT DROP`);
       // The line end closes a comment that the expression may leave open.
       const sql = `SELECT (${expression}\n) FROM pg_temp.judged_stage`;
-      const queries = await resolve(tx, sql, [], "SELECT (".length);
+      const queries = await resolve(tx, sql, [], { ownCharacters: "SELECT (".length });
       checkScalar(queries);
       await judgeTree(tx, queries, { ...policy, repeatable: true });
       // Stage and target are empty: nothing is computed, but the assignment's types are checked as the load will.
@@ -253,7 +257,7 @@ export async function judgeByNames(tx: Transaction, options: { sql: string; poli
 
 async function resolveQuery(tx: Transaction, sql: string, parameterTypes: readonly string[]): Promise<TreeNode[]> {
   try {
-    return await resolve(tx, sql, parameterTypes);
+    return await resolve(tx, sql, parameterTypes, { keep: true });
   } catch (error) {
     // The server's own words would be about a function, of which the caller knows nothing.
     if (isServerError(error) && error.code === "42P13") throw refusedWriting();
@@ -267,9 +271,10 @@ async function resolve(
   tx: Transaction,
   sql: string,
   parameterTypes: readonly string[],
-  ownCharacters = 0,
+  { ownCharacters = 0, keep = false } = {},
 ): Promise<TreeNode[]> {
-  const head = `CREATE FUNCTION pg_temp.judged(${parameterTypes.join(", ")}) RETURNS SETOF record LANGUAGE sql BEGIN ATOMIC `;
+  // STABLE, because only then is the call replaced by the query itself, and rows come as they are found.
+  const head = `CREATE OR REPLACE FUNCTION pg_temp.judged(${parameterTypes.join(", ")}) RETURNS SETOF record LANGUAGE sql STABLE BEGIN ATOMIC `;
   let printed = "";
   const undo = new Error("undo");
   try {
@@ -279,7 +284,7 @@ async function resolve(
         "SELECT prosqlbody::text FROM pg_catalog.pg_proc WHERE proname = 'judged' AND pronamespace = pg_catalog.pg_my_temp_schema()",
       );
       printed = String(rows[0]?.[0]);
-      throw undo;
+      if (!keep) throw undo;
     });
   } catch (error) {
     if (error !== undo) throw error;

@@ -2,13 +2,13 @@ import { clip, nearest, ToolError } from "@es-to-pg/mcp-kit";
 import { isServerError, translate } from "../errors.ts";
 import {
   AnswerTooLarge,
+  type Capabilities,
   defaultSchemas,
   nearestTables,
   type Postgres,
-  type Posture,
   type QueryResult,
   quoteIdentifier,
-  readPosture,
+  readCapabilities,
   type TablePolicy,
   type Transaction,
 } from "../postgres/index.ts";
@@ -48,6 +48,8 @@ const fetchRows = 200;
 /** Longest value shown where there are several; one in a wide row gets less. */
 const cellCharactersMax = 1_000;
 const cellCharactersMin = 40;
+/** What the server leaves of a long value; with the note about its length it stays below the other limit. */
+const serverClipCharactersMax = 900;
 
 /**
  * Runs one foreign statement that reads. It cannot write by construction: one statement by the extended protocol, judged
@@ -59,14 +61,14 @@ export async function runQuery(request: QueryRequest): Promise<QueryAnswer> {
   const statement = readStatement(request.sql);
   try {
     if (statement.kind === "show") return await show(request, statement.setting);
-    const posture = await readPosture(request.postgres, { signal: request.signal });
+    const capabilities = await readCapabilities(request.postgres, { signal: request.signal });
     try {
-      return await inScratch(request, posture, statement, undefined);
+      return await inScratch(request, capabilities, statement, undefined);
     } catch (error) {
       if (!(error instanceof AnswerTooLarge) || statement.kind !== "query") throw error;
     }
     // A value too large to hold: once more, and the server shortens the values.
-    return await inScratch(request, posture, statement, cellCharactersMax);
+    return await inScratch(request, capabilities, statement, serverClipCharactersMax);
   } catch (error) {
     if (error instanceof AnswerTooLarge) throw resultTooLarge();
     throw await withNearest(shifted(error, statement.kind === "explain" ? statement.offset : 0, request), request);
@@ -77,42 +79,53 @@ type Runnable = Exclude<ReturnType<typeof readStatement>, { kind: "show" }>;
 
 async function inScratch(
   request: QueryRequest,
-  posture: Posture,
+  { resolves, limitsFiles }: Capabilities,
   statement: Runnable,
   clipAtServer: number | undefined,
 ): Promise<QueryAnswer> {
   const { postgres, policy, signal, timeoutMs } = request;
-  const resolves = posture.serverVersion >= 140_000 && posture.temporary && !posture.standby;
   const judgePolicy: JudgePolicy = { functionsAllow: request.functionsAllow, tables: policy };
   return await postgres.scratch(
     async (tx) => {
       await setSearchPath(tx, policy);
-      const { types, values } = await bindParameters(tx, statement.sql, request.params);
-      const judge = (sql: string) =>
-        resolves
-          ? judgeStatement(tx, { sql, parameterTypes: types, policy: judgePolicy })
-          : judgeByNames(tx, { sql, policy: judgePolicy });
-      await judge(statement.sql);
-      let sql = statement.sql;
-      if (clipAtServer !== undefined) {
-        sql = await clippingStatement(tx, statement.sql, values, clipAtServer);
-        await judge(sql);
-      }
-      if (resolves) await tx.query("SET TRANSACTION READ ONLY");
+      if (limitsFiles) await tx.query(`SET LOCAL temp_file_limit = '${temporaryFilesMax}'`);
+      const described = await tx.describe(statement.sql);
+      const values = bindParameters(described.parameterTypes, request.params);
+      const sql =
+        clipAtServer === undefined ? statement.sql : clippingStatement(statement.sql, described.columns, clipAtServer);
+      if (resolves) {
+        await judgeStatement(tx, { sql, parameterTypes: described.parameterTypes, policy: judgePolicy });
+        await tx.query("SET TRANSACTION READ ONLY");
+      } else await judgeByNames(tx, { sql, policy: judgePolicy });
       if (statement.kind === "explain") {
         const plan = await tx.query(`EXPLAIN ${statement.options} ${sql}`, values, { answerBytesMax: fetchBytesMax });
         return shape(plan.columns, plan.rows, { ...request, cellMax: request.bytesMax });
       }
-      const head = "DECLARE answer NO SCROLL CURSOR FOR ";
-      try {
-        await tx.query(`${head}${sql}`, values);
-      } catch (error) {
-        throw movedBack(error, head.length);
-      }
-      return await fetchRowsOf(tx, request);
+      const columns = clipAtServer === undefined ? described.columns : (await tx.describe(sql)).columns;
+      const judged = resolves ? callOfJudged(columns, described.parameterTypes) : undefined;
+      await tx.query(`DECLARE answer NO SCROLL CURSOR FOR ${judged ?? sql}`, values);
+      const answer = await fetchRowsOf(tx, request, columns);
+      // The types that the values have, not those of their shortened text.
+      return { ...answer, columns: described.columns, clipped: answer.clipped + (clipAtServer === undefined ? 0 : 1) };
     },
     { signal, timeoutMs, writable: resolves },
   );
+}
+
+/** What one foreign statement may write to temporary files, where the role may say so. */
+const temporaryFilesMax = "1GB";
+
+const pseudoTypes = /^(?:record|cstring|void|unknown|internal|any\w*|trigger)(?:\[\])?$/;
+
+/**
+ * The statement as a call of what was judged. A result without columns, or with one that has no real type, cannot be
+ * called for: then the text itself runs, and only in the moment since the judgement may its names have changed.
+ */
+function callOfJudged(columns: QueryResult["columns"], parameterTypes: readonly string[]): string | undefined {
+  if (columns.length === 0 || columns.some(({ type }) => pseudoTypes.test(type))) return undefined;
+  const list = columns.map(({ type }, index) => `c${index} ${type}`);
+  const parameters = parameterTypes.map((_, index) => `$${index + 1}`);
+  return `SELECT * FROM pg_temp.judged(${parameters.join(", ")}) AS answer(${list.join(", ")})`;
 }
 
 /** Names are looked for in the server's own schema first, and temporary objects last: neither can be shadowed. */
@@ -127,45 +140,28 @@ async function setSearchPath(tx: Transaction, policy: TablePolicy): Promise<void
   await tx.query(`SET LOCAL search_path = ${path.map(quoteIdentifier).join(", ")}`);
 }
 
-/** Asks the server which types it takes the parameters for, and writes the values accordingly. */
-async function bindParameters(
-  tx: Transaction,
-  sql: string,
-  params: readonly unknown[],
-): Promise<{ types: string[]; values: (string | null)[] }> {
-  if (params.length === 0 && !/\$\d/.test(sql)) return { types: [], values: [] };
-  const head = "PREPARE parameters AS ";
-  try {
-    await tx.query(`${head}${sql}`);
-  } catch (error) {
-    throw movedBack(error, head.length);
-  }
-  const { rows } = await tx.query(
-    "SELECT t::text FROM pg_catalog.pg_prepared_statements, pg_catalog.unnest(parameter_types) AS t WHERE name = 'parameters'",
-  );
-  await tx.query("DEALLOCATE parameters");
-  const types = rows.map(([type]) => String(type));
+/** The values as the server's types for them want them written. */
+function bindParameters(types: readonly string[], params: readonly unknown[]): (string | null)[] {
   if (types.length !== params.length) {
     throw new ToolError(
       "parameter_mismatch",
       `The SQL has ${types.length} parameters, params has ${params.length} values.`,
-      {
-        next: "Give params one value for each of $1, $2 …",
-        details: { parameter_types: types },
-      },
+      { next: "Give params one value for each of $1, $2 …", details: { parameter_types: types } },
     );
   }
-  return { types, values: params.map((value, index) => encodeParameter(value, types[index] ?? "text")) };
+  return params.map((value, index) => encodeParameter(value, types[index] ?? "text"));
 }
 
-async function fetchRowsOf(tx: Transaction, request: QueryRequest): Promise<QueryAnswer> {
+async function fetchRowsOf(
+  tx: Transaction,
+  request: QueryRequest,
+  columns: QueryResult["columns"],
+): Promise<QueryAnswer> {
   const rows: unknown[][] = [];
-  let columns: QueryResult["columns"] = [];
   let bytes = 0;
   for (let size = firstFetchRows; ; size = fetchRows) {
     const wanted = Math.min(size, request.rowsMax + 1 - rows.length);
     const batch = await tx.query(`FETCH FORWARD ${wanted} FROM answer`, [], { answerBytesMax: fetchBytesMax });
-    columns = batch.columns;
     rows.push(...batch.rows);
     bytes += batch.rows.reduce((sum, row) => sum + JSON.stringify(row).length, 0);
     if (batch.rows.length < wanted || rows.length > request.rowsMax || bytes > fetchBytesMax) break;
@@ -207,21 +203,14 @@ function shape(
 }
 
 /** The same query with its long values cut at the server, for values too large to be sent. */
-async function clippingStatement(
-  tx: Transaction,
-  sql: string,
-  values: readonly unknown[],
-  charactersMax: number,
-): Promise<string> {
-  await tx.query(`DECLARE described NO SCROLL CURSOR FOR ${sql}`, values);
-  const { columns } = await tx.query("FETCH 0 FROM described");
-  await tx.query("CLOSE described");
+function clippingStatement(sql: string, columns: QueryResult["columns"], charactersMax: number): string {
   const short = /^(?:boolean|smallint|integer|bigint|oid|real|double precision|date|timestamp|uuid|time|interval)/;
-  const list = columns.map(({ name, type }, index) => {
-    const column = `answer.c${index}`;
-    const value =
-      short.test(type) && !type.endsWith("[]") ? column : `pg_catalog.left(${column}::text, ${charactersMax})`;
-    return `${value} AS ${quoteIdentifier(name)}`;
+  const list = columns.map(({ type }, index) => {
+    const column = `c${index}`;
+    if (short.test(type) && !type.endsWith("[]")) return column;
+    const whole = `${column}::text`;
+    return `CASE WHEN pg_catalog.length(${whole}) > ${charactersMax} THEN pg_catalog.left(${whole}, ${charactersMax})
+      || '… (' || pg_catalog.length(${whole}) || ' characters)' ELSE ${whole} END AS ${column}`;
   });
   const aliases = columns.map((_, index) => `c${index}`);
   const inner = sql.replace(/;\s*$/, "");
