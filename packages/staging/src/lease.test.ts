@@ -61,7 +61,7 @@ async function heldBy(other: OtherProcess): Promise<string> {
 
 describe("a writer's lease", () => {
   it("is renewed while nothing is committed", async () => {
-    const store = await place.open({ leaseMs: 90 });
+    const store = await place.open({ leaseMs: 1500 });
     const writer = await store.create(draft());
     const first = writer.manifest.lease?.until;
     await until(async () => (await store.read(writer.manifest.export_id)).lease?.until !== first);
@@ -332,9 +332,9 @@ describe("a reader's lease", () => {
 
 describe("two processes", () => {
   it("leave a state that can be taken over when the writer is killed", async () => {
-    const writer = start(500, "hold");
+    const writer = start(2000, "hold");
     const exportId = await heldBy(writer);
-    const store = await place.open({ leaseMs: 500 });
+    const store = await place.open({ leaseMs: 2000 });
     expect(await codeOf(store.takeOver(exportId))).toBe("lease_held");
     writer.child.kill("SIGKILL");
     await ended(writer.child);

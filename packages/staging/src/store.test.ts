@@ -391,9 +391,18 @@ describe("quota", () => {
   });
 
   it("makes room by sweeping before it refuses", async () => {
-    const store = await place.open({ bytesMax: 1500, ttlHours: 1 });
-    const old = await completedExport(store);
-    await age(old, 2);
+    const roomy = await place.open();
+    const large = await roomy.create(draft());
+    const part = await large.openPart();
+    await part.write(Buffer.alloc(50_000, "\n"), 50_000);
+    const info = await part.close();
+    await large.commit({
+      parts: [info],
+      totals: { documents: 50_000, bytes: 50_000, compacted: 0, invalid_utf8: 0 },
+    });
+    await large.finish("failed");
+    await age(large.manifest.export_id, 2);
+    const store = await place.open({ bytesMax: 20_000, ttlHours: 1 });
     const writer = await store.create(draft());
     await addPart(writer, 1, 1);
     expect((await store.list()).exports.map((manifest) => manifest.export_id)).toEqual([writer.manifest.export_id]);
