@@ -75,11 +75,14 @@ export const mapIdSchema = z
  * The tools' `mapping` argument. It is published loosely, because the full schema in several tools would cost more
  * bytes than it saves calls; `parseMappingReference` is as strict as the full schema.
  */
-export const mappingArgument = z
-  .union([z.string(), z.record(z.string(), z.unknown())])
-  .describe(
-    'map_… | {"id":"map_…","changes":{columns,remove,key,version_from}} | {"columns":[{"column","from","type","expression","staged_as","constant","load","on_null","on_missing":"null|keep|default","on_error":"reject|null|default","array":"array|first|json|join","nul":"strip|replace|reject","round":"round|reject","encoding","format"}],"key":[…],"version_from"}',
-  );
+const looseMapping = z.union([z.string(), z.record(z.string(), z.unknown())]);
+
+export const mappingArgument = looseMapping.describe(
+  'map_… | {"id":"map_…","changes":{columns,remove,key,version_from}} | {"columns":[{"column","from","type","expression","staged_as","constant","load","on_null","on_missing":"null|keep|default","on_error":"reject|null|default","array":"array|first|json|join","nul":"strip|replace|reject","round":"round|reject","encoding","format"}],"key":[…],"version_from"}',
+);
+
+/** The same argument where a mapping's shape need not be told again. */
+export const mappingReferenceArgument = looseMapping.describe("map_… of propose_mapping, or as bulk_insert takes it.");
 
 /** A stored mapping, a stored mapping with changes, or a whole mapping. */
 export type MappingReference =

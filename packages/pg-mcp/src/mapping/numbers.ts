@@ -1,5 +1,6 @@
 /** A decimal number exactly: digits without leading zeros, of which the last `scale` stand after the point. */
 export interface Decimal {
+  /** True of -0 too, which only floats tell from 0. */
   negative: boolean;
   /** Empty for zero. */
   digits: string;
@@ -24,7 +25,7 @@ export function parseDecimal(text: string, options: { lenient: boolean }): Decim
   if (match === null) return null;
   const [, sign = "", integer = "", fraction = "", exponentText = "0"] = match;
   const digits = `${integer}${fraction}`.replace(/^0+/, "");
-  if (digits === "") return { negative: false, digits: "", scale: Math.min(fraction.length, NUMERIC_SCALE_MAX) };
+  if (digits === "") return { negative: sign === "-", digits: "", scale: Math.min(fraction.length, NUMERIC_SCALE_MAX) };
   const exponent = Number(exponentText);
   if (Math.abs(exponent) > EXPONENT_MAX) return "huge";
   return { negative: sign === "-", digits, scale: fraction.length - exponent };
@@ -76,7 +77,8 @@ export function readFloat(decimal: Decimal, bits: number): { text: string; exact
   const double = Number(plain);
   const value = bits === 24 ? Math.fround(double) : double;
   if (!Number.isFinite(value) || (value === 0 && decimal.digits !== "")) return "out_of_range";
-  const text = bits === 24 ? shortestSingle(value) : String(value);
+  // A float has a zero with a sign, and keeps it.
+  const text = Object.is(value, -0) ? "-0" : bits === 24 ? shortestSingle(value) : String(value);
   const back = parseDecimal(text, { lenient: true });
   const exact = back !== null && back !== "huge" && compareDecimals(back, decimal) === 0;
   return { text, exact };

@@ -2,6 +2,7 @@ import type { AnyTool } from "@es-to-pg/mcp-kit";
 import { bulkInsert } from "./bulk-insert.ts";
 import { cancelLoadTool } from "./cancel-load.ts";
 import { countRows } from "./count-rows.ts";
+import { createTable } from "./create-table.ts";
 import { executeQuery } from "./execute-query.ts";
 import { getLoad } from "./get-load.ts";
 import { getSchema } from "./get-schema.ts";
@@ -9,6 +10,7 @@ import { insertData } from "./insert-data.ts";
 import { listLoadsTool } from "./list-loads.ts";
 import { listRejectsTool } from "./list-rejects.ts";
 import { listTablesTool } from "./list-tables.ts";
+import { proposeMapping } from "./propose-mapping.ts";
 import type { PgContext } from "./tool.ts";
 import { verifyLoadTool } from "./verify-load.ts";
 
@@ -18,6 +20,8 @@ export const tools: readonly AnyTool<PgContext>[] = [
   getSchema,
   countRows,
   executeQuery,
+  proposeMapping,
+  createTable,
   insertData,
   bulkInsert,
   getLoad,

@@ -1,0 +1,110 @@
+import { clip, ToolError } from "@es-to-pg/mcp-kit";
+import { z } from "zod";
+import { columnsOfMapping, createTable as create, targetName } from "../mapping/ddl.ts";
+import { type Mapping, mappingReferenceArgument } from "../mapping/mapping.ts";
+import { resolveMappingReference } from "../mapping/store.ts";
+import { defineTool } from "./tool.ts";
+
+/** Characters of DDL in an answer; a statement for hundreds of columns is shown from its beginning. */
+const ddlCharactersMax = 4_000;
+const listedMax = 50;
+
+export const createTable = defineTool({
+  name: "create_table",
+  title: "Create a table",
+  description:
+    "Creates a table from columns or from a proposed mapping, or adds missing columns to it. Answers the DDL. Next: bulk_insert.",
+  input: z.strictObject({
+    table: z.string().min(1).describe("Table name, or schema.table."),
+    schema: z.string().optional(),
+    columns: z
+      .array(
+        z.strictObject({
+          name: z.string(),
+          type: z.string().describe("Any PostgreSQL type."),
+          not_null: z.boolean().optional(),
+          default: z
+            .union([z.string(), z.number(), z.boolean()])
+            .optional()
+            .describe("Constant, now() or gen_random_uuid()."),
+          identity: z.boolean().optional(),
+        }),
+      )
+      .min(1)
+      .max(1600)
+      .optional(),
+    mapping: mappingReferenceArgument.optional(),
+    primary_key: z.array(z.string()).optional().describe("Default: the mapping's key."),
+    indexes: z
+      .array(
+        z.strictObject({
+          columns: z.array(z.string()).min(1),
+          unique: z.boolean().optional(),
+          using: z.enum(["btree", "gin", "gist", "brin", "hash"]).optional(),
+        }),
+      )
+      .max(50)
+      .optional(),
+    if_not_exists: z.boolean().default(true),
+    add_columns: z.boolean().default(false).describe("Add columns an existing table lacks."),
+    dry_run: z.boolean().default(false).describe("Run it and roll back."),
+  }),
+  output: z.object({
+    schema: z.string(),
+    table: z.string(),
+    action: z.enum(["created", "exists", "columns_added", "would_create", "would_add_columns"]),
+    ddl: z.array(z.string()),
+    missing_columns: z.array(z.string()).optional(),
+    different_types: z.array(z.object({ column: z.string(), table: z.string(), wanted: z.string() })).optional(),
+    next: z.string().optional(),
+  }),
+  annotations: { readOnlyHint: false, destructiveHint: false, idempotentHint: true, openWorldHint: false },
+  async handler(params, { postgres, policy, settings, signal }) {
+    const target = targetName(params, policy);
+    const result = await postgres.write(
+      async (tx) => {
+        const mapping: Mapping | undefined =
+          params.mapping === undefined
+            ? undefined
+            : await resolveMappingReference(tx, params.mapping, settings.PG_MCP_STATE_SCHEMA);
+        const columns = params.columns ?? (mapping === undefined ? undefined : columnsOfMapping(mapping));
+        if (columns === undefined || (params.columns !== undefined && mapping !== undefined)) {
+          throw new ToolError("columns_or_mapping", "Give either columns or mapping.", {
+            next: "For an export: propose_mapping first, then mapping: map_….",
+          });
+        }
+        return await create(
+          tx,
+          {
+            ...target,
+            columns,
+            primaryKey: params.primary_key ?? mapping?.key ?? [],
+            indexes: params.indexes ?? [],
+          },
+          { ifNotExists: params.if_not_exists, addColumns: params.add_columns, dryRun: params.dry_run },
+        );
+      },
+      { signal },
+    );
+    const asked = result.action === "exists" && result.missing.length > 0;
+    return {
+      ...target,
+      action: result.action,
+      ddl: shownDdl(result.statements),
+      ...(result.missing.length > 0 ? { missing_columns: result.missing.slice(0, listedMax) } : {}),
+      ...(result.different.length > 0 ? { different_types: result.different.slice(0, listedMax) } : {}),
+      ...(asked ? { next: "Nothing was changed: add_columns:true runs the DDL." } : {}),
+    };
+  },
+});
+
+function shownDdl(statements: readonly string[]): string[] {
+  let left = ddlCharactersMax;
+  return statements.flatMap((statement) => {
+    if (left <= 0) return [];
+    // Line ends are the layout of our own text; all names in it are quoted identifiers.
+    const shown = clip(statement.replaceAll(/\n\s*/g, " "), left);
+    left -= shown.length;
+    return [shown];
+  });
+}

@@ -1,0 +1,460 @@
+import { Jobs, ToolError } from "@es-to-pg/mcp-kit";
+import type { FieldProfile, MappingField } from "@es-to-pg/staging";
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, inject, it } from "vitest";
+import type { z } from "zod";
+import { createEncoder } from "../src/mapping/encode.ts";
+import { parseMapping } from "../src/mapping/mapping.ts";
+import { resolveMapping } from "../src/mapping/resolve.ts";
+import { loadMapping, resolveMappingReference } from "../src/mapping/store.ts";
+import { everything, requireTable } from "../src/postgres/index.ts";
+import { createTable } from "../src/tools/create-table.ts";
+import { proposeMapping } from "../src/tools/propose-mapping.ts";
+import type { PgContext } from "../src/tools/tool.ts";
+import { createStaging, stagedLine, stageExport } from "./staged.ts";
+import { createDatabase, type TestDatabase } from "./support.ts";
+
+const signal = new AbortController().signal;
+const stateSchema = "data_transformer";
+let database: TestDatabase;
+let staging: Awaited<ReturnType<typeof createStaging>>;
+let context: PgContext & { signal: AbortSignal; progress(): void };
+
+const products: MappingField[] = [
+  { path: "id", type: "keyword" },
+  { path: "name", type: "text" },
+  { path: "name.keyword", type: "keyword", multi_field: true },
+  { path: "price", type: "float" },
+  { path: "created_at", type: "date" },
+  { path: "ratings", type: "float" },
+  { path: "tags", type: "keyword" },
+];
+
+const productsSql = `CREATE TABLE products (id VARCHAR(50) PRIMARY KEY, name VARCHAR(255), price DECIMAL(10,2),
+  created_at TIMESTAMPTZ, ratings DECIMAL(3,2), tags TEXT[])`;
+
+function product(id: string, price = "1299.99"): { id: string; source: string } {
+  return {
+    id,
+    source: `{"id":"${id}","name":"Laptop ${id}","price":${price},"created_at":"2023-01-15T10:00:00Z","ratings":4.5,"tags":["a","b"]}`,
+  };
+}
+
+beforeAll(async () => {
+  database = await createDatabase(inject("databaseUrl"), "");
+  staging = await createStaging();
+  const settings = { PG_MCP_STATE_SCHEMA: stateSchema, PG_MCP_FUNCTIONS_ALLOW: [] as string[] };
+  context = {
+    postgres: database.postgres,
+    store: async () => staging.store,
+    jobs: new Jobs(),
+    // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- the two tools read these settings and no other
+    settings: settings as unknown as PgContext["settings"],
+    logger: { debug() {}, info() {}, warn() {}, error() {} },
+    policy: everything,
+    signal,
+    progress() {},
+  };
+});
+
+beforeEach(async () => {
+  await database.admin.query(productsSql);
+});
+
+afterEach(async () => {
+  await database.admin.query("DROP SCHEMA public CASCADE; CREATE SCHEMA public");
+});
+
+afterAll(async () => {
+  await database.drop();
+  await staging.remove();
+});
+
+function propose(params: z.input<typeof proposeMapping.input>) {
+  return proposeMapping.handler(proposeMapping.input.parse(params), context);
+}
+
+function create(params: z.input<typeof createTable.input>) {
+  return createTable.handler(createTable.input.parse(params), context);
+}
+
+async function codeOf(work: Promise<unknown>): Promise<unknown> {
+  try {
+    await work;
+  } catch (error) {
+    return error instanceof ToolError ? { code: error.code, ...error.details } : error;
+  }
+  return "no error";
+}
+
+/** Resolves a mapping object against a table, with the fields of the products unless others are given. */
+function resolve(mapping: unknown, table = "products", fields: MappingField[] = products, key?: string[]) {
+  return database.postgres.write(
+    async (tx) =>
+      resolveMapping({
+        tx,
+        mapping: mapping === undefined ? undefined : parseMapping(mapping),
+        table: await requireTable(tx, { table }),
+        fields,
+        key,
+      }),
+    { signal },
+  );
+}
+
+function referenced(value: unknown) {
+  return database.postgres.write((tx) => resolveMappingReference(tx, value, stateSchema), { signal });
+}
+
+describe("propose_mapping", () => {
+  it("plans the products into the table that is there", async () => {
+    const exportId = await stageExport(staging.store, { documents: [product("1"), product("2")], mapping: products });
+    const answer = await propose({ export_id: exportId, table: "products" });
+    expect(answer).toMatchObject({
+      schema: "public",
+      table: "products",
+      table_exists: true,
+      key: ["id"],
+      key_why: "the table's primary key",
+      documents: 2,
+      sampled: 2,
+      rejects_expected: 0,
+      columns_total: 6,
+    });
+    expect(answer.columns.map(({ column, type, verdict }) => [column, type, verdict])).toEqual([
+      ["id", "character varying(50)", "ok"],
+      ["name", "character varying(255)", "ok"],
+      ["price", "numeric(10,2)", "ok"],
+      ["created_at", "timestamp with time zone", "ok"],
+      ["ratings", "numeric(3,2)", "ok"],
+      ["tags", "text[]", "ok"],
+    ]);
+    const stored = await database.postgres.write((tx) => loadMapping(tx, answer.mapping_id, stateSchema), { signal });
+    expect(stored).toMatchObject({ exportId, schema: "public", table: "products" });
+    const plan = await resolve(stored.mapping);
+    const row = createEncoder(plan).encode(stagedLine(product("1").source, { id: "1" }), { part: 0, line: 0 });
+    expect(row.reject === undefined && row.copy.toString()).toBe(
+      '1\tLaptop 1\t1299.99\t2023-01-15T10:00:00Z\t4.5\t{"a","b"}\t0\t0\ttest\t1\t\\N\t0\n',
+    );
+  });
+
+  it("plans a table that create_table then makes, with the id that equals _id as its key", async () => {
+    await database.admin.query("DROP TABLE products");
+    const profile = [{ ...emptyProfile("tags"), present: 2, arrays: 2, array_length_max: 2 }];
+    const exportId = await stageExport(staging.store, {
+      documents: [product("1"), product("2")],
+      mapping: products,
+      profile,
+    });
+    const answer = await propose({ export_id: exportId, table: "public.products" });
+    expect(answer).toMatchObject({ table_exists: false, key: ["id"], rejects_expected: 0 });
+    expect(answer.key_why).toContain("equals _id");
+    const created = await create({ table: "public.products", mapping: answer.mapping_id });
+    expect(created).toEqual({
+      schema: "public",
+      table: "products",
+      action: "created",
+      ddl: [
+        'CREATE TABLE IF NOT EXISTS "public"."products" ( "id" text, "name" text, "price" real, "created_at" timestamp with time zone, "ratings" real, "tags" text[], PRIMARY KEY ("id") )',
+      ],
+    });
+    const plan = await resolve(
+      (await database.postgres.read((tx) => loadMapping(tx, answer.mapping_id, stateSchema), { signal })).mapping,
+    );
+    expect(plan.key).toEqual(["id"]);
+  });
+
+  it("takes _id as the key where the documents' own id is missing or another", async () => {
+    const documents = [product("1"), { id: "x", source: '{"id":"2"}' }];
+    const exportId = await stageExport(staging.store, { documents, mapping: products });
+    const answer = await propose({ export_id: exportId, table: "fresh" });
+    expect(answer).toMatchObject({ key: ["_id"] });
+    expect(answer.columns).toContainEqual({ column: "_id", type: "text", verdict: "ok" });
+    const several = await stageExport(staging.store, { documents, mapping: products, indices: ["a", "b"] });
+    expect(await propose({ export_id: several, table: "fresh" })).toMatchObject({ key: ["_index", "_id"] });
+  });
+
+  it("forecasts what the load will refuse, and the setting that saves it", async () => {
+    const documents = [
+      product("1", "10.005"),
+      product("2"),
+      { id: "3", source: '{"id":"3","name":"a\\u0000b","created_at":"now","tags":"one"}' },
+      { id: "4", source: '{"name":"no id"}' },
+    ];
+    const exportId = await stageExport(staging.store, { documents, mapping: products });
+    const answer = await propose({ export_id: exportId, table: "products" });
+    expect(answer).toMatchObject({ documents: 4, rejects_expected: 3 });
+    expect(answer.columns).toMatchObject([
+      { column: "id", verdict: "will_reject", rejects: 1, reason: "null_key", fix: { from: "_id" } },
+      { column: "name", verdict: "will_reject", rejects: 1, reason: "nul", fix: { nul: "strip" } },
+      { column: "price", verdict: "will_reject", rejects: 1, reason: "too_precise", fix: { round: "round" } },
+      { column: "created_at", verdict: "will_reject", rejects: 1, reason: "not_a_date" },
+      { column: "ratings", verdict: "ok" },
+      { column: "tags", verdict: "ok" },
+    ]);
+    const mapping = await database.postgres.write(
+      (tx) =>
+        resolveMappingReference(
+          tx,
+          {
+            id: answer.mapping_id,
+            changes: {
+              columns: [
+                { column: "id", from: "_id" },
+                { column: "name", nul: "strip" },
+                { column: "price", round: "round" },
+                { column: "created_at", on_error: "null" },
+              ],
+            },
+          },
+          stateSchema,
+        ),
+      { signal },
+    );
+    const encoder = createEncoder(await resolve(mapping));
+    const rows = documents.map(({ id, source }, line) => encoder.encode(stagedLine(source, { id }), { part: 0, line }));
+    expect(rows.map(({ reject }) => reject)).toEqual([undefined, undefined, undefined, undefined]);
+  });
+
+  it("names what the table lacks, as an ALTER that create_table runs when told to", async () => {
+    const mapping = [...products, { path: "vendor.name", type: "keyword" }, { path: "vendor", type: "object" }];
+    const exportId = await stageExport(staging.store, { documents: [product("1")], mapping });
+    const answer = await propose({ export_id: exportId, table: "products" });
+    expect(answer).toMatchObject({
+      unmapped_fields: ["vendor.name"],
+      ddl: ['ALTER TABLE "public"."products" ADD COLUMN IF NOT EXISTS "vendor_name" text'],
+    });
+    const columns = [
+      { name: "id", type: "varchar(50)" },
+      { name: "vendor_name", type: "text" },
+      { name: "price", type: "text" },
+    ];
+    expect(await create({ table: "products", columns })).toMatchObject({
+      action: "exists",
+      missing_columns: ["vendor_name"],
+      different_types: [{ column: "price", table: "numeric(10,2)", wanted: "text" }],
+    });
+    expect(await create({ table: "products", columns, add_columns: true, dry_run: true })).toMatchObject({
+      action: "would_add_columns",
+    });
+    expect(await create({ table: "products", columns, add_columns: true })).toMatchObject({ action: "columns_added" });
+    expect(await create({ table: "products", columns })).not.toHaveProperty("missing_columns");
+  });
+
+  it("stays within 6 KiB for 300 fields, doubtful ones first", async () => {
+    const mapping: MappingField[] = Array.from({ length: 300 }, (_, index) => ({
+      path: `group_${index}.field_${index}`,
+      type: index % 2 ? "long" : "keyword",
+    }));
+    const source = `{${mapping.map(({ path }, index) => `"${path}":${index === 299 ? '"x"' : index}`).join(",")}}`;
+    const exportId = await stageExport(staging.store, { documents: [{ id: "1", source }], mapping });
+    const answer = await propose({ export_id: exportId, table: "wide" });
+    expect(JSON.stringify(answer).length).toBeLessThan(6_144);
+    expect(answer.columns_total).toBe(301);
+    expect(answer.columns[0]).toMatchObject({ column: "group_299_field_299", verdict: "will_reject" });
+    expect(answer.columns.length + (answer.columns_ok_left_out ?? 0)).toBe(301);
+  });
+
+  it("takes fields instead of an export, and refuses neither and both", async () => {
+    const answer = await propose({
+      fields: [
+        { path: "id", type: "keyword" },
+        { path: "at", type: "date" },
+      ],
+      table: "fresh",
+    });
+    expect(answer).toMatchObject({ documents: null, sampled: 0, rejects_expected: null, key: ["_id"] });
+    expect(await codeOf(propose({ table: "fresh" }))).toMatchObject({ code: "export_or_fields" });
+  });
+
+  it("says why a plan cannot be loaded as it is", async () => {
+    await database.admin.query("CREATE TABLE strict (code text NOT NULL, name text)");
+    const exportId = await stageExport(staging.store, { documents: [product("1")], mapping: products });
+    const answer = await propose({ export_id: exportId, table: "strict" });
+    expect(answer).toMatchObject({ problems: [{ code: "column_unfed", details: { columns: ["code"] } }], key: [] });
+  });
+});
+
+describe("create_table", () => {
+  it("quotes every name, takes any type PostgreSQL knows, and rolls a dry run back", async () => {
+    const params = {
+      table: 'odd "name".Table; DROP TABLE products',
+      schema: "public",
+      columns: [
+        { name: 'a"b', type: "varchar( 5 )[]" },
+        { name: "n", type: "decimal(10,2)", not_null: true, default: 0 },
+        { name: "at", type: "timestamp(3) with time zone", default: "now()" },
+        { name: "note", type: "text", default: "it's" },
+        { name: "counter", type: "int", identity: true },
+      ],
+      primary_key: ["n"],
+      indexes: [{ columns: ["at"], using: "brin" as const }],
+    };
+    const dry = await create({ ...params, dry_run: true });
+    expect(dry).toMatchObject({ action: "would_create" });
+    expect(await create(params)).toEqual({ ...dry, action: "created" });
+    const columns = await database.postgres.read((tx) => requireTable(tx, { schema: "public", table: params.table }), {
+      signal,
+    });
+    expect(columns.columns.map(({ name, type, default: byDefault }) => [name, type, byDefault])).toEqual([
+      ['a"b', "character varying(5)[]", null],
+      ["n", "numeric(10,2)", "0"],
+      ["at", "timestamp(3) with time zone", "now()"],
+      ["note", "text", "'it''s'::text"],
+      ["counter", "integer", null],
+    ]);
+    expect(await create(params)).toMatchObject({ action: "exists" });
+    expect(await codeOf(create({ ...params, if_not_exists: false }))).toMatchObject({ code: "table_exists" });
+  });
+
+  it.each([
+    "text); DROP TABLE products; --",
+    "nonsense",
+    "text DEFAULT now()",
+    "numeric(10,2) CHECK (true)",
+    "",
+    "text; select 1",
+  ])("refuses %j as a type", async (type) => {
+    expect(await codeOf(create({ table: "t", columns: [{ name: "a", type }] }))).toMatchObject({
+      code: "unknown_type",
+    });
+  });
+
+  it("refuses keys of columns that are not there", async () => {
+    const columns = [{ name: "a", type: "text" }];
+    expect(await codeOf(create({ table: "t", columns, primary_key: ["b"] }))).toMatchObject({
+      code: "unknown_column",
+      column: "b",
+    });
+    expect(await codeOf(create({ table: "t" }))).toMatchObject({ code: "columns_or_mapping" });
+  });
+});
+
+describe("resolveMapping", () => {
+  it("maps same names without a mapping, the nearest spelling of a path included", async () => {
+    await database.admin.query("CREATE TABLE people (id text PRIMARY KEY, name_first text, born date, extra int)");
+    const fields: MappingField[] = [
+      { path: "id", type: "keyword" },
+      { path: "name.first", type: "keyword" },
+      { path: "born", type: "date" },
+      { path: "other", type: "keyword" },
+    ];
+    const plan = await resolve(undefined, "people", fields);
+    expect(plan.columns.map(({ column, from }) => [column, from])).toEqual([
+      ["id", "id"],
+      ["name_first", "name.first"],
+      ["born", "born"],
+    ]);
+    expect(plan).toMatchObject({ key: ["id"], versionFrom: null, unmapped: ["other"] });
+  });
+
+  const id = { column: "id" };
+  it.each([
+    [{ columns: [id, { column: "prize", from: "price" }] }, { code: "unknown_column", nearest: ["price"] }],
+    [{ columns: [id, { column: "price", from: "prize" }] }, { code: "unknown_field", nearest: ["price"] }],
+    [{ columns: [{ column: "name" }] }, { code: "column_unfed", columns: ["id"] }],
+    [{ columns: [id, { column: "tags", type: "jsonb" }] }, { code: "type_mismatch", table: "text[]" }],
+    [
+      { columns: [id, { column: "name" }], key: ["name"] },
+      { code: "no_unique_key", sql: 'CREATE UNIQUE INDEX ON "public"."products" ("name")' },
+    ],
+    [
+      { columns: [id], key: ["name"] },
+      { code: "key_not_mapped", column: "name" },
+    ],
+    [
+      { columns: [id], key: ["nome"] },
+      { code: "unknown_column", nearest: ["name"] },
+    ],
+    [
+      { columns: [id], version_from: "updated" },
+      { code: "unknown_column", column: "updated" },
+    ],
+    [{ columns: [id, { column: "price", on_null: "none" }] }, { code: "invalid_mapping", column: "price" }],
+    [{ columns: [id, { column: "price", constant: 1, from: "price" }] }, { code: "invalid_mapping" }],
+    [
+      { columns: [id, { column: "price", expression: "price * 2" }] },
+      { code: "invalid_expression", sqlstate: "42703" },
+    ],
+    [
+      { columns: [id, { column: "price", from: "price", expression: "sum(price)" }] },
+      { code: "expression_refused", column: "price" },
+    ],
+    [{ columns: [id], children: [{ from: "reviews" }] }, { code: "children_not_supported" }],
+  ])("refuses %j before a row moves", async (mapping, expected) => {
+    expect(await codeOf(Promise.resolve().then(() => resolve(mapping)))).toMatchObject(expected);
+  });
+
+  it("refuses targets that a load cannot serve", async () => {
+    await database.admin.query(
+      `CREATE VIEW seen AS SELECT * FROM products;
+       CREATE UNLOGGED TABLE fleeting (id text PRIMARY KEY);
+       CREATE TABLE made (id text PRIMARY KEY, twice text GENERATED ALWAYS AS (id || id) STORED, n int GENERATED ALWAYS AS IDENTITY);
+       CREATE TABLE deferred (id text UNIQUE DEFERRABLE);
+       CREATE TABLE flags (id text PRIMARY KEY, price boolean)`,
+    );
+    const mapping = { columns: [{ column: "id" }] };
+    expect(await codeOf(resolve(mapping, "seen"))).toMatchObject({ code: "not_a_table" });
+    expect(await codeOf(resolve(mapping, "fleeting"))).toMatchObject({ code: "table_not_durable" });
+    expect(
+      await codeOf(resolve({ columns: [{ column: "id" }, { column: "twice", from: "name" }] }, "made")),
+    ).toMatchObject({ code: "generated_column" });
+    expect(await codeOf(resolve({ columns: [{ column: "id" }, { column: "n", from: "name" }] }, "made"))).toMatchObject(
+      { code: "identity_column" },
+    );
+    expect(await codeOf(resolve({ ...mapping, key: ["id"] }, "deferred"))).toMatchObject({ code: "no_unique_key" });
+    expect(await codeOf(resolve({ columns: [{ column: "id" }, { column: "price" }] }, "flags"))).toMatchObject({
+      code: "type_never_fits",
+    });
+  });
+
+  it("stages an expression's inputs, by the column's own type or as text where the field is of another", async () => {
+    const plan = await resolve({
+      columns: [
+        { column: "id" },
+        { column: "price", from: "price", expression: "round(price * 1.2, 2)" },
+        { column: "created_at", from: "name", expression: "to_date(created_at, 'YYYY/MM/DD')" },
+        { column: "name", expression: "lower(raw || ' ' || id)" },
+        { column: "raw", from: "name", load: false },
+      ],
+    });
+    expect(plan.columns.map(({ column, stageType, staged, load }) => [column, stageType, staged, load])).toEqual([
+      ["id", "text", true, true],
+      ["price", "numeric", true, true],
+      ["created_at", "text", true, true],
+      ["name", "text", false, true],
+      ["raw", "text", true, false],
+    ]);
+  });
+
+  it("reads a multi-field from its parent and an alias from what it names", async () => {
+    const fields: MappingField[] = [...products, { path: "title", type: "alias", parameters: { path: "name" } }];
+    const plan = await resolve({ columns: [{ column: "id" }, { column: "name", from: "title" }] }, "products", fields);
+    expect(plan.columns[1]).toMatchObject({ from: "name" });
+    const multi = await resolve({ columns: [{ column: "id" }, { column: "name", from: "name.keyword" }] });
+    expect(multi.columns[1]).toMatchObject({ from: "name" });
+  });
+
+  it("answers an unknown id and an id of another shape", async () => {
+    expect(await codeOf(referenced(`map_${"0".repeat(26)}`))).toMatchObject({ code: "unknown_mapping" });
+    expect(await codeOf(referenced("exp_1"))).toMatchObject({ code: "invalid_mapping" });
+    expect(await codeOf(referenced({ columns: [{ colum: "a" }] }))).toMatchObject({ code: "invalid_mapping" });
+  });
+});
+
+function emptyProfile(path: string): FieldProfile {
+  return {
+    path,
+    kinds: { string: 0, integer: 0, decimal: 0, boolean: 0, object: 0, null: 0 },
+    present: 0,
+    arrays: 0,
+    array_length_max: 0,
+    length_max: 0,
+    bytes_max: 0,
+    integer_digits_max: 0,
+    scale_max: 0,
+    min: null,
+    max: null,
+    shapes: { date: 0, number: 0, boolean: 0, uuid: 0, empty: 0, nul: 0 },
+    samples: [],
+  };
+}
