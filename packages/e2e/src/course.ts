@@ -49,7 +49,7 @@ const loadSchema = z.looseObject({
   figures: z.record(z.enum(figureNames), z.number()),
   error: z.looseObject({ code: z.string(), message: z.string() }).optional(),
 });
-const proposalSchema = z.looseObject({ map_id: z.string() });
+const proposalSchema = z.looseObject({ mapping_id: z.string() });
 const verifiedSchema = z.looseObject({ matched: z.number(), missing: z.number(), different: z.number() });
 const countSchema = z.looseObject({ count: z.union([z.number(), z.string()]) });
 
@@ -61,7 +61,7 @@ export type Load = z.infer<typeof loadSchema>;
 /** What the course ended with. */
 export interface CourseResult {
   export: Export;
-  mapId: string;
+  mappingId: string;
   load: Load;
   verified: z.infer<typeof verifiedSchema>;
   rows: number;
@@ -101,10 +101,10 @@ export async function runCourse(options: CourseOptions): Promise<CourseResult> {
   const proposal = proposalSchema.parse(
     (await caller.call(pg, "propose_mapping", { ...target, export_id: exported.export_id })).data,
   );
-  const load = await loadExport(caller, pg, { ...target, export_id: exported.export_id, mapping: proposal.map_id });
+  const load = await loadExport(caller, pg, { ...target, export_id: exported.export_id, mapping: proposal.mapping_id });
   const verified = verifiedSchema.parse((await caller.call(pg, "verify_load", { load_id: load.load_id })).data);
   const rows = countSchema.parse((await caller.call(pg, "count_rows", target)).data);
-  return { export: exported, mapId: proposal.map_id, load, verified, rows: Number(rows.count) };
+  return { export: exported, mappingId: proposal.mapping_id, load, verified, rows: Number(rows.count) };
 }
 
 /** Makes calls of one course: errors end it, and every call is reported. */

@@ -152,12 +152,12 @@ async function showRows(pg: Session): Promise<void> {
 }
 
 /** The same export once more: nothing may change. */
-async function again(pg: Session, { export: exported, mapId, load: first }: CourseResult): Promise<void> {
+async function again(pg: Session, { export: exported, mappingId, load: first }: CourseResult): Promise<void> {
   say("\nThe same load once more");
   const load = await loadExport(caller(), pg, {
     table: "products",
     export_id: exported.export_id,
-    mapping: mapId,
+    mapping: mappingId,
     fresh: true,
   });
   const { inserted, updated, unchanged } = load.figures;

@@ -18,12 +18,12 @@ export function summarise(tool: string, answer: Answer): string {
     case "get_schema":
       return "the table is there";
     case "create_table":
-      return text(data, "status", "action", "created");
+      return text(data, "action");
     case "bulk_export":
     case "get_export":
       return `${text(data, "export_id")} ${text(data, "status")}: ${text(data, "documents")} documents`;
     case "propose_mapping":
-      return text(data, "map_id");
+      return text(data, "mapping_id");
     case "bulk_insert":
     case "get_load":
       return `${text(data, "load_id")} ${text(data, "status")}`;

@@ -38,15 +38,7 @@ const documents: Record<string, string | Buffer> = {
   "second-of-two": '{"id":"twice","n":2}',
 };
 
-const columns = [
-  { name: "id", type: "text" },
-  { name: "n", type: "bigint" },
-  { name: "d", type: "numeric" },
-  { name: "o", type: "jsonb" },
-  { name: "t", type: "text" },
-  { name: "tags", type: "text[]" },
-  { name: "off_x", type: "bigint[]" },
-];
+const table = "(id text PRIMARY KEY, n bigint, d numeric, o jsonb, t text, tags text[], off_x bigint[])";
 
 const mapping = {
   columns: [
@@ -88,7 +80,7 @@ beforeAll(async () => {
   const es = await place.open("es-mcp");
   const pg = await place.open("pg-mcp");
   const caller = new Caller({});
-  await caller.call(pg, "create_table", { table: "t", schema, columns, primary_key: ["id"] });
+  await place.sql(`CREATE TABLE ${schema}.t ${table}`);
   const { export_id } = await exportIndex(caller, es, index);
   load = await loadExport(caller, pg, { table: "t", schema, export_id, mapping });
   const answer = await caller.call(pg, "list_rejects", { load_id: load.load_id });

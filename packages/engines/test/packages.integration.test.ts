@@ -1,9 +1,10 @@
-import { type ChildProcess, spawn } from "node:child_process";
+import { type ChildProcess, execFile, spawn } from "node:child_process";
 import { existsSync } from "node:fs";
-import { cp, mkdir, mkdtemp, readdir, realpath, rm, writeFile } from "node:fs/promises";
+import { cp, mkdir, mkdtemp, readdir, realpath, rm, symlink, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
+import { promisify } from "node:util";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 
 /** The engines package and what it needs at run time, in a folder that only its owner can enter, as a clone may be. */
@@ -52,13 +53,25 @@ describe("engines from packages", () => {
     await expect.poll(() => isListening(databaseUrl.replace("postgres:", "http:")), { timeout: 15_000 }).toBe(false);
     await expect.poll(() => existsSync(folder), { timeout: 15_000 }).toBe(false);
   }, 240_000);
+
+  it("say in one sentence what to install where there is no way to an engine", async () => {
+    // A machine with `id` and nothing else: no Docker, no Maven.
+    const bin = join(clone, "bin");
+    await mkdir(bin);
+    const { stdout } = await promisify(execFile)("sh", ["-c", "command -v id"]);
+    await symlink(stdout.trim(), join(bin, "id"));
+    const start = startOwner({ PATH: bin, XDG_CACHE_HOME: join(clone, "empty") });
+    await expect(start).rejects.toThrow(
+      /No Elasticsearch: .*Install Docker, or Maven and a Java of version 17 to 23, or set ELASTICSEARCH_URL\./,
+    );
+  }, 120_000);
 });
 
-async function startOwner(): Promise<Started> {
+async function startOwner(more: Record<string, string> = {}): Promise<Started> {
   const { ELASTICSEARCH_URL: _, DATABASE_URL: __, ...env } = process.env;
   owner = spawn(process.execPath, ["own.mjs"], {
     cwd: clone,
-    env: { ...env, ENGINES: "packages", TMPDIR: join(clone, "tmp") },
+    env: { ...env, ENGINES: "packages", TMPDIR: join(clone, "tmp"), ...more },
   });
   let stderr = "";
   owner.stderr?.on("data", (chunk) => {
