@@ -17,7 +17,7 @@ test.each([
   ["self-signed certificate in certificate chain", "tls_untrusted", /ELASTICSEARCH_CA_CERT/],
   ["Hostname/IP does not match certificate's altnames", "tls_untrusted", /host name/],
   ["error:0A00010B:SSL routines::wrong version number", "tls_mismatch", /http:\/\//],
-  ["other side closed - Local: a, Remote: b", "unreachable", /https:\/\//],
+  ["other side closed - Local: a, Remote: b", "unreachable", /client certificates/],
   ["Server certificate CA fingerprint does not match", "tls_untrusted", /FINGERPRINT/],
   ["tlsv13 alert certificate required", "tls_refused", /ELASTICSEARCH_CLIENT_CERT/],
 ])("%s becomes %s with the fix, the host and the TLS mode", (message, code, fix) => {

@@ -38,13 +38,15 @@ const bodySchema = z.object({ error: z.union([causeSchema, z.string()]) });
 
 /** How the connection is secured, in the words of the settings. */
 export function tlsMode(settings: EsSettings): string {
-  const encrypted =
-    settings.ELASTICSEARCH_CLOUD_ID !== undefined || nodesOf(settings).some((url) => url.protocol === "https:");
-  if (!encrypted) return "plain HTTP";
+  if (!isEncrypted(settings)) return "plain HTTP";
   if (settings.ELASTICSEARCH_TLS_INSECURE) return "TLS without verification";
   if (settings.ELASTICSEARCH_TLS_FINGERPRINT !== undefined) return "TLS, verified by ELASTICSEARCH_TLS_FINGERPRINT";
   if (settings.ELASTICSEARCH_CA_CERT !== undefined) return "TLS, verified by ELASTICSEARCH_CA_CERT";
   return "TLS, verified by the system's authorities";
+}
+
+function isEncrypted(settings: EsSettings): boolean {
+  return settings.ELASTICSEARCH_CLOUD_ID !== undefined || nodesOf(settings).some((url) => url.protocol === "https:");
 }
 
 /** Hosts without user information, path or query: what may be shown. */
@@ -76,12 +78,17 @@ const FIXES: [pattern: RegExp, code: string, fix: string][] = [
     "tls_refused",
     "Set ELASTICSEARCH_CLIENT_CERT and ELASTICSEARCH_CLIENT_KEY to a pair that Elasticsearch accepts.",
   ],
-  [
-    /other side closed|ECONNRESET|socket hang up|UND_ERR_SOCKET/i,
-    "unreachable",
-    "If the port speaks TLS, use https:// in ELASTICSEARCH_URL; else look whether Elasticsearch is stopping.",
-  ],
 ];
+
+/** A server that wants something else than it gets says nothing: it closes the connection. */
+const CLOSED = /other side closed|ECONNRESET|socket hang up|UND_ERR_SOCKET/i;
+
+function closedFix(settings: EsSettings): string {
+  if (!isEncrypted(settings)) {
+    return "If the port speaks TLS, use https:// in ELASTICSEARCH_URL; else look whether Elasticsearch is stopping.";
+  }
+  return "If Elasticsearch asks for client certificates, set ELASTICSEARCH_CLIENT_CERT and ELASTICSEARCH_CLIENT_KEY; else look whether it is stopping.";
+}
 
 /** The failure of a request that got no answer. */
 export function unreachable(error: unknown, settings: EsSettings, timeoutMs: number | undefined): ToolError {
@@ -104,7 +111,9 @@ export function unreachable(error: unknown, settings: EsSettings, timeoutMs: num
   const known = FIXES.find(([pattern]) => pattern.test(message));
   return new ToolError(known?.[1] ?? "unreachable", "Elasticsearch cannot be reached.", {
     retryable: known === undefined || known[1] === "unreachable",
-    next: known?.[2] ?? "Check ELASTICSEARCH_URL and the network between this server and Elasticsearch.",
+    next: CLOSED.test(message)
+      ? closedFix(settings)
+      : (known?.[2] ?? "Check ELASTICSEARCH_URL and the network between this server and Elasticsearch."),
     details: { ...details, reason: quote(message) },
     cause: error,
   });

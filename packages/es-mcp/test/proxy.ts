@@ -1,0 +1,63 @@
+import { createServer, type IncomingMessage, type RequestListener, request, type ServerResponse } from "node:http";
+import { createServer as createTlsServer, type ServerOptions } from "node:https";
+
+/** What stands before Elasticsearch does with a request: answers it itself, or lets it through. */
+export type Rule = (request: {
+  method: string;
+  path: string;
+  headers: IncomingMessage["headers"];
+}) => { status: number; body: unknown } | "hang" | undefined;
+
+export interface Proxy extends AsyncDisposable {
+  url: string;
+  /** Method and path of everything that came. */
+  seen: string[];
+}
+
+/** A stand-in for the security layer before Elasticsearch, which the engine of these tests has not. */
+export async function openProxy(target: string, rule: Rule, tls?: ServerOptions): Promise<Proxy> {
+  const seen: string[] = [];
+  const listener: RequestListener = (incoming, outgoing) => {
+    const { method = "GET", url = "/", headers } = incoming;
+    seen.push(`${method} ${url}`);
+    const answer = rule({ method, path: url, headers });
+    if (answer === "hang") return;
+    if (answer === undefined) forward(target, incoming, outgoing);
+    else {
+      const text = typeof answer.body === "string" ? answer.body : JSON.stringify(answer.body);
+      outgoing.writeHead(answer.status, { "content-type": "application/json", "x-elastic-product": "Elasticsearch" });
+      outgoing.end(text);
+    }
+  };
+  const server = tls === undefined ? createServer(listener) : createTlsServer(tls, listener);
+  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
+  const address = server.address();
+  if (address === null || typeof address === "string") throw new Error("the proxy has no port");
+  return {
+    url: `${tls === undefined ? "http" : "https"}://127.0.0.1:${address.port}`,
+    seen,
+    async [Symbol.asyncDispose]() {
+      server.closeAllConnections();
+      await new Promise((resolve) => server.close(resolve));
+    },
+  };
+}
+
+/** The answer of Elasticsearch's security to a request that the credentials do not permit. */
+export function forbidden(action: string): { status: number; body: unknown } {
+  const cause = { type: "security_exception", reason: `action [${action}] is unauthorized for user [reader]` };
+  return { status: 403, body: { error: { root_cause: [cause], ...cause }, status: 403 } };
+}
+
+function forward(target: string, incoming: IncomingMessage, outgoing: ServerResponse): void {
+  const upstream = request(
+    new URL(incoming.url ?? "/", target),
+    { method: incoming.method, headers: { ...incoming.headers, host: new URL(target).host } },
+    (answer) => {
+      outgoing.writeHead(answer.statusCode ?? 502, answer.headers);
+      answer.pipe(outgoing);
+    },
+  );
+  upstream.on("error", () => outgoing.destroy());
+  incoming.pipe(upstream);
+}
