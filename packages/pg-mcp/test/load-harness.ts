@@ -35,7 +35,7 @@ export interface Harness {
   stage(parts: StagedDocument[][], mapping?: MappingField[]): Promise<string>;
   /** A working export that the test completes itself. */
   openExport(expected: number, mapping?: MappingField[], change?: Record<string, unknown>): Promise<ExportWriter>;
-  load(request: Partial<LoadRequest> & { table: string }): Promise<LoadAnswer>;
+  load(request: Partial<LoadRequest> & { table: string; waitSeconds?: number }): Promise<LoadAnswer>;
   close(): Promise<void>;
 }
 
@@ -103,7 +103,7 @@ export async function openHarness(databaseUrl: string): Promise<Harness> {
     async load(request) {
       const started = await startLoad(context, { ...requestDefaults, schema, ...request }, context.signal);
       await started.ended;
-      return showLoad(context, started.loadId, { ...started, waitSeconds: 40 });
+      return showLoad(context, started.loadId, { ...started, waitSeconds: request.waitSeconds ?? 40 });
     },
     async close() {
       await context.jobs.shutdown();

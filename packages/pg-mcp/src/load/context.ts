@@ -15,4 +15,6 @@ export interface LoadContext {
     readonly PG_MCP_FUNCTIONS_ALLOW: readonly string[];
     readonly MCP_WAIT_SECONDS_DEFAULT: number;
   };
+  /** Hears of each numbered step of `runLoad` as it begins; the kill tests end the process there. */
+  onLoadStep?: (step: string) => void;
 }

@@ -351,7 +351,7 @@ export function mergeRows(merge: MergePlan, tables: LoadTables, where: string, w
   if (merge.key.length === 0) {
     return `WITH merged AS (
 ${insertRows(merge, tables, where)}
-RETURNING ${wantsStored ? "row_to_json(t)::text" : "1"} AS stored)
+RETURNING ${wantsStored ? storedRow(merge) : "1"} AS stored)
 SELECT count(*), 0, ${wantsStored ? "json_agg(stored)::text" : "NULL"} FROM merged`;
   }
   if (!merge.partitioned) {
@@ -571,8 +571,17 @@ export function blockRange(from: number, to: number): string {
   return `ctid >= '(${from},0)'::tid AND ctid < '(${to},0)'::tid`;
 }
 
+/** A row of the target as JSON text; bigint and numeric as strings, as every answer gives them. */
+function storedRow(merge: MergePlan): string {
+  const columns = merge.plan.table.columns.map(({ name, baseType }) => {
+    const column = quoteIdentifier(name);
+    return baseType === "bigint" || baseType === "numeric" ? `t.${column}::text AS ${column}` : `t.${column}`;
+  });
+  return `(SELECT row_to_json(x)::text FROM (SELECT ${columns.join(", ")}) AS x)`;
+}
+
 /** The target's rows behind the staged ones, as JSON text. */
 export function storedRows(merge: MergePlan, tables: LoadTables): string {
   const matches = merge.key.map((column) => `t.${column.name} = r.${column.slot}`).join(" AND ");
-  return `SELECT row_to_json(t)::text FROM ${merge.from}${tables.target} AS t JOIN ${tables.ready} AS r ON ${matches} LIMIT $1`;
+  return `SELECT ${storedRow(merge)} FROM ${merge.from}${tables.target} AS t JOIN ${tables.ready} AS r ON ${matches} LIMIT $1`;
 }

@@ -37,7 +37,6 @@ export interface LoadJob {
   openSource: () => Promise<LoadSource>;
   /** Hears of a failure that is a programmer's error, for the log. */
   onInternalError?: (error: unknown) => void;
-  /** Kill tests stop the process here; the numbers are those of `runLoad`. */
   onStep?: (step: string) => void;
 }
 

@@ -145,6 +145,7 @@ export async function startLoad(context: LoadContext, request: LoadRequest, sign
       mayReplace: decision.mayReplace === true,
       storedRowsMax: request.storedRowsMax,
       openSource: () => source.open(decision.loadId),
+      ...(context.onLoadStep === undefined ? {} : { onStep: context.onLoadStep }),
       onInternalError: (error) =>
         context.logger.error("load_failed", { load_id: decision.loadId, error: String(error), stack: stackOf(error) }),
     };
