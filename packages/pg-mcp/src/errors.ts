@@ -34,7 +34,8 @@ interface Meaning {
 
 const meanings: Readonly<Record<string, Meaning>> = {
   "0A000": { code: "not_supported" },
-  "22": { code: "invalid_value", next: "Cast or filter the value; list_rejects shows values of a load." },
+  "22012": { code: "invalid_value", next: "Guard the divisor: x / nullif(y, 0)." },
+  "22": { code: "invalid_value", next: "Filter or cast the value, or give it in another form." },
   "23502": { code: "not_null_violation", next: "Give the column a value." },
   "23503": { code: "foreign_key_violation", next: "Load the referenced rows first." },
   "23505": { code: "unique_violation", next: "Use on_conflict or another key." },
@@ -51,6 +52,8 @@ const meanings: Readonly<Record<string, Meaning>> = {
   "42703": { code: "column_not_found", next: "Call get_schema for the columns." },
   "42P01": { code: "table_not_found", next: "Call list_tables for the tables." },
   "42P02": { code: "parameter_missing", next: "Give params one value for each of $1, $2 …" },
+  "42725": { code: "sql_invalid", next: "Cast the arguments or parameters: $1::int." },
+  "42P18": { code: "sql_invalid", next: "Cast the parameter: $1::text." },
   "42883": {
     code: "function_not_found",
     next: "Check the function's name and the types of its arguments; cast them if needed.",

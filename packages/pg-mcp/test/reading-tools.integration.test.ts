@@ -230,7 +230,7 @@ describe("count_rows", () => {
     ["true) UNION ALL (SELECT 1", "sql_refused"],
     ["true) FROM pg_class; DELETE FROM shop.products; SELECT (1", "syntax_error"],
     ["pg_advisory_lock(1) IS NULL", "function_refused"],
-    ["EXISTS (SELECT FROM pg_authid)", "sql_refused"],
+    ["EXISTS (SELECT FROM pg_authid)", "table_refused"],
   ])("refuses the condition %s", async (where, code) => {
     const failure = call(countRows, { table: "shop.products", where });
     await expect(failure).rejects.toSatisfy((error: unknown) => {

@@ -521,10 +521,10 @@ async function follow(tx: Transaction, fresh: Fresh, policy: TablePolicy): Promi
     );
     for (const [oid, schema, relation, action] of rows) {
       if (Number(oid) < firstUserOid && secretRelations.has(String(relation))) {
-        throw refused(
-          `the relation ${String(schema)}.${String(relation)}`,
-          "It may hold secrets. Roles are in pg_roles, connections in pg_stat_activity.",
-        );
+        throw new ToolError("table_refused", "That relation may hold secrets and is not read.", {
+          next: "Roles are in pg_roles, connections in pg_stat_activity.",
+          details: { schema: String(schema), table: String(relation) },
+        });
       }
       if (Number(oid) < firstUserOid && isRestricted(policy) && valueRelations.has(String(relation))) {
         throw tableNotAllowed({ schema: String(schema), table: String(relation) });

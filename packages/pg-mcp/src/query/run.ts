@@ -93,16 +93,15 @@ async function inScratch(
       const values = bindParameters(described.parameterTypes, request.params);
       const sql =
         clipAtServer === undefined ? statement.sql : clippingStatement(statement.sql, described.columns, clipAtServer);
-      if (resolves) {
-        await judgeStatement(tx, { sql, parameterTypes: described.parameterTypes, policy: judgePolicy });
-        await tx.query("SET TRANSACTION READ ONLY");
-      } else await judgeByNames(tx, { sql, policy: judgePolicy });
+      const resolved = resolves && (await judgeIfWritable(tx, sql, described.parameterTypes, judgePolicy));
+      if (!resolved) await judgeByNames(tx, { sql, policy: judgePolicy });
+      await tx.query("SET TRANSACTION READ ONLY");
       if (statement.kind === "explain") {
         const plan = await tx.query(`EXPLAIN ${statement.options} ${sql}`, values, { answerBytesMax: fetchBytesMax });
         return shape(plan.columns, plan.rows, { ...request, cellMax: request.bytesMax });
       }
       const columns = clipAtServer === undefined ? described.columns : (await tx.describe(sql)).columns;
-      const judged = resolves ? callOfJudged(columns, described.parameterTypes) : undefined;
+      const judged = resolved ? callOfJudged(columns, described.parameterTypes) : undefined;
       await tx.query(`DECLARE answer NO SCROLL CURSOR FOR ${judged ?? sql}`, values);
       const answer = await fetchRowsOf(tx, request, columns);
       // The types that the values have, not those of their shortened text.
@@ -110,6 +109,22 @@ async function inScratch(
     },
     { signal, timeoutMs, writable: resolves },
   );
+}
+
+/** Judges by what the server resolves; false where the server turns out to be read-only, as behind some poolers. */
+async function judgeIfWritable(
+  tx: Transaction,
+  sql: string,
+  parameterTypes: readonly string[],
+  policy: JudgePolicy,
+): Promise<boolean> {
+  try {
+    await judgeStatement(tx, { sql, parameterTypes, policy });
+    return true;
+  } catch (error) {
+    if (isServerError(error) && error.code === "25006") return false;
+    throw error;
+  }
 }
 
 /** What one foreign statement may write to temporary files, where the role may say so. */
