@@ -217,7 +217,7 @@ function compileNumeric(column: PlannedColumn, type: ValueType): Convert {
   return (value, notes) => {
     const decimal = readNumber(value, column, refusal);
     if (decimal === null || decimal instanceof Refusal) return decimal;
-    if (decimal === "huge") return tooBig;
+    if (decimal === "huge" || integerDigits(decimal) > Math.max(0, digitsMax)) return tooBig;
     const scaled = rescale(decimal, scale, "half-up");
     if (!scaled.exact) {
       if (column.round === "reject") return tooFine;

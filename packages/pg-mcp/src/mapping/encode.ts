@@ -3,6 +3,7 @@ import { type Convert, type Converted, cleanText, compileConvert, type Notes } f
 import { copyEscape, textArrayLiteral } from "./copy-text.ts";
 import { compileFast, type FastWrite } from "./fast.ts";
 import { arrayOf, JsonError, type JsonValue, mergedObject, parseJsonValue } from "./json-value.ts";
+import { emptyHead, type LineHead, readHead, type Span } from "./line-head.ts";
 import { type LoadPlan, META_PATHS, type PlannedColumn, type StageColumn, stageColumns } from "./plan.ts";
 import { Refusal, type RejectReason } from "./refusal.ts";
 import { DECODE, type Occurrence, Scanner } from "./scan.ts";
@@ -73,16 +74,6 @@ interface CompiledColumn {
   isKey: boolean;
 }
 
-/** The head of a staged line: everything before `_source`. */
-interface LineHead {
-  index: string;
-  id: string;
-  routing: string | null;
-  seqNo: string | null;
-  /** Position of `_source`'s value. */
-  source: number;
-}
-
 const REPLACE = { nul: "replace", encoding: "replace" } as const;
 
 /** Compiles a plan once into the encoder of its rows; `exact` takes no fast path, which changes speed and nothing else. */
@@ -100,6 +91,7 @@ export function createEncoder(plan: LoadPlan, options: { exact?: boolean } = {})
   const hasKeep = stage.some(({ meta }) => meta === "keep");
   const hasDefault = stage.some(({ meta }) => meta === "default");
 
+  const head = emptyHead();
   let slab = Buffer.allocUnsafeSlow(SLAB_BYTES);
   /** Where the current row starts in the slab, and where writing goes on. */
   let rowStart = 0;
@@ -120,10 +112,27 @@ export function createEncoder(plan: LoadPlan, options: { exact?: boolean } = {})
     at += slab.write(text, at);
   }
 
+  function writeInteger(number: number): void {
+    reserve(20);
+    if (number < 10) slab[at++] = 48 + number;
+    else at += slab.write(String(number), at, "latin1");
+  }
+
+  /** Writes a text of the head for the stage's own columns, which must never stop a row. */
+  function writeMeta(line: Buffer, { start, end, flag }: Span, isValid: boolean): void {
+    if (start < 0) writeText("\\N");
+    else if (flag === DECODE || !isValid) writeText(copyEscape(clean(headText(line, { start, end, flag }))));
+    else {
+      reserve(end - start);
+      at += line.copy(slab, at, start + 1, end - 1);
+    }
+  }
+
   function encode(line: Buffer, position: LinePosition): Encoded {
     rowStart = at;
-    const head = readHead(line);
-    if (head === null) return failed("", null, new Refusal("invalid_line", "The line is no staged document."), "");
+    if (!readHead(line, head)) {
+      return failed("", null, new Refusal("invalid_line", "The line is no staged document."), "");
+    }
     const isValid = isUtf8(line);
     const end = scanner.scan(line, head.source, line.length);
     if (end < 0 || line[end] !== 125 || end !== line.length - 1) {
@@ -132,7 +141,7 @@ export function createEncoder(plan: LoadPlan, options: { exact?: boolean } = {})
         "The document is not JSON, or nests deeper than 1000 levels.",
         "22P02",
       );
-      return failed(head.id, null, refusal, "");
+      return failed(headText(line, head.id), null, refusal, "");
     }
     let rounded: string[] | null = null;
     let replaced: string[] | null = null;
@@ -145,19 +154,21 @@ export function createEncoder(plan: LoadPlan, options: { exact?: boolean } = {})
         writeText(column.constant);
         continue;
       }
-      const { slot } = column;
-      const start = slot === -1 ? -1 : (scanner.starts[slot] ?? -1);
-      if (start !== -1 && column.fast !== null && isValid && !scanner.several.has(slot)) {
-        const stop = scanner.ends[slot] ?? 0;
+      const { slot, meta } = column;
+      const span = meta === null ? null : metaSpan(head, meta);
+      const start = span === null ? (scanner.starts[slot] ?? -1) : span.start;
+      if (start !== -1 && column.fast !== null && isValid && (span !== null || !scanner.several.has(slot))) {
+        const stop = span === null ? (scanner.ends[slot] ?? 0) : span.end;
+        const flag = span === null ? (scanner.flags[slot] ?? DECODE) : span.flag;
         reserve(2 * (stop - start) + 64);
-        const next = column.fast(line, start, stop, scanner.flags[slot] ?? DECODE, slab, at);
+        const next = column.fast(line, start, stop, flag, slab, at);
         if (next >= 0) {
           at = next;
           slab[at++] = TAB;
           continue;
         }
       }
-      const value = valueOf(column, line, head, start, isValid, notes);
+      const value = valueOf(column, line, span, start, isValid, notes);
       let converted: Converted;
       if (value === undefined) {
         const { onMissing } = column.plan;
@@ -174,7 +185,12 @@ export function createEncoder(plan: LoadPlan, options: { exact?: boolean } = {})
       if (converted instanceof Refusal) {
         const { onError } = column.plan;
         if (onError === "reject") {
-          return failed(head.id, column.plan.column, converted, value instanceof Refusal ? "" : (value?.raw ?? ""));
+          return failed(
+            headText(line, head.id),
+            column.plan.column,
+            converted,
+            value instanceof Refusal ? "" : (value?.raw ?? ""),
+          );
         }
         notes.rounded = false;
         notes.replaced = true;
@@ -198,7 +214,7 @@ export function createEncoder(plan: LoadPlan, options: { exact?: boolean } = {})
             ? new Refusal("null_key", `The key column's value ${why}.`, "23502")
             : new Refusal("null_not_allowed", `The value ${why}, and the column is NOT NULL.`, "23502");
           return failed(
-            head.id,
+            headText(line, head.id),
             column.plan.column,
             refusal,
             value === undefined || value instanceof Refusal ? "" : value.raw,
@@ -210,9 +226,21 @@ export function createEncoder(plan: LoadPlan, options: { exact?: boolean } = {})
       slab[at++] = TAB;
     }
 
-    writeText(
-      `${position.part}\t${position.line}\t${metaText(head.index)}\t${metaText(head.id)}\t${head.routing === null ? "\\N" : metaText(head.routing)}\t${head.seqNo ?? "\\N"}`,
-    );
+    writeInteger(position.part);
+    slab[at++] = TAB;
+    writeInteger(position.line);
+    slab[at++] = TAB;
+    writeMeta(line, head.index, isValid);
+    reserve(3);
+    slab[at++] = TAB;
+    writeMeta(line, head.id, isValid);
+    reserve(3);
+    slab[at++] = TAB;
+    writeMeta(line, head.routing, isValid);
+    reserve(32);
+    slab[at++] = TAB;
+    if (head.seqNo.start < 0) writeText("\\N");
+    else at += line.copy(slab, at, head.seqNo.start, head.seqNo.end);
     if (hasKeep) writeText(`\t${kept === null ? "\\N" : copyEscape(textArrayLiteral(kept))}`);
     if (hasDefault) writeText(`\t${defaulted === null ? "\\N" : copyEscape(textArrayLiteral(defaulted))}`);
     reserve(1);
@@ -221,8 +249,7 @@ export function createEncoder(plan: LoadPlan, options: { exact?: boolean } = {})
   }
 
   function judge(line: Buffer): Judgement[] {
-    const head = readHead(line);
-    if (head === null) return [{ column: null, outcome: "invalid_line", value: "" }];
+    if (!readHead(line, head)) return [{ column: null, outcome: "invalid_line", value: "" }];
     const isValid = isUtf8(line);
     if (scanner.scan(line, head.source, line.length) !== line.length - 1) {
       return [{ column: null, outcome: "invalid_json", value: "" }];
@@ -231,8 +258,9 @@ export function createEncoder(plan: LoadPlan, options: { exact?: boolean } = {})
     for (const column of columns) {
       if (column.constant !== null) continue;
       const notes: Notes = { rounded: false, replaced: false };
-      const start = column.slot === -1 ? -1 : (scanner.starts[column.slot] ?? -1);
-      const value = valueOf(column, line, head, start, isValid, notes);
+      const span = column.meta === null ? null : metaSpan(head, column.meta);
+      const start = span === null ? (scanner.starts[column.slot] ?? -1) : span.start;
+      const value = valueOf(column, line, span, start, isValid, notes);
       if (value === undefined && column.plan.onMissing !== "null") continue;
       const converted = value === undefined ? null : value instanceof Refusal ? value : column.convert(value, notes);
       const shown = value === undefined || value instanceof Refusal ? "" : clipValue(value.raw);
@@ -249,18 +277,18 @@ export function createEncoder(plan: LoadPlan, options: { exact?: boolean } = {})
   function valueOf(
     column: CompiledColumn,
     line: Buffer,
-    head: LineHead,
+    span: Span | null,
     start: number,
     isValid: boolean,
     notes: Notes,
   ): JsonValue | undefined | Refusal {
-    if (column.meta !== null) return metaValue(head, column.meta);
     if (start === -1) {
       const constant = column.plan.field?.constant;
       return constant === undefined ? undefined : { kind: "string", text: constant, raw: JSON.stringify(constant) };
     }
-    const several = scanner.several.get(column.slot);
-    const places = several ?? [{ start, end: scanner.ends[column.slot] ?? 0, flag: DECODE, inside: [] }];
+    const several = span === null ? scanner.several.get(column.slot) : undefined;
+    const end = span === null ? (scanner.ends[column.slot] ?? 0) : span.end;
+    const places = several ?? [{ start, end, flag: DECODE, inside: [] }];
     if (!isValid) {
       for (const place of places) {
         if (isUtf8(line.subarray(place.start, place.end))) continue;
@@ -312,10 +340,17 @@ function isMetaPath(path: string): path is (typeof META_PATHS)[number] {
   return META_PATHS.some((meta) => meta === path);
 }
 
-function metaValue(head: LineHead, meta: (typeof META_PATHS)[number]): JsonValue | undefined {
-  if (meta === "_seq_no") return head.seqNo === null ? undefined : { kind: "number", raw: head.seqNo };
-  const text = meta === "_id" ? head.id : meta === "_index" ? head.index : head.routing;
-  return text === null ? undefined : { kind: "string", text, raw: JSON.stringify(text) };
+function metaSpan(head: LineHead, meta: (typeof META_PATHS)[number]): Span {
+  switch (meta) {
+    case "_id":
+      return head.id;
+    case "_index":
+      return head.index;
+    case "_routing":
+      return head.routing;
+    default:
+      return head.seqNo;
+  }
 }
 
 function compileColumn(plan: PlannedColumn, paths: readonly string[], key: ReadonlySet<string>): CompiledColumn {
@@ -334,30 +369,16 @@ function compileColumn(plan: PlannedColumn, paths: readonly string[], key: Reado
   };
 }
 
-/** Reads `{"_index":…,"_id":…,"_routing":…?,"_seq_no":…,"_primary_term":…,"_source":`; null for anything else. */
-function readHead(line: Buffer): LineHead | null {
-  const source = line.indexOf(',"_source":');
-  if (source < 0) return null;
-  // Quotes inside of an id are escaped, so the first such name is the line's own.
+/** A string of the head, decoded; what is not UTF-8 in it is U+FFFD. */
+function headText(line: Buffer, { start, end }: Span): string {
+  const raw = line.toString("utf8", start, end);
   try {
-    const head: unknown = JSON.parse(`${line.toString("utf8", 0, source)}}`);
-    if (typeof head !== "object" || head === null) return null;
-    const { _index, _id, _routing, _seq_no } = head as Partial<Record<string, unknown>>;
-    if (typeof _index !== "string" || typeof _id !== "string") return null;
-    return {
-      index: _index,
-      id: _id,
-      routing: typeof _routing === "string" ? _routing : null,
-      seqNo: typeof _seq_no === "number" && Number.isSafeInteger(_seq_no) ? String(_seq_no) : null,
-      source: source + ',"_source":'.length,
-    };
-  } catch {
-    return null;
+    const value = parseJsonValue(raw);
+    return value.kind === "string" ? value.text : raw;
+  } catch (error) {
+    if (error instanceof JsonError) return raw;
+    throw error;
   }
-}
-
-function metaText(text: string): string {
-  return copyEscape(clean(text));
 }
 
 /** The stage's own texts must never stop a row: what PostgreSQL cannot hold is U+FFFD there. */
