@@ -372,6 +372,15 @@ describe("search_documents", () => {
 });
 
 describe("get_document", () => {
+  test("reads a document that holds comments, as Elasticsearch does", async () => {
+    const index = name("comments");
+    await indices.create(index, { mappings: { dynamic: false } });
+    await indices.put(index, "1", '{"a":1 /* } " { */, // "b"\n"c":"// kept"}');
+    await indices.refresh(index);
+    expect((await session.call("get_document", { index, id: "1" })).data._source).toEqual({ a: 1, c: "// kept" });
+    expect((await session.call("search_documents", { index })).data.hits[0]._source).toEqual({ a: 1, c: "// kept" });
+  });
+
   test("gives the document with its version and exact values", async () => {
     const { data } = await session.call("get_document", { index: exact, id: "1" });
     expect(data).toEqual({

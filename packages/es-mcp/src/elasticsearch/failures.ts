@@ -37,7 +37,7 @@ const causeSchema: z.ZodType<Cause> = z.object({
 const bodySchema = z.object({ error: z.union([causeSchema, z.string()]) });
 
 /** How the connection is secured, in the words of the settings. */
-export function tlsMode(settings: EsSettings): string {
+function tlsMode(settings: EsSettings): string {
   if (!isEncrypted(settings)) return "plain HTTP";
   if (settings.ELASTICSEARCH_TLS_INSECURE) return "TLS without verification";
   if (settings.ELASTICSEARCH_TLS_FINGERPRINT !== undefined) return "TLS, verified by ELASTICSEARCH_TLS_FINGERPRINT";

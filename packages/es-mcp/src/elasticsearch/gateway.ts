@@ -26,6 +26,7 @@ import { hostsOf, refused } from "./failures.ts";
 import { guardBody } from "./guard.ts";
 import { flattenMapping, mergeMappings, sourceModeOf } from "./mapping.ts";
 import { inPaths, pathOf } from "./requests.ts";
+import { withoutComments } from "./without-comments.ts";
 
 /** Time for the names that an `index_not_found` suggests: a hint must not double the wait. */
 const NEAREST_TIMEOUT_MS = 2_000;
@@ -61,7 +62,7 @@ class Gateway implements Elasticsearch {
 
   async json(request: EsRequest, options: RequestOptions): Promise<unknown> {
     const body = await this.bytes(request, options);
-    return parseExactJson(body.toString("utf8"));
+    return parseAnswer(body.toString("utf8"));
   }
 
   async bytes(request: EsRequest, options: RequestOptions): Promise<Buffer> {
@@ -133,7 +134,8 @@ class Gateway implements Elasticsearch {
 
   async mappings(indices: readonly string[], options: { signal: AbortSignal }): Promise<Map<string, unknown>> {
     const found = await this.#perIndex(indices, ["_mapping"], {}, mappingsSchema, options.signal);
-    return new Map([...found].map(([name, { mappings }]) => [name, mappings]));
+    // In the order asked for: Elasticsearch answers in one of its own, which changes.
+    return new Map(indices.map((name) => [name, found.get(name)?.mappings]));
   }
 
   async mapping(index: string | string[], options: { signal: AbortSignal }): Promise<MappingField[]> {
@@ -286,7 +288,7 @@ class Gateway implements Elasticsearch {
         {
           next: closed
             ? "Open the index in Elasticsearch, or use another one."
-            : "Use list_indices to see what can be read.",
+            : "Name an alias of the index, or use include_hidden where a tool takes it; list_indices shows what can be read.",
           details: { index, left_out: leftOut.slice(0, 20) },
         },
       );
@@ -331,5 +333,14 @@ class Gateway implements Elasticsearch {
     } catch {
       return failure;
     }
+  }
+}
+
+function parseAnswer(text: string): unknown {
+  try {
+    return parseExactJson(text);
+  } catch (error) {
+    if (!(error instanceof SyntaxError)) throw error;
+    return parseExactJson(withoutComments(text));
   }
 }

@@ -16,7 +16,7 @@ const HIT_SHARE = 1 / 4;
 const CLIPPED_MAX = 12;
 
 /** A hit as the model sees it. */
-export interface ShownHit {
+interface ShownHit {
   _id: string;
   [member: string]: unknown;
 }

@@ -7,6 +7,9 @@ import { refuseGlobal, targetsOf } from "./targets.ts";
 /** How long a snapshot waits for the next page. */
 const KEEP_ALIVE = "1m";
 
+/** How long letting go of a snapshot may keep an answer. */
+const CLOSE_TIMEOUT_MS = 2_000;
+
 /** Largest answer to one search, in bytes: documents are parsed here, so it bounds memory. */
 const SEARCH_BYTES_MAX = 64 * 1024 * 1024;
 
@@ -100,7 +103,7 @@ export async function searchExpression(
     }
   }
   if (searched.status === "fulfilled" && searched.value.pit !== undefined) {
-    await closeSnapshot(elasticsearch, searched.value.pit, signal);
+    await closeSnapshot(elasticsearch, searched.value.pit);
   }
   const names = await expanding;
   return { names, page: await searchPage(elasticsearch, { ...request, indices: names.indices }, signal) };
@@ -111,7 +114,7 @@ function isPlainName(expression: string): boolean {
 }
 
 /** One page of a search in a snapshot of its own, or in the one that `position` names. */
-export async function searchPage(
+async function searchPage(
   elasticsearch: Elasticsearch,
   request: SearchRequest,
   signal: AbortSignal,
@@ -148,7 +151,7 @@ export async function searchPage(
       pit: answer.pit_id ?? pit,
     };
   } catch (error) {
-    if (pit !== undefined && !signal.aborted) await closeSnapshot(elasticsearch, pit, signal);
+    if (pit !== undefined) await closeSnapshot(elasticsearch, pit);
     if (position !== undefined && error instanceof ToolError && error.code === "search_context_missing") {
       throw new ToolError("cursor_expired", "The snapshot that the cursor belongs to is gone.", {
         next: "Call without cursor to start over; use bulk_export to read everything.",
@@ -159,12 +162,10 @@ export async function searchPage(
 }
 
 /** Lets go of a snapshot. It would end by itself within a minute, so a failure changes nothing. */
-export async function closeSnapshot(elasticsearch: Elasticsearch, pit: string, signal: AbortSignal): Promise<void> {
-  try {
-    await elasticsearch.json({ method: "DELETE", path: ["_pit"], body: { id: pit } }, { signal });
-  } catch {
-    signal.throwIfAborted();
-  }
+export async function closeSnapshot(elasticsearch: Elasticsearch, pit: string): Promise<void> {
+  // Not the call's signal: a call that was cancelled lets go of its snapshot, too.
+  const signal = AbortSignal.timeout(CLOSE_TIMEOUT_MS);
+  await elasticsearch.json({ method: "DELETE", path: ["_pit"], body: { id: pit } }, { signal }).catch(() => {});
 }
 
 async function openSnapshot(

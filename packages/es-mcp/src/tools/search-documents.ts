@@ -70,7 +70,7 @@ export const searchDocuments = defineTool({
       { ...request, indices: names.indices },
       { fields, large: params.size !== undefined },
     );
-    if (page.pit !== undefined && next === null) await closeSnapshot(elasticsearch, page.pit, signal);
+    if (page.pit !== undefined && next === null) await closeSnapshot(elasticsearch, page.pit);
 
     const isEmptied = answer.returned > 0 && answer.hits.every(({ _source }) => jsonBytes(_source) <= 2);
     const isSuspicious = page.total === 0 || aggs !== undefined || (fields !== undefined && isEmptied);
