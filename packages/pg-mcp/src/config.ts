@@ -190,7 +190,7 @@ function readPem(textOrPath: string): string | undefined {
 }
 
 /** Whether a text names one of libpq's TLS modes. */
-export function isTlsMode(word: string): word is TlsMode {
+function isTlsMode(word: string): word is TlsMode {
   return tlsModes.some((mode) => mode === word);
 }
 

@@ -319,6 +319,45 @@ describe("runQuery", () => {
     expect((await query("SELECT count(*) FROM app.orders", { policy })).rows).toEqual([["3"]]);
   });
 
+  it("looks for unqualified names in the schemas of the settings", async () => {
+    await expect(query("SELECT count(*) FROM orders")).rejects.toMatchObject({ code: "table_not_found" });
+    const policy = { ...everything, schemasAllow: ["app"] };
+    expect((await query("SELECT count(*) FROM orders", { policy })).rows).toEqual([["3"]]);
+    await expect(query("SELECT * FROM pg_stats", { policy })).rejects.toMatchObject({ code: "table_not_allowed" });
+  });
+
+  it("gives up a lock it does not get, and says that the call can be repeated", async () => {
+    await database.admin.query("BEGIN; LOCK TABLE app.audit IN ACCESS EXCLUSIVE MODE");
+    const started = Date.now();
+    const failure: unknown = await query("SELECT * FROM app.audit").catch((error: unknown) => error);
+    await database.admin.query("ROLLBACK");
+    expect(translate(failure)).toMatchObject({ code: "lock_timeout", retryable: true });
+    expect(Date.now() - started).toBeLessThan(4_000);
+  });
+
+  it("stops at the server when the caller goes away", async () => {
+    const mark = randomName("mark");
+    const caller = new AbortController();
+    const work = runQuery({
+      postgres: database.postgres,
+      sql: `SELECT count(*) AS ${mark} FROM generate_series(1, 100000000000)`,
+      params: [],
+      rowsMax: 1,
+      bytesMax: 1_000,
+      timeoutMs: 30_000,
+      policy: everything,
+      functionsAllow: [],
+      signal: caller.signal,
+    });
+    setTimeout(() => caller.abort(new Error("gone")), 300);
+    await expect(work).rejects.toThrow("gone");
+    const { rows } = await database.admin.query(
+      "SELECT FROM pg_stat_activity WHERE query LIKE $1 AND state = 'active' AND pid <> pg_backend_pid()",
+      [`%${mark}%`],
+    );
+    expect(rows).toHaveLength(0);
+  });
+
   it("keeps row values out of errors", async () => {
     const { text } = await told(query("SELECT word::int FROM app.private"));
     expect(text).toContain("22P02");

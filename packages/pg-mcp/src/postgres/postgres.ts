@@ -3,6 +3,7 @@ import { ToolError } from "@es-to-pg/mcp-kit";
 import type { ConnectionOptions } from "../config.ts";
 import { type Connection, connect } from "./connection.ts";
 import { Pool } from "./pool.ts";
+import { type Capabilities, readCapabilities } from "./posture.ts";
 import { builtInTypeName, renderValue } from "./types.ts";
 
 export interface QueryResult {
@@ -24,7 +25,7 @@ export interface Transaction {
   savepoint<T>(work: () => Promise<T>): Promise<T>;
 }
 
-export interface TransactionOptions {
+interface TransactionOptions {
   signal: AbortSignal;
   /** Limit of one statement, kept by the server. Default 30 s for reads, none for writes. */
   timeoutMs?: number;
@@ -46,6 +47,8 @@ export interface Postgres {
    * `SET TRANSACTION READ ONLY` itself before it runs anything foreign.
    */
   scratch<T>(work: (tx: Transaction) => Promise<T>, options: TransactionOptions & { writable: boolean }): Promise<T>;
+  /** What judging a statement may use. */
+  capabilities(options: { signal: AbortSignal }): Promise<Capabilities>;
   /** The server's version as a number: 160014. */
   serverVersion(): Promise<number>;
   close(): Promise<void>;
@@ -64,6 +67,8 @@ const writeLockTimeoutMs = 10_000;
 const idleInTransactionMs = 300_000;
 /** What the server may take beyond its own statement_timeout before the client ends the session itself. */
 const clientGraceMs = 3_000;
+/** A standby becomes a primary, and rights are granted, so what was learnt is asked again after this. */
+const capabilitiesMs = 60_000;
 /** Loads hold one connection each; the rest serves single calls. */
 const connectionsMax = 6;
 
@@ -73,6 +78,7 @@ export function openPostgres(options: PostgresOptions): Postgres {
   const { reader } = options;
   const readers = reader === undefined ? writers : new Pool({ open: () => connect(reader), connectionsMax });
   let version: number | undefined;
+  let known: { capabilities: Capabilities; until: number } | undefined;
 
   async function run<T>(
     kind: "read" | "write" | "scratch",
@@ -127,6 +133,13 @@ export function openPostgres(options: PostgresOptions): Postgres {
     read: (work, transaction) => run("read", work, transaction),
     write: (work, transaction) => run("write", work, transaction),
     scratch: (work, transaction) => run("scratch", work, transaction),
+    async capabilities(transaction) {
+      if (known === undefined || known.until < Date.now()) {
+        const capabilities = await run("read", readCapabilities, transaction);
+        known = { capabilities, until: Date.now() + capabilitiesMs };
+      }
+      return known.capabilities;
+    },
     async serverVersion() {
       version ??= await run(
         "read",

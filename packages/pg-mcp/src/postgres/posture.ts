@@ -1,4 +1,4 @@
-import type { Postgres } from "./postgres.ts";
+import type { Postgres, Transaction } from "./postgres.ts";
 
 /** What the role that reads may do beyond reading. */
 export interface Posture {
@@ -28,16 +28,12 @@ export interface Capabilities {
   limitsFiles: boolean;
 }
 
-/** Asks for each statement anew: a standby becomes a primary, and rights are granted. */
-export async function readCapabilities(postgres: Postgres, options: { signal: AbortSignal }): Promise<Capabilities> {
-  const { rows } = await postgres.read(
-    (tx) =>
-      tx.query(
-        `SELECT current_setting('server_version_num')::int4 >= 140000 AND NOT pg_is_in_recovery()
-           AND has_database_privilege(current_database(), 'TEMP') AND has_language_privilege('sql', 'USAGE'),
-         (SELECT rolsuper FROM pg_roles WHERE rolname = current_user)`,
-      ),
-    options,
+/** Asks what the role of the transaction may use. */
+export async function readCapabilities(tx: Transaction): Promise<Capabilities> {
+  const { rows } = await tx.query(
+    `SELECT current_setting('server_version_num')::int4 >= 140000 AND NOT pg_is_in_recovery()
+       AND has_database_privilege(current_database(), 'TEMP') AND has_language_privilege('sql', 'USAGE'),
+     (SELECT rolsuper FROM pg_roles WHERE rolname = current_user)`,
   );
   return { resolves: rows[0]?.[0] === true, limitsFiles: rows[0]?.[1] === true };
 }

@@ -9,7 +9,7 @@ export interface TreeNode {
   fields: TreeField[];
 }
 
-export interface TreeField {
+interface TreeField {
   name: string;
   values: TreeValue[];
 }

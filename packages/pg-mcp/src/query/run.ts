@@ -7,8 +7,6 @@ import {
   nearestTables,
   type Postgres,
   type QueryResult,
-  quoteIdentifier,
-  readCapabilities,
   type TablePolicy,
   type Transaction,
 } from "../postgres/index.ts";
@@ -61,7 +59,7 @@ export async function runQuery(request: QueryRequest): Promise<QueryAnswer> {
   const statement = readStatement(request.sql);
   try {
     if (statement.kind === "show") return await show(request, statement.setting);
-    const capabilities = await readCapabilities(request.postgres, { signal: request.signal });
+    const capabilities = await request.postgres.capabilities({ signal: request.signal });
     try {
       return await inScratch(request, capabilities, statement, undefined);
     } catch (error) {
@@ -87,8 +85,7 @@ async function inScratch(
   const judgePolicy: JudgePolicy = { functionsAllow: request.functionsAllow, tables: policy };
   return await postgres.scratch(
     async (tx) => {
-      await setSearchPath(tx, policy);
-      if (limitsFiles) await tx.query(`SET LOCAL temp_file_limit = '${temporaryFilesMax}'`);
+      await prepareSession(tx, policy, limitsFiles);
       const described = await tx.describe(statement.sql);
       const values = bindParameters(described.parameterTypes, request.params);
       const sql =
@@ -143,16 +140,21 @@ function callOfJudged(columns: QueryResult["columns"], parameterTypes: readonly 
   return `SELECT * FROM pg_temp.judged(${parameters.join(", ")}) AS answer(${list.join(", ")})`;
 }
 
-/** Names are looked for in the server's own schema first, and temporary objects last: neither can be shadowed. */
-async function setSearchPath(tx: Transaction, policy: TablePolicy): Promise<void> {
-  let schemas: string[];
-  if (policy.schemasAllow.length > 0) schemas = defaultSchemas(policy);
-  else {
-    const { rows } = await tx.query("SELECT s FROM pg_catalog.unnest(pg_catalog.current_schemas(false)) AS s");
-    schemas = rows.map(([schema]) => String(schema));
-  }
-  const path = ["pg_catalog", ...schemas.filter((schema) => schema !== "pg_catalog"), "pg_temp"];
-  await tx.query(`SET LOCAL search_path = ${path.map(quoteIdentifier).join(", ")}`);
+/**
+ * Names are looked for in the server's own schema first, and among temporary objects last: neither can be shadowed. In
+ * between come the schemas of the settings, or those of the role's own search path.
+ */
+async function prepareSession(tx: Transaction, policy: TablePolicy, limitsFiles: boolean): Promise<void> {
+  const schemas = policy.schemasAllow.length > 0 ? defaultSchemas(policy) : null;
+  await tx.query(
+    `SELECT pg_catalog.set_config('search_path', (
+       SELECT pg_catalog.string_agg(pg_catalog.quote_ident(s), ', ' ORDER BY n)
+       FROM pg_catalog.unnest('pg_catalog'::name || pg_catalog.array_remove(
+         coalesce($1::name[], pg_catalog.current_schemas(false)), 'pg_catalog') || 'pg_temp'::name)
+       WITH ORDINALITY AS path(s, n)), true),
+     CASE WHEN $2 THEN pg_catalog.set_config('temp_file_limit', '${temporaryFilesMax}', true) END`,
+    [schemas, limitsFiles],
+  );
 }
 
 /** The values as the server's types for them want them written. */

@@ -1,7 +1,7 @@
 import { ToolError } from "@es-to-pg/mcp-kit";
 
 /** Longer statements are programs, and programs are not for this door. */
-export const sqlCharactersMax = 100_000;
+const sqlCharactersMax = 100_000;
 /**
  * The server's lexer takes time quadratic in the depth of an unclosed comment and hears no time-out meanwhile (10 000
  * deep: 3 s), so openings are counted wherever they stand, strings included: a count cannot be talked past.
