@@ -251,6 +251,100 @@ describe("verify_load", () => {
   });
 });
 
+describe("a replay of rejects", () => {
+  it("brings in what the better mapping can read, and leaves what is in as it is", async () => {
+    const name = await table("id text PRIMARY KEY, price numeric(8,2) CHECK (price < 1000), note text");
+    const documents: StagedDocument[] = [
+      { id: "a", seqNo: 1, source: { id: "a", price: 1, note: "fine" } },
+      { id: "b", seqNo: 2, source: { id: "b", price: "2 EUR", note: "unit" } },
+      // Rejected, and older than the one of its key that is in.
+      { id: "c", seqNo: 3, source: { id: "c", price: "3 EUR", note: "old" } },
+      { id: "c", seqNo: 4, source: { id: "c", price: 4, note: "new" } },
+      // Rejected, and newer than the one of its key that is in.
+      { id: "d", seqNo: 5, source: { id: "d", price: 5, note: "old" } },
+      { id: "d", seqNo: 6, source: { id: "d", price: "6 EUR", note: "new" } },
+      { id: "e", seqNo: 7, source: { id: "e", price: 7000, note: "dear" } },
+      { id: "f", seqNo: 8, source: { id: "f", price: "none", note: "hopeless" } },
+    ];
+    const exportId = await harness.stage([documents.slice(0, 4), documents.slice(4)]);
+    const first = await harness.load({ table: name, exportId });
+    expect(told(first)).toEqual({ expected: 8, staged: 8, inserted: 3, rejected: 5 });
+    await harness.sql(`UPDATE ${harness.schema}.${name} SET note = 'touched' WHERE id = 'a'`);
+
+    const mapping = {
+      columns: [
+        { column: "id" },
+        { column: "raw", from: "price", load: false, staged_as: "text" },
+        { column: "price", expression: "replace(raw, ' EUR', '')::numeric" },
+        { column: "note" },
+      ],
+    };
+    const replay = await harness.load({ table: "", rejectsOf: first.load_id, mapping });
+    expect(replay.status).toBe("completed");
+    expect(told(replay)).toEqual({ expected: 5, staged: 5, inserted: 1, updated: 1, deduplicated: 1, rejected: 2 });
+    expect(await rowsOf(name)).toEqual([
+      ["a", "1.00", "touched"],
+      ["b", "2.00", "unit"],
+      ["c", "4.00", "new"],
+      ["d", "6.00", "new"],
+    ]);
+    const page = await listRejects(
+      harness.context,
+      { loadId: replay.load_id, reason: null, after: null },
+      harness.context.signal,
+    );
+    expect(page.rejects.map(({ document_id, reason }) => [document_id, reason])).toEqual([
+      ["e", "check_violation"],
+      ["f", "invalid_text"],
+    ]);
+    expect(await verifyLoad(harness.context, replay.load_id, { extra: false })).toMatchObject({
+      verdict: "equal",
+      matched: 2,
+    });
+    const again = await harness.load({ table: "", rejectsOf: first.load_id, mapping });
+    expect(told(again)).toEqual({ expected: 5, staged: 5, unchanged: 2, deduplicated: 1, rejected: 2 });
+  });
+
+  it("is refused for rows of a call and beside another source", async () => {
+    const name = await table("id integer PRIMARY KEY");
+    const load = await harness.load({ table: name, rows: [{ id: "x" }] });
+    await expect(harness.load({ table: "", rejectsOf: load.load_id })).rejects.toMatchObject({
+      code: "not_replayable",
+    });
+    await expect(harness.load({ table: name, rejectsOf: load.load_id, rows: [{ id: 1 }] })).rejects.toMatchObject({
+      code: "not_replayable",
+    });
+  });
+});
+
+describe("a load whose session is ended by an administrator", () => {
+  it("goes on with the part it was at", async () => {
+    const name = await table("id integer PRIMARY KEY, v integer");
+    const exportId = await harness.stage([numbered(0, 30_000), numbered(30_000, 60_000)]);
+    const started = await startLoad(
+      harness.context,
+      { ...requestDefaults, table: name, schema: harness.schema, exportId },
+      harness.context.signal,
+    );
+    let ended = 0;
+    while (ended < 2) {
+      const killed = await harness.sql(
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query LIKE $1 AND state <> 'idle' AND pid <> pg_backend_pid()",
+        [`%${started.loadId}%`],
+      );
+      ended += killed.length;
+      const { status } = await showLoad(harness.context, started.loadId, { waitSeconds: 0 });
+      if (status !== "working") break;
+      await sleep(30);
+    }
+    await started.ended;
+    const answer = await showLoad(harness.context, started.loadId, { waitSeconds: 5 });
+    expect(ended).toBeGreaterThan(0);
+    expect(told(answer)).toEqual({ expected: 60_000, staged: 60_000, inserted: 60_000 });
+    expect(await rowsOf(name, "count(*)::int")).toEqual([[60_000]]);
+  });
+});
+
 describe("rows of a call", () => {
   it("go the way of every load, with ordinals for ids", async () => {
     const name = await table("id bigint PRIMARY KEY, name varchar(5), data jsonb, n integer NOT NULL DEFAULT 3");

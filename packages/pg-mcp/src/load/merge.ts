@@ -14,6 +14,7 @@ import {
   createReady,
   fedCondition,
   fillReady,
+  isRejectOf,
   type LoadTables,
   type MergePlan,
   mergeRowByRow,
@@ -25,6 +26,12 @@ import {
   unstagedCondition,
 } from "./plan-sql.ts";
 import { checkRejectLimits, type RejectLimits, type Rejects } from "./rejects.ts";
+
+/** Sorts and joins of the merge, one load of a table at a time; the server's default of 4 MB spills at 20 000 rows. */
+const MERGE_WORK_MEM = "64MB";
+
+/** A stage of fewer rows is joined well enough by the planner's guess. */
+const ANALYZE_ROWS_MIN = 1_000;
 
 export interface MergeOutcome {
   figures: Figures;
@@ -47,6 +54,8 @@ export interface MergeOptions {
   deleteRatioMax: number;
   /** Whether `replace` may remove rows that are there. */
   mayReplace: boolean;
+  /** Only documents that this load has rejected are merged; the others only decide who wins a key. */
+  replayOf: string | null;
   /** Largest number of stored rows to answer; 0 for a load that nobody reads row by row. */
   storedRowsMax: number;
 }
@@ -62,20 +71,26 @@ export interface MergeOptions {
 export async function mergeStage(tx: Transaction, options: MergeOptions): Promise<MergeOutcome> {
   const { merge, tables, rejects, parts, expected, limits } = options;
   await lockTarget(tx, merge);
+  await tx.query(`SET LOCAL work_mem = '${MERGE_WORK_MEM}'`);
 
-  const staged = [...parts.values()].reduce((sum, part) => sum + part.documents, 0);
-  const inStage = [...parts.values()].reduce((sum, part) => sum + part.rows, 0);
+  const inLedger = [...parts.values()].reduce((sum, part) => sum + part.rows, 0);
   const counted = await countRows(tx, tables.stage);
-  if (counted !== inStage) {
-    throw new ToolError("stage_incomplete", `The stage holds ${counted} rows, the ledger says ${inStage}.`, {
+  if (counted !== inLedger) {
+    throw new ToolError("stage_incomplete", `The stage holds ${counted} rows, the ledger says ${inLedger}.`, {
       retryable: true,
       next: "Make the same bulk_insert call again.",
     });
   }
+  await forgetOthers(tx, tables, options.replayOf);
   const beforeMerge = await rejects.count(tx, tables.loadId);
   checkRejectLimits(limits, beforeMerge, expected);
+  const staged =
+    options.replayOf === null
+      ? [...parts.values()].reduce((sum, part) => sum + part.documents, 0)
+      : await rejects.count(tx, options.replayOf);
+  const inStage = staged - beforeMerge;
   // The planner must know that the stage is not empty before it joins it with the target.
-  if (inStage > 0) await tx.query(`ANALYZE ${tables.stage}`);
+  if (counted > ANALYZE_ROWS_MIN) await tx.query(`ANALYZE ${tables.stage}`);
 
   const ready = await prepare(tx, options);
   const afterPrepare = await rejects.count(tx, tables.loadId);
@@ -136,6 +151,15 @@ function adjustments(parts: MergeOptions["parts"]): Pick<MergeOutcome, "rounded"
   return { rounded, replaced };
 }
 
+/** In a replay: rejects of documents that are not replayed are none of its business. */
+async function forgetOthers(tx: Transaction, tables: LoadTables, replayOf: string | null): Promise<void> {
+  if (replayOf === null) return;
+  await tx.query(
+    `DELETE FROM ${tables.rejects} WHERE load_id = $1 AND NOT ${isRejectOf(tables, replayOf, "part", "line")}`,
+    [tables.loadId],
+  );
+}
+
 /** Loads of one table queue here, so that what is unchanged and what is missing stays true until the commit. */
 async function lockTarget(tx: Transaction, merge: MergePlan): Promise<void> {
   await tx.query("SET LOCAL lock_timeout = 0");
@@ -153,7 +177,7 @@ async function countRows(tx: Transaction, table: string): Promise<number> {
 /** Fills `ready`; by one statement over the stage, or where a row fails in it, over the rows that could be cooked. */
 export async function prepare(
   tx: Transaction,
-  { merge, tables }: Pick<MergeOptions, "merge" | "tables">,
+  { merge, tables, replayOf }: Pick<MergeOptions, "merge" | "tables" | "replayOf">,
 ): Promise<{ rows: number; same: number; stale: number; skipped: number }> {
   await tx.query(createReady(merge, tables.ready));
   const fill = async (source: string) => {
@@ -176,6 +200,10 @@ export async function prepare(
     });
     await fill(`SELECT * FROM ${tables.cooked}`);
     await tx.query(`DROP TABLE ${tables.cooked}`);
+  }
+  await forgetOthers(tx, tables, replayOf);
+  if (replayOf !== null) {
+    await tx.query(`DELETE FROM ${tables.ready} WHERE NOT ${isRejectOf(tables, replayOf, "_part", "_line")}`);
   }
   const { rows } = await tx.query(
     `SELECT count(*), count(*) FILTER (WHERE _same), count(*) FILTER (WHERE NOT _same AND _stale),

@@ -15,6 +15,8 @@ export interface LoadTables {
   cooked: string;
   ready: string;
   rejects: string;
+  /** Where the rejects of a replayed load are. */
+  replayed: string;
   target: string;
   loadId: string;
 }
@@ -27,6 +29,7 @@ export function loadTables(stateSchema: string, loadId: string, table: Table): L
     cooked: name("cooked"),
     ready: name("ready"),
     rejects: `${quoteIdentifier(stateSchema)}.rejects`,
+    replayed: `${quoteIdentifier(stateSchema)}.rejects`,
     target: quoteTable(table),
     loadId,
   };
@@ -564,6 +567,11 @@ END`);
 export function unstagedCondition(merge: MergePlan, tables: LoadTables): string {
   const matches = merge.key.map((column) => `r.${column.slot} = t.${column.name}`).join(" AND ");
   return `NOT EXISTS (SELECT 1 FROM ${tables.ready} AS r WHERE ${matches})`;
+}
+
+/** Whether a document is one of those that another load has rejected. */
+export function isRejectOf(tables: LoadTables, loadId: string, part: string, line: string): string {
+  return `(${part}, ${line}) IN (SELECT part, line FROM ${tables.replayed} WHERE load_id = ${quoteLiteral(loadId)})`;
 }
 
 /** Rows of a table whose blocks lie in [from, to). */

@@ -1,6 +1,7 @@
 import { hostname } from "node:os";
 import { digest, ToolError } from "@es-to-pg/mcp-kit";
 import { type FieldProfile, type Manifest, type MappingField, newId } from "@es-to-pg/staging";
+import { z } from "zod";
 import type { Mapping } from "../mapping/mapping.ts";
 import type { LoadPlan } from "../mapping/plan.ts";
 import { resolveMapping } from "../mapping/resolve.ts";
@@ -29,6 +30,8 @@ export interface LoadRequest {
   /** Rows of the call itself, or the export to load. */
   rows?: readonly Record<string, unknown>[] | undefined;
   exportId?: string | undefined;
+  /** A completed load whose rejects are tried again, best with another mapping. */
+  rejectsOf?: string | undefined;
   /** As the tool takes it: an id, an id with changes, or a mapping. */
   mapping?: unknown;
   key?: readonly string[] | undefined;
@@ -65,17 +68,23 @@ export interface StartedLoad {
  * Starts a load, or finds the one that the same arguments have started: while it works, within two minutes of its end,
  * and for an append ever after. A stalled load is taken over and goes on from its ledger.
  */
-export async function startLoad(context: LoadContext, request: LoadRequest, signal: AbortSignal): Promise<StartedLoad> {
+export async function startLoad(context: LoadContext, given: LoadRequest, signal: AbortSignal): Promise<StartedLoad> {
   const { postgres, settings, jobs } = context;
   const stateSchema = settings.PG_MCP_STATE_SCHEMA;
   const ledger = openLedger(stateSchema);
-  const source = await lookAtSource(context, request);
   await postgres.write((tx) => ensureState(tx, stateSchema), { signal });
-  await sweepState(context, signal);
+  const request = given.rejectsOf === undefined ? given : await replayRequest(context, given, given.rejectsOf, signal);
+  if (request.table === "") {
+    throw new ToolError("invalid_arguments", "The table is missing.", { next: "Pass table; list_tables shows them." });
+  }
+  const source = await lookAtSource(context, request);
+  // A row of a call shall not wait for the housekeeping.
+  if (request.exportId !== undefined) await sweepState(context, signal);
 
   // The writer's eyes: row security and rights are those of the role that loads.
   const plan = await postgres.write((tx) => planLoad(tx, context, request, source), { signal });
   const loadId = newId("load");
+  const isWhole = request.rejectsOf === undefined;
   const identity = { ...identityOf(plan, request), ...(request.unique ? { unique: loadId } : {}) };
   const loadDigest = digest({ ...identity, dry_run: request.dryRun });
   const owner = ownerName();
@@ -93,11 +102,14 @@ export async function startLoad(context: LoadContext, request: LoadRequest, sign
       }
       if (!request.fresh && !request.repeat) {
         const appended =
-          request.mode === "append" && request.exportId !== undefined && !request.dryRun
+          request.mode === "append" && request.exportId !== undefined && !request.dryRun && isWhole
             ? await ledger.findAppended(tx, request.exportId, plan.table.oid)
             : undefined;
         if (appended !== undefined) return { loadId: appended.load_id, reused: true, alreadyLoaded: true };
-        const finished = await ledger.findCompleted(tx, loadDigest, REUSE_SECONDS);
+        // An append of rejects must not come twice either, and is known by its arguments.
+        const isAppend = request.mode === "append" && request.rejectsOf !== undefined && !request.dryRun;
+        const reuseSeconds = isAppend ? settings.PG_MCP_RETENTION_DAYS * 86_400 : REUSE_SECONDS;
+        const finished = await ledger.findCompleted(tx, loadDigest, reuseSeconds);
         if (finished !== undefined) return { loadId: finished.load_id, reused: true };
       }
       const mayReplace = await isConfirmed(tx, context, request, plan, digest({ ...identity, dry_run: true }));
@@ -144,6 +156,8 @@ export async function startLoad(context: LoadContext, request: LoadRequest, sign
       deleteRatioMax: request.deleteRatioMax,
       mayReplace: decision.mayReplace === true,
       storedRowsMax: request.storedRowsMax,
+      replayOf: request.rejectsOf ?? null,
+      isSmall: request.rows !== undefined,
       openSource: () => source.open(decision.loadId),
       ...(context.onLoadStep === undefined ? {} : { onStep: context.onLoadStep }),
       onInternalError: (error) =>
@@ -158,6 +172,39 @@ export async function startLoad(context: LoadContext, request: LoadRequest, sign
     reused: decision.reused === true,
     alreadyLoaded: decision.alreadyLoaded === true,
     ended,
+  };
+}
+
+/** A replay is a load of the same export into the same table; mapping and key stay as they were unless given. */
+async function replayRequest(
+  { postgres, settings }: LoadContext,
+  request: LoadRequest,
+  rejectsOf: string,
+  signal: AbortSignal,
+): Promise<LoadRequest> {
+  const ledger = openLedger(settings.PG_MCP_STATE_SCHEMA);
+  const load = await postgres.write((tx) => ledger.read(tx, rejectsOf), { signal });
+  const refuse = (why: string, next: string): never => {
+    throw new ToolError("not_replayable", why, { next, details: { rejects_of: rejectsOf } });
+  };
+  if (request.rows !== undefined || request.exportId !== undefined) {
+    refuse("rejects_of stands alone: it names export and table.", "Leave rows and export_id out.");
+  }
+  if (load.export_id === null)
+    refuse("Rows of a call are not staged.", "Correct the rejected rows and send them again.");
+  if (load.status !== "completed" || load.dry_run) {
+    refuse("Only a completed load has rejects to try again.", "Call bulk_insert with export_id.");
+  }
+  if (request.mode === "replace")
+    refuse("replace needs the whole export.", "Use the mode of the first load, or upsert.");
+  const key = z.array(z.string()).parse(load.arguments["key"]);
+  return {
+    ...request,
+    table: load.table_name,
+    schema: load.table_schema,
+    exportId: load.export_id ?? undefined,
+    mapping: request.mapping ?? load.mapping,
+    key: request.key ?? (key.length === 0 ? undefined : key),
   };
 }
 
@@ -176,7 +223,7 @@ interface Source {
 async function lookAtSource(context: LoadContext, request: LoadRequest): Promise<Source> {
   const { rows, exportId } = request;
   if ((rows === undefined) === (exportId === undefined)) {
-    throw new ToolError("invalid_arguments", "Give either rows or export_id.", {
+    throw new ToolError("invalid_arguments", "Give one of rows, export_id and rejects_of.", {
       next: "Pass export_id from bulk_export, or rows for at most 1000 small rows.",
     });
   }
@@ -271,6 +318,7 @@ function identityOf(plan: LoadPlan, request: LoadRequest): Record<string, unknow
     table_oid: plan.table.oid,
     table: `${plan.table.schema}.${plan.table.table}`,
     export_id: request.exportId ?? null,
+    ...(request.rejectsOf === undefined ? {} : { rejects_of: request.rejectsOf }),
     rows: request.rows === undefined ? null : digest(request.rows),
     mapping: digest(plan.mapping),
     key: plan.key,

@@ -228,12 +228,19 @@ async function findDifferences(tx: Transaction, comparison: Comparison): Promise
   if (load.mode === "append") await tx.query(`DELETE FROM ${tables.stage} WHERE ${refused(part, line)}`);
   const inStage = await count(tx, tables.stage);
   const before = await rejects.count(tx, tables.loadId);
-  await prepare(tx, { merge, tables });
+  const replayOf = z
+    .string()
+    .nullable()
+    .parse(load.arguments["rejects_of"] ?? null);
+  await prepare(tx, { merge, tables, replayOf });
   const nulls = (await rejects.count(tx, tables.loadId)) - before;
   const ready = await count(tx, tables.ready);
   await tx.query(`ANALYZE ${tables.ready}`);
   const wantsExtra = comparison.extra || load.mode === "replace";
-  const common = { staged, deduplicated: inStage - nulls - ready, rejected: load.rejected };
+  const common =
+    replayOf === null
+      ? { staged, deduplicated: inStage - nulls - ready, rejected: load.rejected }
+      : { staged: load.staged, deduplicated: load.deduplicated, rejected: load.rejected };
   if (!keyed) return { ...common, ...(await compareCounted(tx, merge, tables, wantsExtra)) };
 
   const extra = wantsExtra ? await findExtra(tx, merge, tables) : undefined;

@@ -3,6 +3,7 @@ import { exportIdSchema } from "@es-to-pg/staging";
 import { z } from "zod";
 import { loadAnswer } from "../load/answer.ts";
 import { inlineRows } from "../load/inline.ts";
+import { loadIdSchema } from "../load/ledger.ts";
 import { showLoad } from "../load/show.ts";
 import { startLoad } from "../load/start.ts";
 import { mappingArgument } from "../mapping/mapping.ts";
@@ -14,10 +15,11 @@ export const bulkInsert = defineTool({
   description:
     "Loads a staged export (or up to 1000 rows) into a table as one job: all or nothing, each rejected document with its reason. Next: get_load, verify_load.",
   input: z.strictObject({
-    table: z.string().min(1).describe("Table, or schema.table."),
+    table: z.string().min(1).optional().describe("Table, or schema.table; with rejects_of the load's own."),
     schema: z.string().optional(),
     export_id: exportIdSchema.optional().describe("From bulk_export; may still be working."),
     rows: inlineRows.optional().describe("Instead of export_id: at most 1000 rows or 1 MiB."),
+    rejects_of: loadIdSchema.optional().describe("Instead: try a load's rejects again, with another mapping."),
     mapping: mappingArgument.optional(),
     mode: z
       .enum(["upsert", "append", "ignore", "replace"])
@@ -42,10 +44,11 @@ export const bulkInsert = defineTool({
     const started = await startLoad(
       context,
       {
-        table: params.table,
+        table: params.table ?? "",
         schema: params.schema,
         rows: params.rows,
         exportId: params.export_id,
+        rejectsOf: params.rejects_of,
         mapping: params.mapping,
         key: params.key,
         mode: params.mode,
