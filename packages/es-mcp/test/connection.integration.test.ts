@@ -3,7 +3,10 @@ import { X509Certificate } from "node:crypto";
 import { readFileSync } from "node:fs";
 import { createServer } from "node:net";
 import { fileURLToPath } from "node:url";
+import { readSettings } from "@es-to-pg/mcp-kit";
 import { afterAll, beforeAll, describe, expect, inject, test } from "vitest";
+import { esSettings } from "../src/config.ts";
+import { createElasticsearch } from "../src/elasticsearch/gateway.ts";
 import { randomName, TestIndices } from "./export-harness.ts";
 import { forbidden, openProxy, type Rule } from "./proxy.ts";
 import { openSession } from "./session.ts";
@@ -231,6 +234,41 @@ describe("a key that may do little", () => {
     const { data } = await session.call("search_documents", { index: products, size: 1 });
     expect(data).toMatchObject({ total: 2, returned: 1, hint: expect.stringContaining("no cursor") });
     expect(data).not.toHaveProperty("next_cursor");
+  });
+});
+
+describe("the cluster's uuid", () => {
+  test("is Elasticsearch's own, or made of the address where the key may not see it", async () => {
+    const { signal } = new AbortController();
+    await using proxy = await openProxy(url, indexOnly);
+    const own = createElasticsearch(readSettings(esSettings, { ELASTICSEARCH_URL: url }));
+    const limited = createElasticsearch(readSettings(esSettings, { ELASTICSEARCH_URL: proxy.url }));
+    expect(await own.clusterUuid({ signal })).toMatch(/^[\w-]{22}$/);
+    expect(await limited.clusterUuid({ signal })).toMatch(/^address-[0-9a-f]{22}$/);
+    expect(await limited.clusterUuid({ signal })).toBe(await limited.clusterUuid({ signal }));
+    await Promise.all([own.close(), limited.close()]);
+  });
+});
+
+describe("a call that is given up", () => {
+  test("ends at once, with the reason of its signal", async () => {
+    await using proxy = await openProxy(url, ({ path }) => (path.includes("_count") ? "hang" : undefined));
+    const elasticsearch = createElasticsearch(readSettings(esSettings, { ELASTICSEARCH_URL: proxy.url }));
+    const controller = new AbortController();
+    const reason = new Error("the caller went away");
+    const counting = elasticsearch.json({ method: "POST", path: [products, "_count"] }, { signal: controller.signal });
+    setTimeout(() => controller.abort(reason), 300);
+    const startedAt = performance.now();
+    await expect(counting).rejects.toBe(reason);
+    expect(performance.now() - startedAt).toBeLessThan(3_000);
+    await elasticsearch.close();
+  });
+
+  test("a request beyond its time is an error that can be retried", async () => {
+    await using proxy = await openProxy(url, ({ path }) => (path.includes("_count") ? "hang" : undefined));
+    await using session = await openSession({ ELASTICSEARCH_URL: proxy.url, ES_MCP_REQUEST_TIMEOUT_SECONDS: "1" });
+    const { data } = await session.call("count_documents", { index: products });
+    expect(data.error).toMatchObject({ code: "timeout", retryable: true });
   });
 });
 
