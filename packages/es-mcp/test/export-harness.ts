@@ -127,15 +127,15 @@ export async function openHarness(
 /** An Elasticsearch whose requests a test sees, delays or fails before they leave. */
 export function intercept(
   elasticsearch: Elasticsearch,
-  before: (request: EsRequest) => Promise<void> | void,
+  before: (request: EsRequest, signal: AbortSignal) => Promise<void> | void,
 ): Elasticsearch {
   return {
     json: async (request, options) => {
-      await before(request);
+      await before(request, options.signal);
       return await elasticsearch.json(request, options);
     },
     bytes: async (request, options) => {
-      await before(request);
+      await before(request, options.signal);
       return await elasticsearch.bytes(request, options);
     },
     names: (expression, options) => elasticsearch.names(expression, options),

@@ -3,7 +3,7 @@ import { ToolError } from "@es-to-pg/mcp-kit";
 import type { Elasticsearch } from "../elasticsearch/elasticsearch.ts";
 import { ResponseBuffer } from "../elasticsearch/response-buffer.ts";
 import { PAGE_BYTES_MAX, type PageSize } from "./page-size.ts";
-import { KEEP_ALIVE } from "./snapshot.ts";
+import { CLOSE_TIMEOUT_MS, KEEP_ALIVE } from "./snapshot.ts";
 
 /** Time for one page: a busy cluster may take long, and a lost connection shows by itself. */
 const PAGE_TIMEOUT_MS = 120_000;
@@ -115,6 +115,63 @@ export class PageReader {
       // One document may be as large as Elasticsearch takes them.
       { signal: this.#signal, into, timeoutMs: PAGE_TIMEOUT_MS, ...(size === 1 ? {} : { bytesMax: PAGE_BYTES_MAX }) },
     );
+  }
+}
+
+/** Reads an index by a scroll, for where points in time are not to be had. Nothing is asked for twice: a scroll moves on. */
+export class ScrollReader {
+  readonly #elasticsearch: Elasticsearch;
+  readonly #signal: AbortSignal;
+  readonly #into: ResponseBuffer;
+  #scrollId: string | undefined;
+
+  constructor(options: { elasticsearch: Elasticsearch; signal: AbortSignal; into: ResponseBuffer }) {
+    this.#elasticsearch = options.elasticsearch;
+    this.#signal = options.signal;
+    this.#into = options.into;
+  }
+
+  /** The first page; `scanned` tells this reader how to go on. */
+  async first(index: string, query: unknown, size: number): Promise<Buffer> {
+    return await this.#elasticsearch.bytes(
+      {
+        method: "POST",
+        path: [index, "_search"],
+        query: { scroll: KEEP_ALIVE, allow_partial_search_results: "false" },
+        body: { size, query, sort: ["_doc"], seq_no_primary_term: true, track_total_hits: true },
+      },
+      { signal: this.#signal, into: this.#into, timeoutMs: PAGE_TIMEOUT_MS },
+    );
+  }
+
+  scanned(scrollId: string | undefined): void {
+    if (scrollId !== undefined) this.#scrollId = scrollId;
+  }
+
+  async next(): Promise<Buffer> {
+    try {
+      return await this.#elasticsearch.bytes(
+        {
+          method: "POST",
+          path: ["_search", "scroll"],
+          body: { scroll: KEEP_ALIVE, scroll_id: this.#scrollId },
+        },
+        { signal: this.#signal, into: this.#into, timeoutMs: PAGE_TIMEOUT_MS },
+      );
+    } catch (error) {
+      throw error instanceof ToolError && isSnapshotLost(error) ? snapshotLost(error) : error;
+    }
+  }
+
+  /** Lets the scroll go. What is gone already needs no closing, so this does not fail. */
+  async close(): Promise<void> {
+    if (this.#scrollId === undefined) return;
+    await this.#elasticsearch
+      .bytes(
+        { method: "DELETE", path: ["_search", "scroll"], body: { scroll_id: this.#scrollId } },
+        { signal: AbortSignal.timeout(CLOSE_TIMEOUT_MS) },
+      )
+      .catch(() => {});
   }
 }
 

@@ -4,7 +4,7 @@ import type { Elasticsearch } from "../elasticsearch/elasticsearch.ts";
 import { ResponseBuffer } from "../elasticsearch/response-buffer.ts";
 import { LineWriter } from "./line-writer.ts";
 import { PageSize } from "./page-size.ts";
-import { lastSort, type PageQuery, PageReader, type RawPage } from "./pages.ts";
+import { lastSort, type PageQuery, PageReader, type RawPage, ScrollReader } from "./pages.ts";
 import { PROFILE_PATHS_MAX, Profile } from "./profile.ts";
 import { FieldSelection } from "./rewrite.ts";
 import { DocumentScanner, type Hit, PageScanner, ScanError, type ScannedPage } from "./scan.ts";
@@ -60,7 +60,7 @@ class ExportRun {
   readonly #writer: ExportWriter;
   readonly #signal: AbortSignal;
   readonly #points: Point[];
-  readonly #expected: number;
+  #expected: number;
   readonly #selection: FieldSelection | undefined;
   readonly #lines: LineWriter;
   readonly #scanner = new PageScanner();
@@ -104,7 +104,8 @@ class ExportRun {
   async read(): Promise<void> {
     while (this.#position.point < this.#points.length && this.#documents < this.#expected) {
       this.#signal.throwIfAborted();
-      await this.#readPoint();
+      if (this.#writer.manifest.source.method === "scroll") await this.#readScroll();
+      else await this.#readPoint();
       if (this.#documents >= this.#expected) break;
       this.#position = { point: this.#position.point + 1, slice: 0, after: null };
       this.#pointDocuments = 0;
@@ -177,6 +178,57 @@ class ExportRun {
     }
   }
 
+  async #readScroll(): Promise<void> {
+    const point = this.#currentPoint();
+    const index = this.#writer.manifest.source.indices[point.index];
+    if (index === undefined) throw new Error("a point is of an index of the export");
+    const reader = new ScrollReader({
+      elasticsearch: this.#options.elasticsearch,
+      signal: this.#signal,
+      into: this.#memory[0],
+    });
+    try {
+      const asked = point.page_documents_max;
+      let bytes = await reader.first(index.name, point.query, asked);
+      for (let first = true; ; first = false) {
+        this.#consistent = false;
+        // The scroll is closed even if its first page cannot be read on.
+        const scrollId = /^\{"_scroll_id":"([^"]+)"/.exec(bytes.toString("latin1", 0, SCROLL_HEAD_BYTES))?.[1];
+        reader.scanned(scrollId);
+        const scanned = this.#scan({ bytes, asked }, false, this.#maxDocuments() - this.#documents);
+        if (scanned.stoppedAtLineComment) {
+          throw new ScanError("a document with a line comment behind it can only be read from a point in time", 0);
+        }
+        await this.#write(scanned.hits);
+        this.#consistent = true;
+        if (first && scanned.total !== undefined) await this.#correctTotal(point, scanned.total);
+        await this.#closePartIfFull();
+        if (scanned.hits === 0 || this.#documents >= this.#expected) break;
+        bytes = await reader.next();
+      }
+    } finally {
+      await reader.close();
+    }
+    if (this.#documents < this.#expected && this.#pointDocuments !== point.documents) throw this.#incomplete(point);
+  }
+
+  #maxDocuments(): number {
+    return this.#writer.manifest.source.max_documents ?? Number.MAX_SAFE_INTEGER;
+  }
+
+  /** The exact total of a scroll is known with its first page only. */
+  async #correctTotal(point: Point, documents: number): Promise<void> {
+    if (point.documents === documents) return;
+    point.documents = documents;
+    const { source } = this.#writer.manifest;
+    const indices = source.indices.map((index, position) =>
+      position === point.index ? { ...index, documents } : index,
+    );
+    const total = this.#points.reduce((sum, { documents: count }) => sum + count, 0);
+    this.#expected = Math.min(total, this.#maxDocuments());
+    await this.#writer.commit({ source: { ...source, indices, expected: this.#expected } });
+  }
+
   #pageQuery(point: Point, after: unknown[] | null, documentsInFlight: number, single: boolean): PageQuery {
     const inPart = (this.#part?.documents ?? 0) + documentsInFlight;
     const partMax = this.#options.partDocumentsMax ?? PART_DOCUMENTS_MAX;
@@ -199,7 +251,7 @@ class ExportRun {
 
   #lastSort: unknown[] = [];
 
-  #scan(page: RawPage, single: boolean): ScannedPage {
+  #scan(page: RawPage, single: boolean, hitsMax?: number): ScannedPage {
     const { bytes } = page;
     const lines = this.#lines;
     let sortStart = -1;
@@ -215,7 +267,12 @@ class ExportRun {
         this.#cutScanner.scan(lines.buffer, start, end, this.#profile);
       }
     };
-    const scanned = this.#scanner.scan(bytes, { single, visit, ...(selected ? {} : { profile: this.#profile }) });
+    const scanned = this.#scanner.scan(bytes, {
+      single,
+      visit,
+      ...(hitsMax === undefined ? {} : { hitsMax }),
+      ...(selected ? {} : { profile: this.#profile }),
+    });
     if (scanned.timedOut || scanned.shardsFailed > 0) {
       throw new ToolError("shards_failed", "Not every shard of the index answers.", {
         retryable: true,
@@ -364,6 +421,9 @@ class ExportRun {
     return `${documents} of ${this.#expected} documents are staged.`;
   }
 }
+
+/** Where a scroll's id stands in its pages; with many shards it is long. */
+const SCROLL_HEAD_BYTES = 1024 * 1024;
 
 const PROFILE_TRUNCATED = `More than ${PROFILE_PATHS_MAX} paths: the profile leaves the rest out.`;
 

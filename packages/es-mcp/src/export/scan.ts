@@ -418,6 +418,8 @@ export interface ScanPageOptions {
   profile?: Profile;
   /** The page holds one hit at most, so that its end is found from the end of the page. */
   single?: boolean;
+  /** Stop after so many hits. */
+  hitsMax?: number;
   visit(hit: Hit): void;
 }
 
@@ -464,7 +466,7 @@ export class PageScanner {
       at = expectByte(page, keyEnd, COLON);
       if (key === "hits") {
         at = this.#hits(page, at, result, options);
-        if (result.stoppedAtLineComment) return result;
+        if (at < 0) return result;
         continue;
       }
       const end = skipValue(page, at);
@@ -481,6 +483,7 @@ export class PageScanner {
     return result;
   }
 
+  /** Returns the position after the hits, or -1 if the scan ended before. */
   #hits(page: Buffer, start: number, result: ScannedPage, options: ScanPageOptions): number {
     let at = expectByte(page, start, OPEN_BRACE);
     for (let first = true; ; first = false) {
@@ -507,6 +510,7 @@ export class PageScanner {
           }
           options.visit(hit);
           result.hits++;
+          if (result.hits === options.hitsMax) return -1;
           if (page[at] === COMMA) {
             at++;
             continue;

@@ -130,10 +130,56 @@ export async function openSnapshot(options: SnapshotOptions): Promise<Snapshot> 
     }
   } catch (error) {
     await closePoints(elasticsearch, points);
-    throw error;
+    if (!isPitRefused(error, points)) throw error;
+    if (since !== undefined) throw error;
+    return await planScrolls(options, watermark, warnings);
   }
   return { method: "pit", pitTime: new Date().toISOString(), points, documents, watermark, warnings };
 }
+
+/** Whether points in time are not to be had here at all: an old version, or credentials without them. */
+function isPitRefused(error: unknown, points: readonly Point[]): boolean {
+  if (points.length > 0 || !(error instanceof ToolError)) return false;
+  const { status } = error.details;
+  return isRefusal(error) || status === 405 || (status === 400 && error.code !== "query_invalid");
+}
+
+/**
+ * One scroll per index instead, opened when its turn comes. A scroll cannot be resumed, and what an index holds is
+ * settled only by its first page: the counts here are of a moment earlier.
+ */
+async function planScrolls(options: SnapshotOptions, watermark: Watermark, warnings: string[]): Promise<Snapshot> {
+  const { elasticsearch, indices, signal } = options;
+  const points: Point[] = [];
+  for (const [position, index] of indices.entries()) {
+    const query = pointQuery(options, index, null);
+    const answer = countSchema.parse(
+      await elasticsearch.json({ method: "POST", path: [index.name, "_count"], body: { query } }, { signal }),
+    );
+    points.push({
+      index: position,
+      shard: null,
+      pit_id: "",
+      slices: 1,
+      documents: answer.count,
+      query,
+      page_documents_max: SCROLL_DOCUMENTS,
+    });
+  }
+  return {
+    method: "scroll",
+    pitTime: new Date().toISOString(),
+    points,
+    documents: points.map(({ documents }) => documents),
+    watermark,
+    warnings: [...warnings, "Points in time are not available, so each index was read by a scroll of its own."],
+  };
+}
+
+const countSchema = z.object({ count: z.int() });
+
+/** Documents of a scroll's page, which is the same to its end: small, because they may be large. */
+const SCROLL_DOCUMENTS = 500;
 
 /** Slices per point: each covers at most about 100 000 documents of one shard, because a page costs its whole slice. */
 export function slicesFor(options: { documents: number; shards: number; largest: number }): number {
@@ -159,6 +205,7 @@ function pointQuery(
 export async function closePoints(elasticsearch: Elasticsearch, points: readonly Point[]): Promise<void> {
   const signal = AbortSignal.timeout(CLOSE_TIMEOUT_MS);
   for (const { pit_id } of points) {
+    if (pit_id === "") continue;
     await elasticsearch.bytes({ method: "DELETE", path: ["_pit"], body: { id: pit_id } }, { signal }).catch(() => {});
   }
 }
@@ -218,6 +265,7 @@ export async function touchPoints(
   signal: AbortSignal,
 ): Promise<void> {
   for (const point of points) {
+    if (point.pit_id === "") continue;
     await elasticsearch.bytes(
       {
         method: "POST",

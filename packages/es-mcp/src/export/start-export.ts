@@ -1,4 +1,3 @@
-import { setTimeout as delay } from "node:timers/promises";
 import { type Jobs, type Logger, nearest, ToolError } from "@es-to-pg/mcp-kit";
 import {
   type ExportWriter,
@@ -14,6 +13,7 @@ import { type ExportRequest, requestDigest } from "./request.ts";
 import { FieldSelection } from "./rewrite.ts";
 import { runExport } from "./run-export.ts";
 import { closePoints, openSnapshot, type Snapshot, touchPoints, type Watermark } from "./snapshot.ts";
+import { withStartLock } from "./start-lock.ts";
 
 /** For how long after its end the same call is answered with the export that is there, in milliseconds. */
 const REUSE_MS = 120_000;
@@ -24,6 +24,10 @@ export interface ExportContext {
   store: StagingStore;
   jobs: Jobs;
   logger: Logger;
+  /** Documents of a part, where a test wants many parts of few. */
+  partDocumentsMax?: number;
+  /** Pauses between attempts, where a test does not want to wait for them. */
+  retryDelaysMs?: readonly number[];
 }
 
 export interface StartedExport {
@@ -40,16 +44,26 @@ export async function startExport(
   request: ExportRequest,
   options: { fresh: boolean; signal: AbortSignal },
 ): Promise<StartedExport> {
-  const { elasticsearch, store } = context;
-  const { signal } = options;
   guardBody(request.query);
-  const digest = requestDigest(request, await elasticsearch.clusterUuid({ signal }));
+  const { elasticsearch, store } = context;
+  const { fresh, signal } = options;
+  const clusterUuid = await elasticsearch.clusterUuid({ signal });
+  const digest = requestDigest(request, clusterUuid);
   await store.sweep();
-  if (!options.fresh) {
-    const found = await findExport(context, digest, signal);
-    if (found !== undefined) return found;
-  }
+  const create = () => createExport(context, request, { clusterUuid, digest, signal });
+  if (fresh) return await create();
+  return await withStartLock(store.root, digest, signal, async () => {
+    return (await findExport(context, digest, signal)) ?? (await create());
+  });
+}
 
+async function createExport(
+  context: ExportContext,
+  request: ExportRequest,
+  options: { clusterUuid: string; digest: string; signal: AbortSignal },
+): Promise<StartedExport> {
+  const { elasticsearch, store } = context;
+  const { clusterUuid, digest, signal } = options;
   const { indices, leftOut } = await elasticsearch.resolve(request.index, {
     includeHidden: request.includeHidden,
     signal,
@@ -69,7 +83,7 @@ export async function startExport(
     writer = await store.create({
       request_digest: digest,
       source: {
-        cluster_uuid: await elasticsearch.clusterUuid({ signal }),
+        cluster_uuid: clusterUuid,
         indices: indices.map(({ name, uuid, shards, sourceMode }, position) => ({
           name,
           uuid,
@@ -93,13 +107,6 @@ export async function startExport(
   } catch (error) {
     await closePoints(elasticsearch, snapshot.points);
     throw error;
-  }
-  const rival = options.fresh ? undefined : await findRival(store, writer.manifest);
-  if (rival !== undefined) {
-    await closePoints(elasticsearch, snapshot.points);
-    await writer.finish("cancelled");
-    await store.remove(writer.manifest.export_id);
-    return { exportId: rival, reused: true, resumed: false };
   }
   run(context, writer);
   return { exportId: writer.manifest.export_id, reused: false, resumed: false };
@@ -149,8 +156,9 @@ export async function resumeExport(context: ExportContext, manifest: Manifest, s
     throw error;
   }
   try {
-    const { checkpoint } = writer.manifest;
-    if (checkpoint === null) throw snapshotLost(undefined);
+    const { checkpoint, source } = writer.manifest;
+    // A scroll has moved on by what its last process read.
+    if (checkpoint === null || source.method === "scroll") throw snapshotLost(undefined);
     await touchPoints(elasticsearch, checkpoint.points.slice(checkpoint.point), signal);
     run(context, writer);
     logger.info("export_resumed", { exportId });
@@ -175,31 +183,18 @@ export async function resumeExport(context: ExportContext, manifest: Manifest, s
   }
 }
 
-function run({ elasticsearch, jobs, logger }: ExportContext, writer: ExportWriter): void {
-  jobs.start(writer.manifest.export_id, (signal) => runExport({ writer, elasticsearch, logger, signal }));
-}
-
-/** Time in which an export that was being created at the same moment shows itself, in milliseconds. */
-const RIVAL_WAIT_MS = 50;
-
-/** An equal export that another caller started at the same moment: the earlier one stays. */
-async function findRival(store: StagingStore, own: Manifest): Promise<string | undefined> {
-  await delay(RIVAL_WAIT_MS);
-  const { exports } = await store.list();
-  return exports
-    .filter(
-      (manifest) =>
-        manifest.request_digest === own.request_digest &&
-        manifest.status === "working" &&
-        order(manifest) < order(own) &&
-        !store.isStalled(manifest),
-    )
-    .map(({ export_id }) => export_id)
-    .sort()[0];
-}
-
-function order({ created_at, export_id }: Manifest): string {
-  return `${created_at} ${export_id}`;
+function run(context: ExportContext, writer: ExportWriter): void {
+  const { elasticsearch, jobs, logger, partDocumentsMax, retryDelaysMs } = context;
+  jobs.start(writer.manifest.export_id, (signal) =>
+    runExport({
+      writer,
+      elasticsearch,
+      logger,
+      signal,
+      ...(partDocumentsMax === undefined ? {} : { partDocumentsMax }),
+      ...(retryDelaysMs === undefined ? {} : { retryDelaysMs }),
+    }),
+  );
 }
 
 function ageMs({ finished_at }: Manifest): number {

@@ -1,10 +1,13 @@
 import { waitForJob, waitSeconds } from "@es-to-pg/mcp-kit";
 import { exportIdSchema } from "@es-to-pg/staging";
 import { z } from "zod";
+import { expressionParts } from "../elasticsearch/expand.ts";
+import { unwrapped } from "../elasticsearch/search.ts";
 import { exportInline, INLINE_DOCUMENTS_MAX } from "../export/inline.ts";
 import type { ExportRequest } from "../export/request.ts";
 import { startExport } from "../export/start-export.ts";
 import { describeExport, exportState, isSettled } from "../export/state.ts";
+import { fieldPatterns, includeHidden, indexExpression, queryDsl } from "./inputs.ts";
 import { defineTool } from "./tool.ts";
 
 export const bulkExport = defineTool({
@@ -13,18 +16,11 @@ export const bulkExport = defineTool({
   description:
     "Copies all matching documents, exactly, from one consistent snapshot into staging and answers a handle (exp_…) for pg-mcp. The same call finds a running export and resumes a stopped one. Next: get_export, then propose_mapping of pg-mcp.",
   input: z.strictObject({
-    index: z
-      .union([z.string(), z.array(z.string()).min(1).max(100)])
-      .describe("Index, alias, data stream or pattern; or several."),
-    query: z.record(z.string(), z.unknown()).optional().describe("Query DSL. Default: all documents."),
-    fields: z
-      .array(z.string().min(1))
-      .min(1)
-      .max(500)
-      .optional()
-      .describe("Only these fields; * stands for any characters."),
+    index: indexExpression,
+    query: queryDsl,
+    fields: fieldPatterns.describe("Only these paths or globs."),
     max_documents: z.int().min(1).optional().describe("Stop after so many documents."),
-    include_hidden: z.boolean().default(false).describe("Patterns match hidden indices too."),
+    include_hidden: includeHidden,
     since: exportIdSchema.optional().describe("Only what was written since that export. Deletions are not seen."),
     delivery: z
       .enum(["staged", "inline"])
@@ -41,11 +37,11 @@ export const bulkExport = defineTool({
   annotations: { readOnlyHint: false, destructiveHint: false, idempotentHint: true, openWorldHint: false },
   async handler(params, context) {
     const request: ExportRequest = {
-      index: [params.index].flat(),
-      query: params.query,
+      index: expressionParts(params.index),
+      query: unwrapped(params.query),
       fields: params.fields,
       maxDocuments: params.max_documents,
-      includeHidden: params.include_hidden,
+      includeHidden: params.include_hidden ?? false,
       since: params.since,
     };
     const { elasticsearch, jobs, logger, signal } = context;

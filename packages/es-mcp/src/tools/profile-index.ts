@@ -1,8 +1,11 @@
 import { clip, fitItems } from "@es-to-pg/mcp-kit";
 import { type FieldProfile, type MappingField, proposeType } from "@es-to-pg/staging";
 import { z } from "zod";
+import { expressionParts } from "../elasticsearch/expand.ts";
+import { unwrapped } from "../elasticsearch/search.ts";
 import { FieldSelection } from "../export/rewrite.ts";
 import { profileSample } from "../export/sample.ts";
+import { fieldPatterns, includeHidden, indexExpression, queryDsl } from "./inputs.ts";
 import { defineTool } from "./tool.ts";
 
 /** Documents of a sample. Elasticsearch gives no more at once where an index does not raise its limit. */
@@ -14,18 +17,11 @@ export const profileIndex = defineTool({
   description:
     "Reads a random sample and tells per field what the mapping cannot: kinds of values, arrays, missing and null, lengths, digits, least and greatest, a proposed PostgreSQL type. Use it before planning a table; then bulk_export.",
   input: z.strictObject({
-    index: z
-      .union([z.string(), z.array(z.string()).min(1).max(100)])
-      .describe("Index, alias, data stream or pattern; or several."),
-    query: z.record(z.string(), z.unknown()).optional().describe("Query DSL. Default: all documents."),
-    fields: z
-      .array(z.string().min(1))
-      .min(1)
-      .max(500)
-      .optional()
-      .describe("Only these fields; * stands for any characters."),
+    index: indexExpression,
+    query: queryDsl,
+    fields: fieldPatterns.describe("Only these paths or globs."),
     sample: z.int().min(1).max(SAMPLE_MAX).default(1000).describe("Documents to read."),
-    include_hidden: z.boolean().default(false).describe("Patterns match hidden indices too."),
+    include_hidden: includeHidden,
   }),
   output: z.object({
     documents: z.int(),
@@ -40,10 +36,10 @@ export const profileIndex = defineTool({
   annotations: { readOnlyHint: true, destructiveHint: false, idempotentHint: true, openWorldHint: false },
   async handler(params, { elasticsearch, signal }) {
     const sample = await profileSample(elasticsearch, {
-      index: [params.index].flat(),
-      query: params.query,
+      index: expressionParts(params.index),
+      query: unwrapped(params.query),
       sample: params.sample,
-      includeHidden: params.include_hidden,
+      includeHidden: params.include_hidden ?? false,
       signal,
     });
     const selection = new FieldSelection(params.fields ?? ["*"]);
