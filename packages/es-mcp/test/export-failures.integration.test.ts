@@ -17,12 +17,28 @@ import { call, type Harness, intercept, openHarness, randomName, stagedLines, Te
 const DOCUMENTS = 12_000;
 const PART_DOCUMENTS = 2000;
 
+const contextOf = (harness: Pick<Harness, "elasticsearch" | "jobs" | "logger">, store: Harness["staging"]) => ({
+  elasticsearch: harness.elasticsearch,
+  jobs: harness.jobs,
+  logger: harness.logger,
+  store,
+  partDocumentsMax: PART_DOCUMENTS,
+  retryDelaysMs: [10, 10],
+});
+
+async function settled({ context }: { context: ExportContext }, { exportId }: StartedExport): Promise<Manifest> {
+  while (context.jobs.isRunning(exportId)) await delay(10);
+  return await context.store.read(exportId);
+}
+
+async function nothing(): Promise<void> {}
+
 describe("an export that does not run through", () => {
   const index = randomName("failing");
   let indices: TestIndices;
   const harnesses: Harness[] = [];
   /** Called before each request of the export. */
-  let before: (request: EsRequest, signal: AbortSignal) => Promise<void> | void = () => {};
+  let before: (request: EsRequest, signal: AbortSignal) => Promise<void> | void = nothing;
 
   beforeAll(async () => {
     indices = new TestIndices(inject("elasticsearchUrl"));
@@ -33,7 +49,7 @@ describe("an export that does not run through", () => {
     );
   });
   afterEach(async () => {
-    before = () => {};
+    before = nothing;
     for (const harness of harnesses.splice(0)) await harness.dispose();
   });
   afterAll(async () => {
@@ -48,14 +64,6 @@ describe("an export that does not run through", () => {
     harnesses.push(harness);
     return { ...harness, context: contextOf(harness, harness.staging) };
   }
-  const contextOf = (harness: Pick<Harness, "elasticsearch" | "jobs" | "logger">, store: Harness["staging"]) => ({
-    elasticsearch: harness.elasticsearch,
-    jobs: harness.jobs,
-    logger: harness.logger,
-    store,
-    partDocumentsMax: PART_DOCUMENTS,
-    retryDelaysMs: [10, 10],
-  });
   const request = (change: Partial<ExportRequest> = {}): ExportRequest => ({
     index: [index],
     query: undefined,
@@ -67,10 +75,6 @@ describe("an export that does not run through", () => {
   });
   const start = (context: ExportContext, change: Partial<ExportRequest> = {}, fresh = false) =>
     startExport(context, request(change), { fresh, signal: call.signal });
-  async function settled({ context }: { context: ExportContext }, { exportId }: StartedExport): Promise<Manifest> {
-    while (context.jobs.isRunning(exportId)) await delay(10);
-    return await context.store.read(exportId);
-  }
   /** Fails or delays the pages of an export from the n-th on. */
   function onPage(from: number, act: (page: number, signal: AbortSignal) => Promise<void> | void): void {
     let page = 0;
@@ -106,7 +110,7 @@ describe("an export that does not run through", () => {
     expect(harness.staging.isStalled(stopped)).toBe(true);
     expect(describeExport(harness.staging, stopped)).toMatchObject({ stalled: true });
 
-    before = () => {};
+    before = nothing;
     const other = await harness.another();
     const context = contextOf(other, await other.store());
     const resumed = await start(context);
@@ -155,7 +159,7 @@ describe("an export that does not run through", () => {
     expect(failed.error?.message).toMatch(/\d+ of 12000 documents are staged/);
     expect(failed.totals.documents).toBeGreaterThan(0);
 
-    before = () => {};
+    before = nothing;
     const resumed = await start(harness.context);
     expect(resumed).toEqual({ exportId: started.exportId, reused: false, resumed: true });
     await expectComplete(harness, await settled(harness, resumed));
@@ -178,7 +182,7 @@ describe("an export that does not run through", () => {
     const started = await start(harness.context);
     const failed = await settled(harness, started);
     expect(failed).toMatchObject({ status: "failed", error: { code: "snapshot_lost", retryable: false } });
-    before = () => {};
+    before = nothing;
     const anew = await start(harness.context);
     expect(anew.exportId).not.toBe(started.exportId);
     await expectComplete(harness, await settled(harness, anew));
