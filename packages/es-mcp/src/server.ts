@@ -1,10 +1,12 @@
 import { readFileSync } from "node:fs";
-import { type OpenServer, type ServerDefinition, type Settings, SettingsError } from "@es-to-pg/mcp-kit";
+import { setTimeout as delay } from "node:timers/promises";
+import { type Opening, type OpenServer, type ServerDefinition, type Settings, SettingsError } from "@es-to-pg/mcp-kit";
 import type { StagingStore } from "@es-to-pg/staging";
 import { z } from "zod";
 import { esSettings, settingsProblems } from "./config.ts";
 import { createElasticsearch } from "./elasticsearch/gateway.ts";
 import { translateError } from "./errors.ts";
+import { resumeStalled } from "./export/start-export.ts";
 import { tools } from "./tools/index.ts";
 import type { EsContext } from "./tools/tool.ts";
 
@@ -28,14 +30,11 @@ export const server: ServerDefinition<EsContext, typeof esSettings> = {
   version: manifestSchema.parse(JSON.parse(readFileSync(new URL("../package.json", import.meta.url), "utf8"))).version,
   instructions,
   settings: esSettings,
-  open: async (settings, { logger, jobs }) => open(settings, { logger, jobs }),
+  open: async (settings, opening) => open(settings, opening),
   translate: translateError,
 };
 
-function open(
-  settings: Settings<typeof esSettings>,
-  { logger, jobs }: Pick<EsContext, "logger" | "jobs">,
-): OpenServer<EsContext> {
+function open(settings: Settings<typeof esSettings>, { logger, jobs, transport }: Opening): OpenServer<EsContext> {
   const problems = settingsProblems(settings);
   if (problems.length > 0) throw new SettingsError(problems);
   if (settings.ELASTICSEARCH_TLS_INSECURE) {
@@ -43,6 +42,9 @@ function open(
   }
   const elasticsearch = createElasticsearch(settings);
   const store = storeOnce(settings);
+  // A server on a pipe is started for a look, too, and may end at once.
+  const resuming = new AbortController();
+  if (transport === "http") resumeInBackground({ elasticsearch, store, jobs, logger }, resuming.signal);
   return {
     tools,
     context: { elasticsearch, store, jobs, settings, logger },
@@ -50,8 +52,29 @@ function open(
       await (await store()).probe();
       await elasticsearch.clusterUuid({ signal: AbortSignal.timeout(READY_TIMEOUT_MS) });
     },
-    close: () => elasticsearch.close(),
+    close: () => {
+      resuming.abort();
+      return elasticsearch.close();
+    },
   };
+}
+
+/** Leases of a process that was killed run out only after the start of the next one, so it looks twice. */
+const RESUME_DELAYS_MS = [0, 40_000];
+
+function resumeInBackground(
+  context: Pick<EsContext, "elasticsearch" | "store" | "jobs" | "logger">,
+  signal: AbortSignal,
+): void {
+  const resume = async (): Promise<void> => {
+    for (const delayMs of RESUME_DELAYS_MS) {
+      await delay(delayMs, undefined, { signal, ref: false });
+      await resumeStalled({ ...context, store: await context.store() }, signal);
+    }
+  };
+  resume().catch((error: unknown) => {
+    if (!signal.aborted) context.logger.warn("exports_not_resumed", { error });
+  });
 }
 
 /** A readiness probe is itself given up after some seconds. */

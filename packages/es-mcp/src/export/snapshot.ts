@@ -463,6 +463,6 @@ function shardKey(uuid: string, shard: number): string {
 }
 
 /** Whether Elasticsearch refused the request itself, so that doing without may be right. */
-export function isRefusal(error: unknown): boolean {
+function isRefusal(error: unknown): boolean {
   return error instanceof ToolError && (error.code === "forbidden" || error.code === "not_allowed");
 }

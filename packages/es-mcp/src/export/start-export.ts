@@ -134,8 +134,19 @@ async function findExport(
   return undefined;
 }
 
+/** Takes up every export that its process left half-way. For a server that lives long; one on a pipe may end at once. */
+export async function resumeStalled(context: ExportContext, signal: AbortSignal): Promise<void> {
+  const { store, logger } = context;
+  const { exports } = await store.list();
+  for (const manifest of exports.filter((candidate) => store.isStalled(candidate))) {
+    await resumeExport(context, manifest, signal).catch((error: unknown) =>
+      logger.warn("export_not_resumed", { exportId: manifest.export_id, error }),
+    );
+  }
+}
+
 /** Whether an export stopped half-way with nobody at work on it. */
-export function isResumable(store: StagingStore, manifest: Manifest): boolean {
+function isResumable(store: StagingStore, manifest: Manifest): boolean {
   if (manifest.checkpoint === null) return store.isStalled(manifest);
   return store.isStalled(manifest) || (manifest.status === "failed" && manifest.error?.retryable === true);
 }
@@ -144,7 +155,7 @@ export function isResumable(store: StagingStore, manifest: Manifest): boolean {
  * Takes over an export that stopped half-way and goes on from its checkpoint. False where that cannot be: its snapshot
  * is gone, which is recorded.
  */
-export async function resumeExport(context: ExportContext, manifest: Manifest, signal: AbortSignal): Promise<boolean> {
+async function resumeExport(context: ExportContext, manifest: Manifest, signal: AbortSignal): Promise<boolean> {
   const { elasticsearch, store, logger } = context;
   const exportId = manifest.export_id;
   let writer: ExportWriter;
