@@ -248,6 +248,7 @@ export async function judgeByNames(tx: Transaction, options: { sql: string; poli
     functions: oidsOf("functions"),
     operators: oidsOf("operators"),
     types: oidsOf("types"),
+    values: oidsOf("types"),
     relations: oidsOf("relations"),
   };
   await judgeFunctions(tx, fresh, policy);
@@ -368,8 +369,15 @@ function checkScalar(queries: readonly TreeNode[]): void {
 interface References {
   functions: Set<number>;
   operators: Set<number>;
+  /** Types whose input function is called. */
   types: Set<number>;
+  /** User types that values are made of: a domain anywhere inside brings its check along. */
+  values: Set<number>;
   relations: Set<number>;
+}
+
+function noReferences(): References {
+  return { functions: new Set(), operators: new Set(), types: new Set(), values: new Set(), relations: new Set() };
 }
 
 const functionFields = [
@@ -381,6 +389,17 @@ const functionFields = [
   "endInRangeFunc",
   "tsmhandler",
   "hashfuncid",
+];
+/** Types of values that come into being; a column's own type is none of them, what is stored was checked then. */
+const valueFields = [
+  "resulttype",
+  "funcresulttype",
+  "consttype",
+  "funccoltypes",
+  "coltypes",
+  "row_typeid",
+  "paramtype",
+  "array_typeid",
 ];
 const operatorFields = ["opno", "opnos", "eqop", "sortop", "reverse_sort_op"];
 
@@ -396,7 +415,10 @@ function collect(queries: readonly TreeNode[], found: References): void {
     for (const field of functionFields) for (const oid of numbersOf(node, field)) found.functions.add(oid);
     for (const field of operatorFields) for (const oid of numbersOf(node, field)) found.operators.add(oid);
     for (const oid of numbersOf(node, "relid")) found.relations.add(oid);
-    if (node.kind === "COERCEVIAIO" || node.kind === "COERCETODOMAIN") {
+    for (const field of valueFields) {
+      for (const oid of numbersOf(node, field)) if (oid >= firstUserOid) found.values.add(oid);
+    }
+    if (node.kind === "COERCEVIAIO") {
       for (const oid of numbersOf(node, "resulttype")) found.types.add(oid);
     }
     if (node.kind === "FUNCEXPR" && numbersOf(node, "funcid").some((oid) => oid === 2077 || oid === 3294)) {
@@ -414,21 +436,23 @@ function collect(queries: readonly TreeNode[], found: References): void {
 const followedMax = 32;
 
 async function judgeTree(tx: Transaction, queries: readonly TreeNode[], policy: JudgePolicy): Promise<void> {
-  const done: References = { functions: new Set(), operators: new Set(), types: new Set(), relations: new Set() };
+  const done = noReferences();
   let trees: readonly TreeNode[] = queries;
   for (let level = 0; trees.length > 0; level++) {
     if (level === followedMax) throw refused("views nested too deeply", "Query the tables beneath them.");
-    const found: References = { functions: new Set(), operators: new Set(), types: new Set(), relations: new Set() };
+    const found = noReferences();
     collect(trees, found);
     const fresh = {
       functions: [...found.functions].filter((oid) => !done.functions.has(oid)),
       operators: [...found.operators].filter((oid) => !done.operators.has(oid)),
       types: [...found.types].filter((oid) => !done.types.has(oid)),
+      values: [...found.values].filter((oid) => !done.values.has(oid)),
       relations: [...found.relations].filter((oid) => !done.relations.has(oid)),
     };
     for (const oid of fresh.functions) done.functions.add(oid);
     for (const oid of fresh.operators) done.operators.add(oid);
     for (const oid of fresh.types) done.types.add(oid);
+    for (const oid of fresh.values) done.values.add(oid);
     for (const oid of fresh.relations) done.relations.add(oid);
     await judgeFunctions(tx, fresh, policy);
     trees = await follow(tx, fresh, policy.tables ?? everything);
@@ -457,6 +481,7 @@ interface Fresh {
   functions: number[];
   operators: number[];
   types: number[];
+  values: number[];
   relations: number[];
 }
 
@@ -507,6 +532,23 @@ function judgeFunction(
   );
 }
 
+/** The checks of all domains that a value of these types can hold: base types, elements, attributes, bounds of ranges. */
+const domainChecks = `
+WITH RECURSIVE made(oid) AS (
+  SELECT unnest($1::oid[])
+  UNION
+  SELECT part.oid FROM made
+  JOIN pg_catalog.pg_type t ON t.oid = made.oid
+  CROSS JOIN LATERAL (
+    SELECT t.typbasetype WHERE t.typtype = 'd'
+    UNION ALL SELECT t.typelem WHERE t.typelem <> 0
+    UNION ALL SELECT a.atttypid FROM pg_catalog.pg_attribute a
+      WHERE t.typtype = 'c' AND a.attrelid = t.typrelid AND a.attnum > 0 AND NOT a.attisdropped
+    UNION ALL SELECT r.rngsubtype FROM pg_catalog.pg_range r WHERE t.typtype = 'r' AND r.rngtypid = t.oid
+  ) AS part(oid)
+  WHERE part.oid >= ${firstUserOid})
+SELECT k.conbin::text FROM made JOIN pg_catalog.pg_constraint k ON k.contypid = made.oid WHERE k.conbin IS NOT NULL`;
+
 /** The trees of views and the conditions of domains that a level refers to. Secrets are refused by resolved relation. */
 async function follow(tx: Transaction, fresh: Fresh, policy: TablePolicy): Promise<TreeNode[]> {
   const texts: unknown[] = [];
@@ -537,14 +579,8 @@ async function follow(tx: Transaction, fresh: Fresh, policy: TablePolicy): Promi
       if (action !== null) texts.push(action);
     }
   }
-  if (fresh.types.length > 0) {
-    const { rows } = await tx.query(
-      `WITH RECURSIVE domains AS (
-         SELECT oid, typbasetype FROM pg_catalog.pg_type WHERE oid = ANY($1::oid[]) AND typtype = 'd'
-         UNION SELECT t.oid, t.typbasetype FROM pg_catalog.pg_type t JOIN domains d ON t.oid = d.typbasetype AND t.typtype = 'd')
-       SELECT k.conbin::text FROM domains d JOIN pg_catalog.pg_constraint k ON k.contypid = d.oid WHERE k.conbin IS NOT NULL`,
-      [oids(fresh.types)],
-    );
+  if (fresh.values.length > 0) {
+    const { rows } = await tx.query(domainChecks, [oids(fresh.values)]);
     for (const [condition] of rows) texts.push(condition);
   }
   return texts.flatMap((text) => [...topNodes(parseTree(String(text)))]);

@@ -115,6 +115,27 @@ export const attacks: readonly { attack: string; sql: string; params?: unknown[]
   { attack: "a user operator", sql: "SELECT 1 OPERATOR(app.<~~>) 2" },
   { attack: "a user cast", sql: "SELECT (1::bigint)::app.coin" },
   { attack: "a domain", sql: "SELECT $1::int::app.checked", params: [5] },
+  { attack: "an array of a domain", sql: "SELECT $1::text::app.checked[]", params: ["{5}"] },
+  { attack: "a domain inside a composite", sql: "SELECT $1::text::app.box", params: ["(5)"] },
+  {
+    attack: "a domain through JSON",
+    sql: "SELECT * FROM json_populate_record(NULL::app.box, $1::json)",
+    params: [{ v: 5 }],
+  },
+  {
+    attack: "a domain in a column list",
+    sql: "SELECT * FROM json_to_record($1::json) AS r(v app.checked)",
+    params: [{ v: 5 }],
+  },
+  {
+    attack: "a domain in JSON of a set",
+    sql: "SELECT * FROM json_populate_recordset(NULL::app.box, $1::json)",
+    params: [[{ v: 5 }]],
+  },
+  {
+    attack: "a domain in an XML table",
+    sql: "SELECT * FROM xmltable('/a' PASSING '<a>5</a>'::xml COLUMNS v app.checked PATH '.')",
+  },
   { attack: "a user aggregate", sql: "SELECT app.evil_sum(id::int) FROM app.orders" },
   { attack: "a view", sql: "SELECT * FROM app.evil_view" },
   { attack: "a view of a view", sql: "SELECT * FROM app.outer_view" },

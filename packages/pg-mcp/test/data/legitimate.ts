@@ -62,6 +62,10 @@ export const legitimate: readonly { sql: string; params?: unknown[] }[] = [
     sql: "SELECT * FROM app.orders a FULL JOIN app.orders b USING (id) WHERE (a.id, b.code) IN (SELECT id, code FROM app.orders)",
   },
   { sql: 'SELECT 1 AS "Odd Name", \'x\' AS "select"' },
+  {
+    sql: "SELECT 'a@b'::app.mail, $1::app.person, json_populate_record(NULL::app.person, $2)",
+    params: ["(a,a@b)", { mail: "c@d" }],
+  },
   { sql: "SELECT FROM app.orders" },
   { sql: "/* what it costs */ EXPLAIN (FORMAT JSON, COSTS) SELECT * FROM app.orders" },
   { sql: "EXPLAIN SELECT * FROM app.orders WHERE id = $1", params: [1] },
