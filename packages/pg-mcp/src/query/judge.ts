@@ -3,163 +3,28 @@ import { isServerError } from "../errors.ts";
 import {
   allowsTable,
   everything,
-  globToRegExp,
   isRestricted,
   quoteIdentifier,
   type TablePolicy,
   type Transaction,
   tableNotAllowed,
 } from "../postgres/index.ts";
+import {
+  firstUserOid,
+  isShowableSetting,
+  type JudgePolicy,
+  judgeFunction,
+  secretRelations,
+  valueRelations,
+} from "./function-policy.ts";
 import { nodesOf, numbersOf, parseTree, type TreeNode, type TreeValue, textConstant, valuesOf } from "./node-tree.ts";
 import { checkSqlText } from "./sql-text.ts";
 
 /**
  * READ ONLY and ROLLBACK stop what happens inside the transaction. This judge stops what reaches outside of it: it lets
- * PostgreSQL resolve every name of a statement (the body of a temporary function that is never called), and looks at
+ * PostgreSQL resolve every name of a statement (as the body of a temporary function), and looks at
  * the functions, operators, casts, domains and relations that came out, by OID and not by spelling.
- */
-export interface JudgePolicy {
-  /** Globs over `schema.function` for functions of users and of other extensions that the operator vouches for. */
-  functionsAllow: readonly string[];
-  /** Refuses every volatile function, the harmless ones too: what a load computes must come out the same twice. */
-  repeatable?: boolean;
-  /** Which tables may be read. Default: all. */
-  tables?: TablePolicy;
-}
-
-/** OIDs below belong to the server itself. */
-const firstUserOid = 16_384;
-
-/** Volatile functions of the server that read, or give a value, and do nothing else. */
-const volatileAllowed = new Set([
-  "array_sample",
-  "array_shuffle",
-  "bernoulli",
-  "clock_timestamp",
-  "current_query",
-  "currval",
-  "gen_random_uuid",
-  "lastval",
-  "pg_blocking_pids",
-  "pg_collation_actual_version",
-  "pg_control_checkpoint",
-  "pg_control_init",
-  "pg_control_recovery",
-  "pg_control_system",
-  "pg_current_wal_flush_lsn",
-  "pg_current_wal_insert_lsn",
-  "pg_current_wal_lsn",
-  "pg_database_collation_actual_version",
-  "pg_database_size",
-  "pg_get_multixact_members",
-  "pg_get_shmem_allocations",
-  "pg_get_wal_replay_pause_state",
-  "pg_get_wal_resource_managers",
-  "pg_indexes_size",
-  "pg_is_in_recovery",
-  "pg_is_wal_replay_paused",
-  "pg_jit_available",
-  "pg_last_committed_xact",
-  "pg_last_wal_receive_lsn",
-  "pg_last_wal_replay_lsn",
-  "pg_last_xact_replay_timestamp",
-  "pg_lock_status",
-  "pg_notification_queue_usage",
-  "pg_partition_ancestors",
-  "pg_partition_tree",
-  "pg_prepared_xact",
-  "pg_relation_size",
-  "pg_safe_snapshot_blocking_pids",
-  "pg_sequence_last_value",
-  "pg_show_replication_origin_status",
-  "pg_stat_get_io",
-  "pg_stat_get_recovery_prefetch",
-  "pg_stat_have_stats",
-  "pg_table_size",
-  "pg_tablespace_size",
-  "pg_total_relation_size",
-  "pg_xact_commit_timestamp",
-  "pg_xact_commit_timestamp_origin",
-  "pg_xact_status",
-  "random",
-  "random_normal",
-  "system",
-  "timeofday",
-  "txid_status",
-  "uuidv4",
-  "uuidv7",
-]);
-
-/** Functions that are not volatile and yet read what no name in the statement shows. */
-const denied = new Set([
-  "database_to_xml",
-  "database_to_xml_and_xmlschema",
-  "database_to_xmlschema",
-  "schema_to_xml",
-  "schema_to_xml_and_xmlschema",
-  "schema_to_xmlschema",
-  "table_to_xml",
-  "table_to_xml_and_xmlschema",
-  "table_to_xmlschema",
-  "pg_config",
-]);
-
-/** Relations that hold passwords, connection strings or the contents of files and large objects. */
-const secretRelations = new Set([
-  "pg_authid",
-  "pg_db_role_setting",
-  "pg_file_settings",
-  "pg_foreign_server",
-  "pg_hba_file_rules",
-  "pg_ident_file_mappings",
-  "pg_largeobject",
-  "pg_shadow",
-  "pg_subscription",
-  "pg_user_mapping",
-  "pg_user_mappings",
-]);
-
-/** Relations that show values of tables whatever the settings say of those tables. */
-const valueRelations = new Set([
-  "pg_statistic",
-  "pg_statistic_ext_data",
-  "pg_stats",
-  "pg_stats_ext",
-  "pg_stats_ext_exprs",
-]);
-
-/** Settings whose values hold commands or connection strings. */
-const secretSettings =
-  /^(?:primary_conninfo|ssl_passphrase_command|archive_command|restore_command|archive_cleanup_command|recovery_end_command|krb_server_keyfile)$/;
-
-/** Extensions whose functions compute on their arguments alone. */
-const trustedExtensions = new Set([
-  "btree_gin",
-  "btree_gist",
-  "citext",
-  "cube",
-  "dict_int",
-  "earthdistance",
-  "fuzzystrmatch",
-  "hstore",
-  "intarray",
-  "isn",
-  "ltree",
-  "pg_trgm",
-  "pgcrypto",
-  "postgis",
-  "seg",
-  "unaccent",
-  "uuid-ossp",
-  "vector",
-]);
-
-/** Whether a setting's value may be shown: settings with a dot in their name belong to users and may be secrets. */
-export function isShowableSetting(name: string): boolean {
-  return !name.includes(".") && !secretSettings.test(name.toLowerCase());
-}
-
-/**
+ *
  * Refuses a statement that is not one plain query of functions that read. What was checked stays in the transaction as
  * `pg_temp.judged`, a function of the parameters: calling it runs the very tree that was judged, whatever has come to
  * answer to its names since.
@@ -506,32 +371,6 @@ async function judgeFunctions(tx: Transaction, fresh: Fresh, policy: JudgePolicy
   }
 }
 
-function judgeFunction(
-  called: { builtIn: boolean; schema: string; name: string; volatile: boolean; extension: string | undefined },
-  policy: JudgePolicy,
-): void {
-  const { name, schema } = called;
-  if (called.builtIn) {
-    // information_schema's views are made of helpers of their own, none of which is volatile.
-    if (denied.has(name)) throw refusedFunction(schema, name, "it reads tables that the statement does not name");
-    if (!called.volatile || (volatileAllowed.has(name) && !policy.repeatable)) return;
-    throw refusedFunction(
-      schema,
-      name,
-      volatileAllowed.has(name) ? "it gives another value each time" : "it may act outside a read-only transaction",
-    );
-  }
-  if (policy.functionsAllow.some((glob) => globToRegExp(glob).test(`${schema}.${name}`))) return;
-  if (called.extension !== undefined && trustedExtensions.has(called.extension)) {
-    if (!called.volatile || (!policy.repeatable && /^(?:gen_|uuid_generate|crypt|encrypt|pgp_)/.test(name))) return;
-  }
-  throw refusedFunction(
-    schema,
-    name,
-    called.extension === undefined ? "it is a function of a user" : `it belongs to the extension ${called.extension}`,
-  );
-}
-
 /** The checks of all domains that a value of these types can hold: base types, elements, attributes, bounds of ranges. */
 const domainChecks = `
 WITH RECURSIVE made(oid) AS (
@@ -592,13 +431,6 @@ function* topNodes(values: readonly TreeValue[]): Generator<TreeNode> {
     if (Array.isArray(value)) yield* topNodes(value);
     else yield value;
   }
-}
-
-function refusedFunction(schema: string, name: string, why: string): ToolError {
-  return new ToolError("function_refused", "The statement calls a function that this server does not run: see why.", {
-    next: "Write the statement with built-in functions that only read; an operator can vouch for a function in PG_MCP_FUNCTIONS_ALLOW.",
-    details: { function: schema === "pg_catalog" ? name : `${schema}.${name}`, why },
-  });
 }
 
 function refusedWriting(): ToolError {

@@ -10,7 +10,8 @@ import {
   type TablePolicy,
   type Transaction,
 } from "../postgres/index.ts";
-import { isShowableSetting, type JudgePolicy, judgeByNames, judgeStatement } from "./judge.ts";
+import { isShowableSetting, type JudgePolicy } from "./function-policy.ts";
+import { judgeByNames, judgeStatement } from "./judge.ts";
 import { encodeParameter } from "./parameters.ts";
 import { checkSqlText, readStatement } from "./sql-text.ts";
 
