@@ -68,7 +68,7 @@ export interface CourseResult {
 }
 
 /** The twelve columns of the target table, as its user asked for them. */
-export const productColumns = [
+const productColumns = [
   { name: "id", type: "varchar(50)" },
   { name: "name", type: "varchar(255)" },
   { name: "category", type: "varchar(100)" },

@@ -18,19 +18,23 @@ import { summarise } from "./summaries.ts";
 const usage = `Usage: npm run demo -- [options]
   --documents N   generate N documents; without it, the fifteen products
   --dirty         mix one document of each kind of bad value into every thousand
+  --index NAME    products; an index of this name is replaced if an earlier run wrote it, else left alone
+  --table NAME    products; in the database transformation_db
 `;
 
 /** What has to be undone, last things first. */
 const undo: (() => Promise<unknown>)[] = [];
 const bar = new ProgressBar(process.stdout);
 const spent = { calls: 0, characters: 0 };
-/** Milliseconds of each tool's first call. */
+/** Milliseconds spent in each tool so far. */
 const durations = new Map<string, number>();
 
 const { values } = parseArgs({
   options: {
     documents: { type: "string" },
     dirty: { type: "boolean", default: false },
+    index: { type: "string", default: "products" },
+    table: { type: "string", default: "products" },
     help: { type: "boolean", default: false },
   },
 });
@@ -61,6 +65,7 @@ async function demo(): Promise<void> {
   const { elasticsearchUrl } = engines;
   const seeded = await seedProducts({
     elasticsearchUrl,
+    index: values.index,
     ...(count > 0 ? { generate: { count, dirty: values.dirty } } : {}),
     onProgress: (documents) => bar.show("seeding", { progress: documents, total: count }),
   });
@@ -85,7 +90,7 @@ async function demo(): Promise<void> {
     es,
     pg,
     index: seeded.index,
-    table: "products",
+    table: values.table,
     onCall: narrate,
     onProgress: advance,
   });
@@ -126,6 +131,7 @@ async function show(pg: Session, { export: exported, load, verified, rows }: Cou
 
 async function showRejects(pg: Session, load: Load): Promise<void> {
   const schema = z.looseObject({
+    reasons: z.array(z.looseObject({ reason: z.string(), count: z.number() })),
     rejects: z.array(
       z.looseObject({
         document_id: z.string().nullable(),
@@ -136,15 +142,21 @@ async function showRejects(pg: Session, load: Load): Promise<void> {
     ),
   });
   const answer = await caller().call(pg, "list_rejects", { load_id: load.load_id });
-  say("\nRejected documents, each with its reason (the first of them)");
-  for (const { document_id, column, reason, value } of schema.parse(answer.data).rejects.slice(0, 25)) {
+  const { reasons, rejects } = schema.parse(answer.data);
+  say(`\nRejected: ${reasons.map((entry) => `${entry.reason} ${figure(entry.count)}`).join(" · ")}`);
+  // One of each kind: the next thousand documents hold the same.
+  const kinds = new Map(
+    rejects.toReversed().map((reject) => [`${reject.column} ${reject.reason} ${reject.value}`, reject]),
+  );
+  for (const { document_id, column, reason, value } of [...kinds.values()].toReversed()) {
     say(`  ${document_id ?? "(no id)"}  ${(column ?? "").padEnd(15)} ${reason.padEnd(18)} ${clip(value ?? "", 50)}`);
   }
 }
 
 async function showRows(pg: Session): Promise<void> {
   const schema = z.looseObject({ rows: z.array(z.array(z.unknown())) });
-  const sql = "SELECT id, name, brand, price, stock_quantity, created_at, tags FROM products ORDER BY id LIMIT 5";
+  const table = `"${values.table.replaceAll('"', '""')}"`;
+  const sql = `SELECT id, name, brand, price, stock_quantity, created_at, tags FROM ${table} ORDER BY id LIMIT 5`;
   const answer = await caller().call(pg, "execute_query", { sql });
   say("\nSome rows of the target");
   for (const row of schema.parse(answer.data).rows)
@@ -155,7 +167,7 @@ async function showRows(pg: Session): Promise<void> {
 async function again(pg: Session, { export: exported, mappingId, load: first }: CourseResult): Promise<void> {
   say("\nThe same load once more");
   const load = await loadExport(caller(), pg, {
-    table: "products",
+    table: values.table,
     export_id: exported.export_id,
     mapping: mappingId,
     fresh: true,
@@ -183,7 +195,7 @@ function narrate({ tool, args, answer, ms }: Call): void {
   const characters = JSON.stringify(args).length + answer.text.length;
   spent.calls++;
   spent.characters += characters;
-  if (!durations.has(tool)) durations.set(tool, ms);
+  durations.set(tool, msOf(tool) + ms);
   say(
     `  ${String(spent.calls).padStart(2)} ${tool.padEnd(16)} ${figure(characters).padStart(6)} characters ${figure(Math.round(ms)).padStart(7)} ms   ${summarise(tool, answer)}`,
   );

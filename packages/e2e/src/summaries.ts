@@ -13,8 +13,9 @@ export function summarise(tool: string, answer: Answer): string {
       return `${indices.length} matching: ${indices.map(({ name }) => name).join(", ")}`;
     }
     case "get_mapping":
+      return `${text(data, "total")} fields`;
     case "profile_index":
-      return `${total(data)} fields`;
+      return `${text(data, "fields_total")} fields, seen in ${text(data, "documents")} documents`;
     case "get_schema":
       return "the table is there";
     case "create_table":
@@ -23,7 +24,7 @@ export function summarise(tool: string, answer: Answer): string {
     case "get_export":
       return `${text(data, "export_id")} ${text(data, "status")}: ${text(data, "documents")} documents`;
     case "propose_mapping":
-      return text(data, "mapping_id");
+      return `${text(data, "mapping_id")}, expects ${text(data, "rejects_expected")} rejects`;
     case "bulk_insert":
     case "get_load":
       return `${text(data, "load_id")} ${text(data, "status")}`;
@@ -31,6 +32,9 @@ export function summarise(tool: string, answer: Answer): string {
       return `${text(data, "matched")} rows match`;
     case "count_rows":
       return `${text(data, "count")} rows`;
+    case "list_rejects":
+    case "execute_query":
+      return `${text(data, "returned")} rows`;
     default:
       return "";
   }
@@ -41,16 +45,9 @@ function errorLine(data: Record<string, unknown>): string {
   return error.success ? `no: ${error.data.error.code}` : "no";
 }
 
-function total(data: Record<string, unknown>): string {
-  return text(data, "total", "returned");
-}
-
-/** The first of these members that the answer has. */
-function text(data: Record<string, unknown>, ...names: string[]): string {
-  const value = names.map((name) => data[name]).find((candidate) => candidate !== undefined);
-  return typeof value === "number"
-    ? value.toLocaleString("en")
-    : typeof value === "string"
-      ? value
-      : JSON.stringify(value ?? null);
+/** A member of the answer as a person reads it. */
+function text(data: Record<string, unknown>, name: string): string {
+  const value = data[name];
+  if (typeof value === "number") return value.toLocaleString("en");
+  return typeof value === "string" ? value : JSON.stringify(value ?? null);
 }

@@ -1,4 +1,5 @@
 import { execFile, spawn } from "node:child_process";
+import { rmSync } from "node:fs";
 import { chmod, chown, mkdir, mkdtemp, readFile, stat } from "node:fs/promises";
 import { Socket } from "node:net";
 import { tmpdir } from "node:os";
@@ -57,6 +58,8 @@ export async function makeEngineFolder(name: string, identity: Identity): Promis
   let base = tmpdir();
   if (identity.uid !== undefined && !(await isReachableByOthers(base))) base = "/tmp";
   const path = await mkdtemp(join(base, `es-to-pg-${name}-`));
+  // Until a guard has it, the folder would outlive a process that is told to end.
+  process.once("exit", () => rmSync(path, { recursive: true, force: true }));
   await chmod(path, 0o711);
   const folder = { path, program: join(path, "program"), state: join(path, "state") };
   await mkdir(folder.state, { mode: 0o700 });
