@@ -1,6 +1,7 @@
 import { isIPv4, isIPv6 } from "node:net";
 import {
   DEFAULT_DATE_FORMAT,
+  DEFAULT_DATE_NANOS_FORMAT,
   dateReader,
   type Instant,
   instantText,
@@ -176,7 +177,7 @@ function compileScalar(column: PlannedColumn, type: ValueType): Convert {
       );
     case "inet":
     case "cidr":
-      return compileAddress(type.kind);
+      return compileAddress(column, type.kind);
     case "bytea":
       return compileBytes();
     case "enum":
@@ -326,6 +327,7 @@ export function dateFormat(column: PlannedColumn): string {
   if (column.format !== null) return column.format;
   const { field } = column;
   if (field?.format !== undefined) return field.format;
+  if (field?.type === "date_nanos") return DEFAULT_DATE_NANOS_FORMAT;
   return DATE_FIELDS.has(field?.type ?? "") || field?.type === "date_range"
     ? DEFAULT_DATE_FORMAT
     : "strict_date_optional_time";
@@ -403,7 +405,8 @@ function matching(expression: RegExp, refusal: Refusal): Convert {
   };
 }
 
-function compileAddress(kind: "inet" | "cidr"): Convert {
+function compileAddress(column: PlannedColumn, kind: "inet" | "cidr"): Convert {
+  const takesPrefix = column.field?.type !== "ip";
   const refusal = new Refusal(
     "not_an_ip",
     `The value is not an IPv4 or IPv6 ${kind === "cidr" ? "network" : "address"}.`,
@@ -415,7 +418,7 @@ function compileAddress(kind: "inet" | "cidr"): Convert {
     const [address = "", prefix, ...rest] = value.text.split("/");
     const bits = isIPv4(address) ? 32 : isIPv6(address) && !address.includes("%") ? 128 : 0;
     if (bits === 0 || rest.length > 0) return refusal;
-    if (prefix !== undefined && !(/^\d{1,3}$/.test(prefix) && Number(prefix) <= bits)) return refusal;
+    if (prefix !== undefined && !(takesPrefix && /^\d{1,3}$/.test(prefix) && Number(prefix) <= bits)) return refusal;
     if (kind === "cidr" && prefix !== undefined && !isNetwork(address, Number(prefix), bits)) return refusal;
     return value.text;
   };

@@ -6,6 +6,7 @@ export interface Instant {
 
 /** What Elasticsearch assumes for a date field without `format`. */
 export const DEFAULT_DATE_FORMAT = "strict_date_optional_time||epoch_millis";
+export const DEFAULT_DATE_NANOS_FORMAT = "strict_date_optional_time_nanos||epoch_millis";
 
 type Reader = (text: string) => Instant | null;
 
@@ -13,35 +14,44 @@ type Reader = (text: string) => Instant | null;
 export type DateReader = { read: Reader; unknown: null } | { read: null; unknown: string };
 
 const ZONE = "(?<zone>Z|[+-]\\d{2}(?::?\\d{2}(?::?\\d{2})?)?)";
-const FRACTION = "[.,](?<fraction>\\d{1,9})";
+const FRACTION = "\\.(?<fraction>\\d{1,9})";
+const OPTIONAL_FRACTION = "(?:[.,](?<fraction>\\d{1,9}))?";
 
-/** Regular expressions of the named formats; `digits` of month, day and time are one or two without `strict_`. */
+/**
+ * Regular expressions of the named formats; `digits` of month, day and time are one or two without `strict_`. Their
+ * oddities (which parts are optional where) are Elasticsearch's own, found by trying, and tested against it.
+ */
 function namedFormats(digits: "{2}" | "{1,2}"): Record<string, string> {
-  const Y = "(?<year>[+-]\\d{4,9}|\\d{4})";
+  const Y = digits === "{2}" ? "(?<year>-?\\d{4})" : "(?<year>-?\\d{1,9})";
   const M = `(?<month>\\d${digits})`;
   const D = `(?<day>\\d${digits})`;
   const H = `(?<hour>\\d${digits})`;
   const HM = `${H}:(?<minute>\\d${digits})`;
   const HMS = `${HM}:(?<second>\\d${digits})`;
+  const optionalSeconds = `${HM}(?::(?<second>\\d${digits}))?`;
   const date = `${Y}-${M}-${D}`;
-  const optionalTime = `${H}(?::(?<minute>\\d${digits})(?::(?<second>\\d${digits})(?:${FRACTION})?)?)?`;
+  const optionalTime = `${H}(?::(?<minute>\\d${digits})(?::(?<second>\\d${digits})${OPTIONAL_FRACTION})?)?`;
   const optional = `${Y}(?:-${M}(?:-${D}(?:T(?:${optionalTime})?${ZONE}?)?)?)?`;
-  const ordinal = `${Y}-(?<ordinal>\\d{3})`;
+  const optionalDay = `${Y}(?:-${M}(?:-${D})?)?`;
+  const ordinal = `${Y}-(?<ordinal>\\d${digits === "{2}" ? "{3}" : "{1,3}"})`;
   const week = "(?<weekYear>\\d{4})-W(?<week>\\d{2})";
   return {
     date_optional_time: optional,
-    date_optional_time_nanos: optional,
-    date,
+    date_optional_time_nanos: `${Y}(?:-${M}(?:-${D}(?:T${HMS}${OPTIONAL_FRACTION}${ZONE}?)?)?)?`,
+    date: digits === "{2}" ? date : optionalDay,
     year: Y,
     year_month: `${Y}-${M}`,
-    year_month_day: date,
+    year_month_day: digits === "{2}" ? optionalDay : date,
     date_hour: `${date}T${H}`,
     date_hour_minute: `${date}T${HM}`,
     date_hour_minute_second: `${date}T${HMS}`,
     date_hour_minute_second_millis: `${date}T${HMS}${FRACTION}`,
     date_hour_minute_second_fraction: `${date}T${HMS}${FRACTION}`,
-    date_time: `${date}T${HMS}${FRACTION}${ZONE}`,
-    date_time_no_millis: `${date}T${HMS}${ZONE}`,
+    date_time:
+      digits === "{2}"
+        ? `${date}T${HMS}(?:${FRACTION})?${ZONE}`
+        : `${date}T${HM}(?::(?<second>\\d${digits})${FRACTION})?${ZONE}`,
+    date_time_no_millis: digits === "{2}" ? `${date}T${HMS}${ZONE}` : `${date}T${optionalSeconds}${ZONE}?`,
     hour: H,
     hour_minute: HM,
     hour_minute_second: HMS,
@@ -98,9 +108,14 @@ export function dateReader(format: string): DateReader {
   };
 }
 
-/** Whether every text of the plain ISO form means the same under this format as under `strict_date_optional_time`. */
-export function startsWithIso(format: string): boolean {
-  return /^(?:strict_)?date_optional_time(?:_nanos)?(?:\|\||$)/.test(format);
+/**
+ * Whether a text of the plain ISO form means the same under this format as under `strict_date_optional_time`:
+ * `with_seconds` only where its time has seconds.
+ */
+export function readsIso(format: string): "always" | "with_seconds" | "never" {
+  const [first] = format.split("||", 1);
+  if (first === "strict_date_optional_time" || first === "date_optional_time") return "always";
+  return first === "strict_date_optional_time_nanos" ? "with_seconds" : "never";
 }
 
 function oneReader(name: string): Reader | null {

@@ -23,7 +23,7 @@ export interface ColumnDraft {
   identity?: boolean | undefined;
 }
 
-export interface IndexDraft {
+interface IndexDraft {
   columns: string[];
   unique?: boolean | undefined;
   using?: "btree" | "gin" | "gist" | "brin" | "hash" | undefined;

@@ -9,13 +9,13 @@ import { Refusal, type RejectReason } from "./refusal.ts";
 import { DECODE, type Occurrence, Scanner } from "./scan.ts";
 
 /** Where a line stands in its export. */
-export interface LinePosition {
+interface LinePosition {
   part: number;
   line: number;
 }
 
 /** A document that stays out of the table, and why. The value is foreign text, clipped. */
-export interface EncodedReject {
+interface EncodedReject {
   documentId: string;
   column: string | null;
   reason: RejectReason;
@@ -24,7 +24,7 @@ export interface EncodedReject {
   value: string;
 }
 
-export interface EncodedRow {
+interface EncodedRow {
   /** One line of COPY text with its LF. */
   copy: Buffer;
   /** Columns whose value lost digits under their `round` policy. */
@@ -46,7 +46,7 @@ export interface Encoder {
   judge(line: Buffer): Judgement[];
 }
 
-export interface Judgement {
+interface Judgement {
   /** Null where the document itself is refused. */
   column: string | null;
   outcome: RejectReason | "rounded" | "replaced";
@@ -189,7 +189,7 @@ export function createEncoder(plan: LoadPlan, options: { exact?: boolean } = {})
             headText(line, head.id),
             column.plan.column,
             converted,
-            value instanceof Refusal ? "" : (value?.raw ?? ""),
+            shownValue(line, value, start, span === null ? (scanner.ends[slot] ?? 0) : span.end),
           );
         }
         notes.rounded = false;
@@ -367,6 +367,13 @@ function compileColumn(plan: PlannedColumn, paths: readonly string[], key: Reado
     nullText: rejectsNull ? null : plan.onNull === null ? "\\N" : copyEscape(plan.onNull),
     isKey,
   };
+}
+
+/** A refused value as text; where it has no value because its bytes are broken, what can be read of them. */
+function shownValue(line: Buffer, value: JsonValue | undefined | Refusal, start: number, end: number): string {
+  if (value === undefined) return "";
+  if (!(value instanceof Refusal)) return value.raw;
+  return start < 0 ? "" : line.toString("utf8", start, Math.min(end, start + REJECT_VALUE_CHARACTERS_MAX * 4));
 }
 
 /** A string of the head, decoded; what is not UTF-8 in it is U+FFFD. */

@@ -1,5 +1,5 @@
 import { dateFormat } from "./convert.ts";
-import { daysInMonth, startsWithIso } from "./dates.ts";
+import { daysInMonth, readsIso } from "./dates.ts";
 import type { PlannedColumn } from "./plan.ts";
 import { DECODE, PLAIN } from "./scan.ts";
 import type { ValueType } from "./value-type.ts";
@@ -38,7 +38,7 @@ export function compileFast(column: PlannedColumn): FastWrite | null {
     case "timestamptz":
     case "timestamp":
     case "date":
-      return startsWithIso(dateFormat(column)) && (type.kind === "date" || type.scale === 6) ? date(type.kind) : null;
+      return compileDate(column, type.kind, type.scale);
     default:
       return null;
   }
@@ -202,8 +202,17 @@ function float(digitsMax: number): FastWrite {
   };
 }
 
+function compileDate(
+  column: PlannedColumn,
+  kind: "timestamptz" | "timestamp" | "date",
+  scale: number | null,
+): FastWrite | null {
+  const iso = readsIso(dateFormat(column));
+  return iso === "never" || (kind !== "date" && scale !== 6) ? null : date(kind, iso === "with_seconds");
+}
+
 /** `YYYY-MM-DD[THH:MM[:SS[.f{1,6}]][Z|±HH:MM]]` with a real day; a zone-less text of a timestamptz gets its Z. */
-function date(kind: "timestamptz" | "timestamp" | "date"): FastWrite {
+function date(kind: "timestamptz" | "timestamp" | "date", needsSeconds: boolean): FastWrite {
   return (bytes, start, end, flag, out, to) => {
     if (bytes[start] !== QUOTE || flag !== PLAIN) return NO;
     const s = start + 1;
@@ -230,7 +239,7 @@ function date(kind: "timestamptz" | "timestamp" | "date"): FastWrite {
         p = digits(bytes, fraction, last);
         if (p === fraction || p - fraction > 6) return NO;
       }
-    }
+    } else if (needsSeconds) return NO;
     const clock = p;
     if (p < last) {
       const zone = bytes[p];

@@ -20,7 +20,7 @@ export class JsonError extends Error {
 }
 
 /** Elasticsearch refuses documents that nest deeper, and PostgreSQL's parser needs stack for every level. */
-export const DEPTH_MAX = 1000;
+const DEPTH_MAX = 1000;
 
 const NUMBER = /-?(?:0|[1-9]\d*)(?:\.\d+)?(?:[eE][+-]?\d+)?/y;
 const WHITESPACE = /[ \t\n\r]*/y;

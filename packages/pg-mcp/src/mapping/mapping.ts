@@ -2,13 +2,13 @@ import { ToolError } from "@es-to-pg/mcp-kit";
 import { z } from "zod";
 
 /** What becomes of a value that is an array. Default: `array` in an array column, `json` in json and jsonb. */
-export const arrayPolicySchema = z.enum(["array", "first", "json", "join"]);
+const arrayPolicySchema = z.enum(["array", "first", "json", "join"]);
 /** What becomes of U+0000 in a text, which PostgreSQL cannot hold. */
-export const nulPolicySchema = z.enum(["strip", "replace", "reject"]);
+const nulPolicySchema = z.enum(["strip", "replace", "reject"]);
 /** What becomes of lone surrogates and bytes that are not UTF-8: U+FFFD instead, or a reject. */
-export const encodingPolicySchema = z.enum(["replace", "reject"]);
+const encodingPolicySchema = z.enum(["replace", "reject"]);
 /** What becomes of a number with more fraction digits than its column keeps. */
-export const roundPolicySchema = z.enum(["round", "reject"]);
+const roundPolicySchema = z.enum(["round", "reject"]);
 
 /** Limits that keep one mapping within a call and within PostgreSQL's own 1600 columns. */
 const COLUMNS_MAX = 1600;
@@ -17,7 +17,7 @@ const TEXT_MAX = 4096;
 const scalar = z.union([z.string().max(TEXT_MAX), z.number(), z.boolean()]);
 
 /** One target column, and where its value comes from. */
-export const mappingColumnSchema = z.strictObject({
+const mappingColumnSchema = z.strictObject({
   column: z.string().min(1).max(63).describe("target column"),
   from: z
     .string()
@@ -41,7 +41,7 @@ export const mappingColumnSchema = z.strictObject({
 });
 
 /** The mapping of design §6: which document value goes to which column, and what happens when it does not fit. */
-export const mappingSchema = z.strictObject({
+const mappingSchema = z.strictObject({
   columns: z.array(mappingColumnSchema).min(1).max(COLUMNS_MAX),
   key: z.array(z.string().min(1).max(63)).max(32).optional().describe("conflict key; default: the primary key"),
   version_from: z.string().min(1).max(TEXT_MAX).optional().describe("_seq_no or a column: the greater one wins"),
@@ -49,7 +49,7 @@ export const mappingSchema = z.strictObject({
 });
 
 /** What `{ id, changes }` may say: columns are merged by name, a null takes a setting back. */
-export const mappingChangesSchema = z.strictObject({
+const mappingChangesSchema = z.strictObject({
   columns: z
     .array(z.looseObject({ column: z.string().min(1).max(63) }))
     .max(COLUMNS_MAX)
@@ -67,7 +67,7 @@ export type NulPolicy = z.infer<typeof nulPolicySchema>;
 export type EncodingPolicy = z.infer<typeof encodingPolicySchema>;
 export type RoundPolicy = z.infer<typeof roundPolicySchema>;
 
-export const mapIdSchema = z
+const mapIdSchema = z
   .string()
   .regex(/^map_[0-9a-hjkmnp-tv-z]{26}$/, "a mapping id is map_ and 26 characters, from propose_mapping");
 

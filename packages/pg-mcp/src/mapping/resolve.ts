@@ -153,7 +153,7 @@ function resolveColumn(options: {
 }
 
 /** The document path a column reads; null for constants and for expressions over other columns alone. */
-export function sourceOf(column: MappingColumn): string | null {
+function sourceOf(column: MappingColumn): string | null {
   if (column.constant !== undefined) return null;
   return column.from ?? (column.expression === undefined ? column.column : null);
 }

@@ -1,5 +1,5 @@
 /** The grammars that a value can be held to; `other` is text that only a cast in the merge can judge. */
-export type ValueKind =
+type ValueKind =
   | "integer"
   | "numeric"
   | "float"
