@@ -103,4 +103,20 @@ describe("bulk_export", () => {
     const got = await getExport.handler({ export_id: state.export_id ?? "" }, { ...harness, ...call });
     expect(JSON.stringify(got).length).toBeLessThan(2048);
   });
+
+  it("reads documents of many megabytes, fewer at a time", async () => {
+    const index = randomName("large");
+    await indices.create(index, { settings: { number_of_replicas: 0 }, mappings: { enabled: false } });
+    const sizes = [...Array.from({ length: 24 }, () => 1_000_000), 22_000_000];
+    for (const [position, size] of sizes.entries()) {
+      await indices.put(index, `${position}`, `{"text":"${"y".repeat(size)}"}`);
+    }
+    await indices.refresh(index);
+    const state = await start({ index });
+    expect(state).toMatchObject({ status: "completed", documents: 25 });
+    const lines = await stagedLines(harness.root, await manifestOf(state));
+    expect(lines.map(({ source }) => source.length).sort((a, b) => a - b)).toEqual(sizes.map((size) => size + 11));
+    const { profile } = await manifestOf(state);
+    expect(profile[0]).toMatchObject({ path: "text", length_max: 22_000_000, bytes_max: 22_000_000 });
+  });
 });

@@ -40,8 +40,11 @@ export async function exportInline(
     throw new ToolError("shards_failed", "Not every shard of the index answers.", { retryable: true });
   }
   if (request.maxDocuments === undefined && total > INLINE_DOCUMENTS_MAX) throw tooLarge(total, lines.lines.length);
-  if (scanned.stoppedAtLineComment || lines.lines.length > ANSWER_BYTES_MAX - ANSWER_BYTES_REST) {
-    throw tooLarge(total, lines.lines.length);
+  if (lines.lines.length > ANSWER_BYTES_MAX - ANSWER_BYTES_REST) throw tooLarge(total, lines.lines.length);
+  if (scanned.stoppedAtLineComment) {
+    throw new ToolError("not_inline", "A document with a line comment behind it can only be read into staging.", {
+      next: "Leave delivery out.",
+    });
   }
   const texts = lines.lines.toString("utf8").split("\n").slice(0, -1);
   return { documents: texts.map((text) => parseExactJson(text)), total };
