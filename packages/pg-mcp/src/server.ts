@@ -4,6 +4,7 @@ import type { StagingStore } from "@es-to-pg/staging";
 import { z } from "zod";
 import { connections, type PgSettings, pgSettings } from "./config.ts";
 import { translate } from "./errors.ts";
+import { keepResumingLoads } from "./load/resume.ts";
 import { openPostgres, type TablePolicy } from "./postgres/index.ts";
 import { toolsOf } from "./tools/index.ts";
 import type { PgContext } from "./tools/tool.ts";
@@ -13,7 +14,7 @@ export const instructions = `Loads staged exports of Elasticsearch into PostgreS
 
 To load an export (exp_…, from es-mcp): propose_mapping compares its fields with a table and answers a mapping (map_…) with a verdict per column; create_table makes the table or adds missing columns; bulk_insert moves the rows and answers a load (load_…) with its figures; verify_load compares every staged row with the table. Rows never pass through this conversation: do not read documents to insert them one by one.
 
-expected = staged = inserted + updated + unchanged + skipped + stale + deduplicated + suppressed + rejected holds for every load. list_rejects says which documents were rejected and why.
+expected = staged = inserted + updated + unchanged + skipped + stale + deduplicated + suppressed + rejected holds for every load. list_rejects says which documents were rejected and why; bulk_insert with rejects_of and a changed mapping tries them again.
 
 list_tables and get_schema show what is there. count_rows counts. execute_query runs one reading statement: it cannot write, and refuses functions that reach outside the transaction. Pass values as params, not in the SQL.
 
@@ -37,18 +38,25 @@ export const server: ServerDefinition<PgContext, typeof pgSettings> = {
 /** A readiness probe is itself given up after some seconds. */
 const readyTimeoutMs = 9_000;
 
-function open(settings: PgSettings, { logger, jobs }: Opening): OpenServer<PgContext> {
+function open(settings: PgSettings, { logger, jobs, transport }: Opening): OpenServer<PgContext> {
   const postgres = openPostgres(connections(settings));
   const store = storeOnce(settings);
+  const context: PgContext = { postgres, store, jobs, settings, logger, policy: policyOf(settings) };
+  // A server on a pipe may have been started for a look only, and must not begin to write.
+  const isLongLived = transport === "http" && settings.PG_MCP_ACCESS === "read-write";
+  const resuming = isLongLived ? keepResumingLoads(context) : undefined;
   return {
     tools: toolsOf(settings.PG_MCP_ACCESS),
-    context: { postgres, store, jobs, settings, logger, policy: policyOf(settings) },
+    context,
     async ready() {
       const signal = AbortSignal.timeout(readyTimeoutMs);
       await postgres.read((tx) => tx.query("SELECT 1"), { signal });
       await (await store()).probe();
     },
-    close: () => postgres.close(),
+    async close() {
+      resuming?.stop();
+      await postgres.close();
+    },
   };
 }
 

@@ -45,6 +45,7 @@ export const requestDefaults: Omit<LoadRequest, "table"> = {
   limits: { onError: "reject", rejectsMax: null, rejectRatioMax: null },
   deleteRatioMax: 0.5,
   confirmPartial: false,
+  allowPartial: false,
   overrideIdentity: false,
   dryRun: false,
   repeat: false,

@@ -131,8 +131,13 @@ describe("a load of an export that is still working", () => {
       `${harness.schema}_state.stage_${answer.load_id}`,
     ]);
     expect(stage).toEqual([[null]]);
-    await expect(harness.load({ table: name, exportId: writer.manifest.export_id })).rejects.toMatchObject({
-      code: "source_failed",
+    const request = { table: name, exportId: writer.manifest.export_id };
+    await expect(harness.load(request)).rejects.toMatchObject({ code: "source_failed" });
+    const partial = await harness.load({ ...request, allowPartial: true });
+    expect(told(partial)).toEqual({ expected: 100, staged: 100, inserted: 100 });
+    expect(await verifyLoad(harness.context, partial.load_id, { extra: true })).toMatchObject({
+      verdict: "equal",
+      matched: 100,
     });
   });
 

@@ -2,6 +2,7 @@ import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
 import { setTimeout as sleep } from "node:timers/promises";
 import { afterAll, beforeAll, describe, expect, inject, it } from "vitest";
+import { resumeStalledLoads } from "../src/load/resume.ts";
 import type { LoadRequest } from "../src/load/start.ts";
 import { type Harness, openHarness, type StagedDocument, told } from "./load-harness.ts";
 
@@ -151,6 +152,19 @@ describe("a load whose process is killed", () => {
     expect((await partTimes(table)).slice(0, 2)).toEqual(parts);
     await expectOracle(table);
   }, 90_000);
+
+  it("is taken over by a server that lives long, without the call being made again", async () => {
+    const table = await freshTable();
+    await exit(startChild({ request: { table, schema: harness.schema, exportId, fresh: false }, step: "2.1" }));
+    expect(await resumeStalledLoads(harness.context, harness.context.signal)).toBe(0);
+    await expireLeases();
+    expect(await resumeStalledLoads(harness.context, harness.context.signal)).toBe(1);
+    const answer = await harness.load({ table, exportId, fresh: false });
+    expect(answer).toMatchObject({ status: "completed", figures: { expected: 6000, rejected: oracle().rejected } });
+    await expectOracle(table);
+    const loads = await harness.sql(`SELECT epoch FROM ${harness.schema}_state.loads WHERE table_name = $1`, [table]);
+    expect(loads).toEqual([[2]]);
+  });
 
   it("starts its parts over when a crash of PostgreSQL has emptied the stage", async () => {
     const table = await freshTable();

@@ -46,6 +46,7 @@ export async function insertRow(
       limits: { onError: "reject", rejectsMax: null, rejectRatioMax: null },
       deleteRatioMax: 0,
       confirmPartial: false,
+      allowPartial: false,
       overrideIdentity: false,
       dryRun: false,
       repeat: true,

@@ -125,6 +125,15 @@ SELECT row_to_json(answer)::text FROM (
       );
     },
 
+    /** Loads of exports that nobody works on any more, the oldest first. */
+    async findStalled(tx: Transaction): Promise<Load[]> {
+      return read(
+        tx,
+        `l.status = 'working' AND l.lease_until < clock_timestamp() AND l.export_id IS NOT NULL ORDER BY l.created_at`,
+        [],
+      );
+    },
+
     /** The load of these arguments that still works. */
     async findWorking(tx: Transaction, digest: string): Promise<Load | undefined> {
       return (await read(tx, "l.digest = $1 AND l.status = 'working'", [digest]))[0];

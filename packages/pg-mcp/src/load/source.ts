@@ -11,13 +11,20 @@ export interface LoadSource {
   close(): Promise<void>;
 }
 
-/** A staged export, finished or still growing. */
-export async function exportSource(store: StagingStore, exportId: string, loadId: string): Promise<LoadSource> {
+/** A staged export, finished or still growing; `allowPartial` takes one that has failed for complete as it is. */
+export async function exportSource(
+  store: StagingStore,
+  exportId: string,
+  loadId: string,
+  allowPartial: boolean,
+): Promise<LoadSource> {
   const reader: ExportReader = await store.openReader(exportId, loadId);
   let manifest: Manifest = reader.manifest;
   return {
     async poll() {
       manifest = await reader.refresh();
+      const isPartial = allowPartial && hasEndedEarly(manifest);
+      if (isPartial) return { parts: manifest.parts, complete: true, expected: manifest.totals.documents };
       mustBeUsable(manifest, store.isStalled(manifest));
       return {
         parts: manifest.parts,
@@ -34,6 +41,11 @@ export async function exportSource(store: StagingStore, exportId: string, loadId
   };
 }
 
+/** Whether no more parts will come and some are missing. */
+export function hasEndedEarly(manifest: Manifest): boolean {
+  return manifest.status === "failed" || manifest.status === "cancelled";
+}
+
 /** Throws `source_failed` for an export that will not be completed by itself. */
 export function mustBeUsable(manifest: Manifest, stalled: boolean): void {
   const fail = (what: string, next: string) => {
@@ -42,8 +54,12 @@ export function mustBeUsable(manifest: Manifest, stalled: boolean): void {
       details: { export_id: manifest.export_id, export_status: manifest.status, export_error: manifest.error?.code },
     });
   };
-  if (manifest.status === "failed") fail("has failed", "Call bulk_export again and load the new export.");
-  if (manifest.status === "cancelled") fail("was cancelled", "Call bulk_export again and load the new export.");
+  if (hasEndedEarly(manifest)) {
+    fail(
+      manifest.status === "failed" ? "has failed" : "was cancelled",
+      "Call bulk_export again and load the new export, or pass allow_partial:true to load the parts that are there.",
+    );
+  }
   if (stalled) {
     fail("has stalled: its process is gone", "Repeat the same bulk_export call, which takes it over, then load again.");
   }

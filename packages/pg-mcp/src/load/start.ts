@@ -13,7 +13,7 @@ import { confirmNeeded, type MergeOutcome } from "./merge.ts";
 import type { LoadMode } from "./plan-sql.ts";
 import { openRejects, type RejectLimits } from "./rejects.ts";
 import { type LoadJob, runLoad } from "./run.ts";
-import { exportSource, type LoadSource, mustBeUsable, rowFields, rowsSource } from "./source.ts";
+import { exportSource, hasEndedEarly, type LoadSource, mustBeUsable, rowFields, rowsSource } from "./source.ts";
 import { ensureState } from "./state.ts";
 import { sweepState } from "./sweep.ts";
 
@@ -40,12 +40,16 @@ export interface LoadRequest {
   deleteRatioMax: number;
   confirm?: string | undefined;
   confirmPartial: boolean;
+  /** Loads what there is of an export that has failed or was cancelled. */
+  allowPartial: boolean;
   overrideIdentity: boolean;
   dryRun: boolean;
   repeat: boolean;
   fresh: boolean;
   /** Not to be taken for an equal call: two equal rows are two rows. */
   unique?: boolean;
+  /** Only takes this stalled load over, and starts none. */
+  resumes?: string;
   storedRowsMax: number;
 }
 
@@ -94,6 +98,7 @@ export async function startLoad(context: LoadContext, given: LoadRequest, signal
       tx,
     ): Promise<{ loadId: string; epoch?: number; reused?: true; alreadyLoaded?: true; mayReplace?: boolean }> => {
       const working = await ledger.findWorking(tx, loadDigest);
+      if (request.resumes !== undefined && request.resumes !== working?.load_id) return { loadId: request.resumes };
       if (working !== undefined) {
         if (!working.stalled || jobs.isRunning(working.load_id)) return { loadId: working.load_id };
         const holder = await ledger.takeOver(tx, working.load_id, owner);
@@ -233,25 +238,34 @@ async function lookAtSource(context: LoadContext, request: LoadRequest): Promise
   const id = exportId ?? "";
   const store = await context.store();
   const manifest = await store.read(id);
-  mustBeUsable(manifest, store.isStalled(manifest));
+  const isPartial = request.allowPartial && hasEndedEarly(manifest);
+  if (!isPartial) mustBeUsable(manifest, store.isStalled(manifest));
   if (request.mode === "replace" && !request.confirmPartial) refusePartial(manifest);
   return {
     fields: manifest.mapping,
     profile: manifest.profile,
-    expected: manifest.source.expected,
-    open: (loadId) => exportSource(store, id, loadId),
+    expected: isPartial ? manifest.totals.documents : manifest.source.expected,
+    open: (loadId) => exportSource(store, id, loadId, request.allowPartial),
   };
 }
 
 /** `replace` by a part of the source removes the rest from the table, which is seldom meant. */
-function refusePartial({ source }: Manifest): void {
+function refusePartial(manifest: Manifest): void {
+  const { source } = manifest;
   const query: unknown = source.query;
   const isWhole =
     query === null ||
     query === undefined ||
     (typeof query === "object" && Object.keys(query).every((name) => name === "match_all"));
-  const why =
-    source.max_documents !== null ? "max_documents" : source.since !== null ? "since" : isWhole ? undefined : "query";
+  const why = hasEndedEarly(manifest)
+    ? `it is ${manifest.status}`
+    : source.max_documents !== null
+      ? "max_documents"
+      : source.since !== null
+        ? "since"
+        : isWhole
+          ? undefined
+          : "query";
   if (why === undefined) return;
   throw new ToolError(
     "partial_source",
@@ -328,6 +342,7 @@ function identityOf(plan: LoadPlan, request: LoadRequest): Record<string, unknow
     max_reject_ratio: request.limits.rejectRatioMax,
     max_delete_ratio: request.deleteRatioMax,
     identity: request.overrideIdentity ? "override" : null,
+    ...(request.allowPartial ? { allow_partial: true } : {}),
   };
 }
 

@@ -156,7 +156,7 @@ async function compare(
   const reader = await store.openReader(exportId, verifyId);
   try {
     const { manifest } = reader;
-    if (manifest.status !== "completed") {
+    if (manifest.status !== "completed" && load.arguments["allow_partial"] !== true) {
       throw new ToolError("source_failed", `Export ${exportId} is ${manifest.status} and cannot be compared.`, {
         next: "Export and load again.",
       });

@@ -4,6 +4,9 @@ import { loadIdSchema } from "../load/ledger.ts";
 import { listRejects, rejectPosition, shownReject } from "../load/listing.ts";
 import { defineTool } from "./tool.ts";
 
+/** A page of rejects: some twenty, enough to see what they have in common. */
+const PAGE_BYTES_MAX = 4_096;
+
 export const listRejectsTool = defineTool({
   name: "list_rejects",
   title: "List a load's rejects",
@@ -28,7 +31,7 @@ export const listRejectsTool = defineTool({
     const after = params.cursor === undefined ? null : decodeCursor(scope, params.cursor, rejectPosition);
     const page = { loadId: params.load_id, reason: params.reason ?? null, after };
     const found = await listRejects(context, page, context.signal);
-    const { items } = fitItems(found.rejects);
+    const { items } = fitItems(found.rejects, { bytesMax: PAGE_BYTES_MAX });
     const last = items.at(-1);
     const hasMore = items.length < found.rejects.length || found.more;
     return {
