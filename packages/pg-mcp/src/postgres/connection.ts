@@ -305,10 +305,8 @@ function codeOf(error: unknown): string {
 
 function isTlsRefusal(error: unknown): boolean {
   if (!(error instanceof Error)) return false;
-  // 28000 is pg_hba.conf refusing encrypted sessions; the other is the server's "N" to the TLS request.
-  return (
-    /does not support SSL/.test(error.message) || (codeOf(error) === "28000" && /SSL encryption/.test(error.message))
-  );
+  // 28000 is pg_hba.conf refusing encrypted sessions; the others are the server's "N" to the TLS request, and no answer to it.
+  return /does not support SSL|error establishing an SSL/.test(error.message) || codeOf(error) === "28000";
 }
 
 function isConnectionEnd(error: unknown): boolean {
