@@ -448,6 +448,7 @@ describe("the fast path", () => {
     ["integer[]", "integer"],
     ["numeric(6,2)[]", "double"],
     ["jsonb", "object"],
+    ["json", "flattened"],
   ])("gives what the exact path gives and PostgreSQL takes, as %s from %s", async (type, fieldType) => {
     const values = sample(value, { numRuns: 600, seed: 42 });
     const options = { type, field: fieldOf(fieldType), values };

@@ -1,4 +1,5 @@
 import type { MappingField } from "@es-to-pg/staging";
+import { assert, jsonValue, nat, property } from "fast-check";
 import { describe, expect, it } from "vitest";
 import type { Table } from "../postgres/index.ts";
 import { createEncoder, type Encoded } from "./encode.ts";
@@ -408,3 +409,37 @@ describe("a row", () => {
     ]);
   });
 });
+
+describe("JSON on the fast path", () => {
+  const plan = planOf({ x: { type: "jsonb" } });
+  const fast = createEncoder(plan);
+  const exact = createEncoder(plan, { exact: true });
+  const at = { part: 0, line: 0 };
+
+  it("is written byte for byte as the exact conversion writes it", () => {
+    assert(
+      property(jsonValue({ maxDepth: 5 }), (value) => {
+        const bytes = line(JSON.stringify({ x: value }));
+        expect(outcome(fast.encode(bytes, at))).toBe(outcome(exact.encode(bytes, at)));
+      }),
+      { numRuns: 1_000 },
+    );
+  });
+
+  it("is refused where a byte is missing or another, exactly when the exact conversion refuses it", () => {
+    assert(
+      property(jsonValue({ maxDepth: 4 }), nat(), nat(), (value, where, what) => {
+        const text = JSON.stringify(value);
+        const position = where % (text.length + 1);
+        const other = '{}[],:"\\ 1ex'.charAt(what % 13);
+        const bytes = line(`{"x":${text.slice(0, position)}${other}${text.slice(position + (what % 2))}}`);
+        expect(outcome(fast.encode(bytes, at))).toBe(outcome(exact.encode(bytes, at)));
+      }),
+      { numRuns: 3_000 },
+    );
+  });
+});
+
+function outcome(encoded: Encoded): string {
+  return encoded.reject === undefined ? encoded.copy.toString() : encoded.reject.reason;
+}

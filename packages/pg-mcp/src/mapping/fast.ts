@@ -1,7 +1,7 @@
 import { dateFormat } from "./convert.ts";
 import { daysInMonth, readsIso } from "./dates.ts";
 import type { PlannedColumn } from "./plan.ts";
-import { DECODE, PLAIN } from "./scan.ts";
+import { DECODE, isSimpleEscape, PLAIN } from "./scan.ts";
 import type { ValueType } from "./value-type.ts";
 
 /**
@@ -39,6 +39,8 @@ export function compileFast(column: PlannedColumn): FastWrite | null {
     case "timestamp":
     case "date":
       return compileDate(column, type.kind, type.scale);
+    case "json":
+      return column.array === "first" ? null : json;
     default:
       return null;
   }
@@ -316,7 +318,7 @@ function array(element: Element, lengthMax: number | null): FastWrite {
       }
       const next = bytes[p + 1] ?? 0;
       p += 1;
-      if (next === 117) return NO;
+      if (!isSimpleEscape(next)) return NO;
       out[o++] = BACKSLASH;
       if (next === QUOTE || next === BACKSLASH) {
         out[o++] = BACKSLASH;
@@ -345,5 +347,81 @@ function tokenEnd(bytes: Buffer, start: number, end: number): number {
     return p + 1;
   }
   while (p < end && bytes[p] !== 44 && bytes[p] !== 93 && bytes[p] !== 32) p += 1;
+  return p;
+}
+
+/** Deepest value that is judged here; deeper ones are left to the exact conversion. */
+const JSON_DEPTH_MAX = 100;
+/** Longest number whose digits are surely few enough for numeric. */
+const JSON_NUMBER_BYTES_MAX = 1000;
+
+/** Any JSON value without `\u`, exponents and great depth: its bytes with every backslash doubled. */
+const json: FastWrite = (bytes, start, end, _flag, out, to) => {
+  // A null is SQL's null, not JSON's.
+  if (bytes[start] === 110 || jsonEnd(bytes, start, end, 0) !== end) return NO;
+  let o = to;
+  for (let p = start; p < end; p += 1) {
+    const c = bytes[p] ?? 0;
+    if (c === BACKSLASH) out[o++] = BACKSLASH;
+    out[o++] = c;
+  }
+  return o;
+};
+
+/**
+ * The position after the JSON value at `start`, or -1. It holds the value to the whole grammar, because one broken value
+ * would end the COPY of all others.
+ */
+function jsonEnd(bytes: Buffer, start: number, end: number, depth: number): number {
+  const c = bytes[start];
+  if (c === QUOTE) return jsonStringEnd(bytes, start, end);
+  if (c !== 123 && c !== 91) return jsonTokenEnd(bytes, start, end);
+  if (depth === JSON_DEPTH_MAX) return NO;
+  // Both closing brackets stand two behind the opening ones.
+  const close = c + 2;
+  let p = space(bytes, start + 1);
+  if (bytes[p] === close) return p + 1;
+  for (;;) {
+    if (c === 123) {
+      if (bytes[p] !== QUOTE) return NO;
+      p = jsonStringEnd(bytes, p, end);
+      if (p < 0) return NO;
+      p = space(bytes, p);
+      if (bytes[p] !== 58) return NO;
+      p = space(bytes, p + 1);
+    }
+    p = jsonEnd(bytes, p, end, depth + 1);
+    if (p < 0) return NO;
+    p = space(bytes, p);
+    if (bytes[p] === close) return p + 1;
+    if (bytes[p] !== 44) return NO;
+    p = space(bytes, p + 1);
+  }
+}
+
+function jsonStringEnd(bytes: Buffer, start: number, end: number): number {
+  for (let p = start + 1; p < end; p += 1) {
+    const c = bytes[p] ?? 0;
+    if (c === QUOTE) return p + 1;
+    if (c < 32) return NO;
+    if (c === BACKSLASH) {
+      p += 1;
+      if (!isSimpleEscape(bytes[p] ?? 0)) return NO;
+    }
+  }
+  return NO;
+}
+
+function jsonTokenEnd(bytes: Buffer, start: number, end: number): number {
+  let p = start;
+  while (p < end && bytes[p] !== 44 && bytes[p] !== 93 && bytes[p] !== 125 && bytes[p] !== 32) p += 1;
+  const first = bytes[start];
+  if (first === 110) return bytes.toString("latin1", start, p) === "null" ? p : NO;
+  if (first === 116 || first === 102) {
+    const word = bytes.toString("latin1", start, p);
+    return word === "true" || word === "false" ? p : NO;
+  }
+  if (p - start > JSON_NUMBER_BYTES_MAX || !isNumber(bytes, start, p)) return NO;
+  for (let at = start; at < p; at += 1) if (bytes[at] === 101 || bytes[at] === 69) return NO;
   return p;
 }

@@ -1,4 +1,4 @@
-import { DECODE, ESCAPED, PLAIN } from "./scan.ts";
+import { DECODE, ESCAPED, isSimpleEscape, PLAIN } from "./scan.ts";
 
 /** One value of a line's head as it stands in the bytes; start is -1 where the line has none. */
 export interface Span {
@@ -81,7 +81,7 @@ function string(line: Buffer, start: number, span: Span): number {
     if (c === 34) break;
     if (c === undefined || c < 32) return -1;
     if (c === 92) {
-      flag = Math.max(flag, line[p + 1] === 117 ? DECODE : ESCAPED);
+      flag = Math.max(flag, isSimpleEscape(line[p + 1] ?? 0) ? ESCAPED : DECODE);
       p += 1;
     }
     p += 1;

@@ -1,3 +1,4 @@
+import { setImmediate } from "node:timers/promises";
 import { ToolError } from "@es-to-pg/mcp-kit";
 import { type FieldProfile, type MappingField, proposeColumnName, proposeType } from "@es-to-pg/staging";
 import type { Table, Transaction } from "../postgres/index.ts";
@@ -16,6 +17,7 @@ import type { ValueType } from "./value-type.ts";
 const COLUMNS_MAX = 1500;
 /** How long the forecast may read staged documents. */
 const FORECAST_MS_MAX = 1_500;
+const LINES_PER_TURN = 500;
 export const FORECAST_DOCUMENTS_MAX = 10_000;
 
 export interface ProposeOptions {
@@ -106,7 +108,7 @@ export async function proposeMapping(options: ProposeOptions): Promise<Proposal>
       problems.push({ code: error.code, message: error.message, details: { ...error.details, next: error.next } });
     }
   }
-  const forecast = plan === undefined ? undefined : forecastRejects(plan, options.sample);
+  const forecast = plan === undefined ? undefined : await forecastRejects(plan, options.sample);
   const verdicts = (plan?.columns ?? []).map((column) => verdictOf(column, options, forecast));
   const missing = "oid" in table ? missingColumns(draft.unmapped, options, target) : [];
   return {
@@ -348,12 +350,14 @@ interface Forecast {
 }
 
 /** Runs the encoder's own judgement over the sample: what it refuses here it will refuse in the load. */
-function forecastRejects(plan: LoadPlan, sample: readonly Buffer[]): Forecast {
+async function forecastRejects(plan: LoadPlan, sample: readonly Buffer[]): Promise<Forecast> {
   const encoder = createEncoder(plan);
   const forecast: Forecast = { sampled: 0, documents: 0, byColumn: new Map() };
   const until = performance.now() + FORECAST_MS_MAX;
   for (const line of sample) {
     if (performance.now() > until) break;
+    // Other calls of the process get their turn.
+    if (forecast.sampled % LINES_PER_TURN === LINES_PER_TURN - 1) await setImmediate();
     forecast.sampled += 1;
     let isRefused = false;
     for (const { column, outcome } of encoder.judge(line)) {

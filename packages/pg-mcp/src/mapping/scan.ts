@@ -196,7 +196,7 @@ export class Scanner {
       const c = b[p];
       if (c === 34) break;
       if (c === 92) {
-        const escaped = b[p + 1] === 117 ? DECODE : ESCAPED;
+        const escaped = isSimpleEscape(b[p + 1] ?? 0) ? ESCAPED : DECODE;
         if (flag < escaped) flag = escaped;
         p += 1;
       } else if (c === undefined || c < 32) {
@@ -267,6 +267,11 @@ export class Scanner {
     if (node.members.size < MEMBERS_MAX) node.members.set(key, member);
     return member;
   }
+}
+
+/** One of `" \ / b f n r t`, which mean the same in JSON and in COPY text; `\u` does not, and others are no JSON. */
+export function isSimpleEscape(c: number): boolean {
+  return c === 34 || c === 92 || c === 47 || c === 98 || c === 102 || c === 110 || c === 114 || c === 116;
 }
 
 function decodeName(quoted: string): string | null {

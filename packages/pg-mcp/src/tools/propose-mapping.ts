@@ -13,6 +13,8 @@ import { saveMapping } from "../mapping/store.ts";
 import { readTable } from "../postgres/index.ts";
 import { defineTool } from "./tool.ts";
 
+/** Bytes of documents that a forecast holds in memory. */
+const sampleBytesMax = 16 * 1024 * 1024;
 /** Bytes of the answer's parts; together they stay below the answer's target. */
 const verdictBytesMax = 3_000;
 const listBytesMax = 600;
@@ -147,10 +149,12 @@ async function readSample(
   signal: AbortSignal,
 ): Promise<Buffer[]> {
   const sample: Buffer[] = [];
+  let bytes = 0;
   for (const part of manifest.parts) {
     for await (const lines of reader.lines(part, { signal })) {
       for (const line of lines) {
-        if (sample.length === FORECAST_DOCUMENTS_MAX) return sample;
+        bytes += line.length;
+        if (sample.length === FORECAST_DOCUMENTS_MAX || (bytes > sampleBytesMax && sample.length > 0)) return sample;
         sample.push(Buffer.from(line));
       }
     }
