@@ -215,6 +215,21 @@ describe("propose_mapping", () => {
     expect(rows.map(({ reject }) => reject)).toEqual([undefined, undefined, undefined, undefined]);
   });
 
+  it("tells another type as a setting for a new table, and as SQL for one that exists", async () => {
+    await database.admin.query("CREATE TABLE narrow (id varchar(1) PRIMARY KEY, price real)");
+    const documents = [product("10", "123456.789")];
+    const exportId = await stageExport(staging.store, { documents, mapping: products });
+    expect((await propose({ export_id: exportId, table: "narrow" })).columns).toMatchObject([
+      { reason: "too_long", fix: { alter: 'ALTER TABLE "public"."narrow" ALTER COLUMN "id" TYPE text' } },
+      { verdict: "rounds", fix: { alter: 'ALTER TABLE "public"."narrow" ALTER COLUMN "price" TYPE numeric' } },
+    ]);
+    const fresh = await propose({ export_id: exportId, table: "fresh" });
+    expect(fresh.columns.find(({ column }) => column === "price")).toMatchObject({
+      verdict: "rounds",
+      fix: { type: "numeric" },
+    });
+  });
+
   it("names what the table lacks, as an ALTER that create_table runs when told to", async () => {
     const mapping = [...products, { path: "vendor.name", type: "keyword" }, { path: "vendor", type: "object" }];
     const exportId = await stageExport(staging.store, { documents: [product("1")], mapping });

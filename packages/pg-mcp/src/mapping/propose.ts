@@ -1,7 +1,7 @@
 import { setImmediate } from "node:timers/promises";
 import { ToolError } from "@es-to-pg/mcp-kit";
 import { type FieldProfile, type MappingField, proposeColumnName, proposeType } from "@es-to-pg/staging";
-import type { Table, Transaction } from "../postgres/index.ts";
+import { quoteIdentifier, quoteTable, type Table, type Transaction } from "../postgres/index.ts";
 import type { JudgePolicy } from "../query/index.ts";
 import { addColumnsStatement, type ColumnDraft, createTableStatements } from "./ddl.ts";
 import { createEncoder } from "./encode.ts";
@@ -45,7 +45,7 @@ export interface ColumnVerdict {
   verdict: "ok" | "widened" | "will_reject" | "may_reject" | "rounds";
   rejects?: number;
   reason?: string;
-  /** Settings of the column that save the documents. */
+  /** Settings of the column that save the documents; `alter` is SQL that only an owner of the table can run. */
   fix?: Record<string, unknown>;
   /** What a person may want to know; foreign text in it is clipped. */
   note?: string;
@@ -407,28 +407,45 @@ function verdictOf(column: PlannedColumn, options: ProposeOptions, forecast: For
       verdict: "will_reject",
       rejects: extrapolate(found, forecast.sampled, options.documents ?? forecast.sampled),
       reason,
-      fix: fixFor(reason, column),
+      fix: fixFor(reason, column, options.table),
     };
   }
   const doubt = profile === undefined ? undefined : doubtOf(column, profile, options.documents);
   if (doubt !== undefined && (forecast === undefined || forecast.sampled < (options.documents ?? 0))) {
-    return { ...base, verdict: "may_reject", reason: doubt, fix: fixFor(doubt, column) };
+    return { ...base, verdict: "may_reject", reason: doubt, fix: fixFor(doubt, column, options.table) };
   }
-  if (counts.length > 0) return { ...base, verdict: "rounds", rejects: 0, reason: counts[0]?.[0] ?? "" };
+  if (counts.length > 0) {
+    const exact = column.field === null ? [] : proposeType(column.field, profile).alternatives;
+    const numeric = exact.find((type) => type.startsWith("numeric"));
+    return {
+      ...base,
+      verdict: "rounds",
+      rejects: 0,
+      reason: counts[0]?.[0] ?? "",
+      ...(numeric === undefined ? {} : { fix: otherType(numeric, column, options.table) }),
+    };
+  }
   return { ...base, verdict: isWider(column) ? "widened" : "ok" };
 }
 
-function fixFor(reason: string, column: PlannedColumn): Record<string, unknown> {
-  const { kind, array } = column.valueType;
-  if (reason === "is_array" && kind === "text" && !array) return { array: "json" };
-  if (reason === "is_object" && kind === "text" && !array) return { array: "json" };
-  if (reason === "too_long") return { type: "text" };
-  if (reason === "out_of_range" && kind === "integer")
-    return { type: column.valueType.bits < 64 ? "bigint" : "numeric" };
-  if (reason === "out_of_range" && kind === "numeric") return { type: "numeric" };
+function fixFor(reason: string, column: PlannedColumn, table: ProposeOptions["table"]): Record<string, unknown> {
+  const { kind, array, bits } = column.valueType;
+  if ((reason === "is_array" || reason === "is_object") && kind === "text" && !array) return { array: "json" };
+  if (reason === "too_long") return otherType("text", column, table);
+  if (reason === "out_of_range" && kind === "integer") {
+    return otherType(bits < 64 ? "bigint" : "numeric", column, table);
+  }
+  if (reason === "out_of_range" && kind === "numeric") return otherType("numeric", column, table);
   // The reasons are the encoder's own words, which is what the table is keyed by.
   const known = Object.entries(FIXES).find(([name]) => name === reason)?.[1];
   return known ?? { on_error: "null" };
+}
+
+/** Another type is a setting of the mapping only as long as there is no table. */
+function otherType(type: string, column: PlannedColumn, table: ProposeOptions["table"]): Record<string, unknown> {
+  const wanted = column.valueType.array && !type.endsWith("[]") ? `${type}[]` : type;
+  if (!("oid" in table)) return { type: wanted };
+  return { alter: `ALTER TABLE ${quoteTable(table)} ALTER COLUMN ${quoteIdentifier(column.column)} TYPE ${wanted}` };
 }
 
 /** What the profile of all documents says against a column, though no document of the sample was refused. */
