@@ -179,6 +179,30 @@ describe("a load of an export that is still working", () => {
   });
 });
 
+describe("a server that stops", () => {
+  it("gives its loads up at once, and the same call goes on with them", async () => {
+    const name = await table("id integer PRIMARY KEY, v integer");
+    const writer = await harness.openExport(20);
+    await addPart(writer, numbered(0, 10));
+    const exportId = writer.manifest.export_id;
+    const request = { ...requestDefaults, table: name, schema: harness.schema, exportId, fresh: false };
+    const jobs = new Jobs();
+    const started = await startLoad({ ...harness.context, jobs }, request, harness.context.signal);
+    await sleep(700);
+    await jobs.shutdown();
+    expect(await showLoad(harness.context, started.loadId, { waitSeconds: 0 })).toMatchObject({
+      status: "working",
+      stalled: true,
+      figures: { staged: 10 },
+    });
+    await addPart(writer, numbered(10, 20));
+    await writer.finish("completed");
+    const answer = await harness.load(request);
+    expect(answer.load_id).toBe(started.loadId);
+    expect(told(answer)).toEqual({ expected: 20, staged: 20, inserted: 20 });
+  });
+});
+
 describe("verify_load", () => {
   const sources = [
     { id: 1, price: "1.10", tags: ["a"], at: "2024-01-01" },

@@ -400,6 +400,33 @@ describe("rows that the target refuses", () => {
   });
 });
 
+describe("identity columns", () => {
+  it("take loaded values only when told to, and go on counting after them", async () => {
+    const name = await table("id integer GENERATED ALWAYS AS IDENTITY PRIMARY KEY, v text");
+    const exportId = await harness.stage([
+      [
+        { id: "a", source: { id: 41, v: "x" } },
+        { id: "b", source: { id: 7, v: "y" } },
+      ],
+    ]);
+    const mapping = { columns: [{ column: "id" }, { column: "v" }] };
+    await expect(harness.load({ table: name, exportId, mapping })).rejects.toMatchObject({ code: "identity_column" });
+    const answer = await harness.load({ table: name, exportId, mapping, overrideIdentity: true });
+    expect(told(answer)).toEqual({ expected: 2, staged: 2, inserted: 2 });
+    await harness.sql(`INSERT INTO ${harness.schema}.${name} (v) VALUES ('next')`);
+    expect(await rowsOf(name)).toEqual([
+      [7, "y"],
+      [41, "x"],
+      [42, "next"],
+    ]);
+    expect(told(await harness.load({ table: name, exportId, mapping, overrideIdentity: true }))).toEqual({
+      expected: 2,
+      staged: 2,
+      unchanged: 2,
+    });
+  });
+});
+
 describe("what is kept of a load", () => {
   it("leaves no stage behind, neither after success nor after failure", async () => {
     const { rows } = {

@@ -101,6 +101,7 @@ export async function mergeStage(tx: Transaction, options: MergeOptions): Promis
   // Deferred constraints are judged here, where a row can still be rejected, and not at COMMIT.
   await tx.query("SET CONSTRAINTS ALL IMMEDIATE");
   const written = await write(tx, options);
+  if (merge.overridesIdentity) await advanceIdentities(tx, merge, tables);
   const rejected = await rejects.count(tx, tables.loadId);
   checkRejectLimits(limits, rejected, expected);
 
@@ -245,6 +246,22 @@ async function removeUnstaged(tx: Transaction, options: MergeOptions, ready: num
       next: "Remove the rows that refer to it first, or use mode upsert.",
       cause: error,
     });
+  }
+}
+
+/** The sequence of an identity column whose values were loaded goes on after the greatest of them. */
+async function advanceIdentities(tx: Transaction, merge: MergePlan, tables: LoadTables): Promise<void> {
+  for (const { name, identity } of merge.plan.table.columns) {
+    const column = merge.loaded.find((loaded) => loaded.column === name);
+    if (column === undefined || identity === null) continue;
+    await tx.query(
+      `SELECT setval(s.sequence, m.greatest)
+       FROM (SELECT pg_get_serial_sequence($1, $2)::regclass AS sequence) AS s,
+            (SELECT max(${column.name})::bigint AS greatest FROM ${tables.target}) AS m,
+            LATERAL (SELECT coalesce(pg_sequence_last_value(s.sequence), 0) AS last) AS l
+       WHERE m.greatest > l.last`,
+      [tables.target, name],
+    );
   }
 }
 

@@ -299,6 +299,7 @@ async function planLoad(
     expressions: { functionsAllow: settings.PG_MCP_FUNCTIONS_ALLOW, repeatable: true },
     identity: request.overrideIdentity ? "override" : undefined,
   });
+  await mustBeAllowed(tx, plan, request.mode);
   if ((request.mode === "upsert" || request.mode === "ignore") && plan.key.length === 0) {
     throw new ToolError("no_unique_key", `${request.mode} needs a key, and the table has no primary key.`, {
       next: "Pass key with the columns of a unique index, create one, or use mode append.",
@@ -309,6 +310,23 @@ async function planLoad(
     });
   }
   return plan;
+}
+
+/** Rights that are missing now would end the load after its parts are staged. */
+async function mustBeAllowed(tx: Transaction, { table }: LoadPlan, mode: LoadMode): Promise<void> {
+  const needed = ["SELECT", "INSERT"];
+  if (mode === "upsert" || mode === "replace") needed.push("UPDATE");
+  const { rows } = await tx.query(
+    `SELECT p FROM unnest($2::text[]) AS p WHERE NOT has_any_column_privilege($1::oid, p)
+     UNION ALL SELECT 'DELETE' WHERE $3 AND NOT has_table_privilege($1::oid, 'DELETE')`,
+    [table.oid, needed, mode === "replace"],
+  );
+  const missing = rows.map(([privilege]) => String(privilege));
+  if (missing.length === 0) return;
+  throw new ToolError("permission_denied", `The server's role may not ${missing.join(", ")} on the table.`, {
+    next: "Have the table's owner run details.sql, or load as a role that may.",
+    details: { missing, sql: `GRANT ${missing.join(", ")} ON ${quoteTable(table)} TO <the server's role>` },
+  });
 }
 
 /**
