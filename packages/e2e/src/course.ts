@@ -135,8 +135,18 @@ export class Caller {
 
 /** Exports an index and waits for the end. */
 export async function exportIndex(caller: Caller, es: Session, index: string): Promise<Export> {
-  const started = await caller.call(es, "bulk_export", { index, fresh: true, wait_seconds: waitSeconds });
-  let state = exportSchema.parse(started.data);
+  return await followExport(caller, es, await startExport(caller, es, index, waitSeconds));
+}
+
+/** Starts an export of an index and answers its state after the time to wait, or at its end. */
+export async function startExport(caller: Caller, es: Session, index: string, wait = 0): Promise<Export> {
+  const args = { index, fresh: true, wait_seconds: wait };
+  return exportSchema.parse((await caller.call(es, "bulk_export", args)).data);
+}
+
+/** Waits for the end of an export that was started. */
+export async function followExport(caller: Caller, es: Session, started: Export): Promise<Export> {
+  let state = started;
   while (state.status === "working") {
     const args = { export_id: state.export_id, wait_seconds: waitSeconds };
     state = exportSchema.parse((await caller.call(es, "get_export", args)).data);

@@ -46,7 +46,7 @@ export interface Place extends AsyncDisposable {
   directory: string;
   taskOptions: TaskOptions;
   /** Starts a built server in its own process, as a host does. */
-  openServer(server: "es-mcp" | "pg-mcp"): Promise<Session>;
+  openServer(server: "es-mcp" | "pg-mcp", env?: Record<string, string>): Promise<Session>;
 }
 
 /** Documents that are read before anything is measured: the engine's compiler needs some work to see what is hot. */
@@ -106,7 +106,7 @@ export async function openPlace(options: BenchOptions): Promise<Place> {
       index,
       directory,
       taskOptions: { elasticsearchUrl, databaseUrl, index, directory, documentsMax: options.documents },
-      async openServer(server) {
+      async openServer(server, env = {}) {
         const staging = join(directory, "staging");
         await mkdir(staging, { recursive: true, mode: 0o700 });
         const own = server === "es-mcp" ? elasticsearchEnvironment(elasticsearchUrl) : { DATABASE_URL: databaseUrl };
@@ -114,7 +114,7 @@ export async function openPlace(options: BenchOptions): Promise<Place> {
           options.profile === undefined ? {} : { NODE_OPTIONS: `--cpu-prof --cpu-prof-dir=${options.profile}` };
         return openSession({
           server,
-          env: { ...own, ...profiling, STAGING_URL: pathToFileURL(staging).href },
+          env: { ...own, ...profiling, STAGING_URL: pathToFileURL(staging).href, ...env },
         });
       },
       [Symbol.asyncDispose]: dispose,

@@ -1,0 +1,85 @@
+/**
+ * `npm run bench:load`: loads the same staged export by pg-mcp's `bulk_insert` and by what else there is, each in a
+ * process of its own, and prints rows per second, CPU, write-ahead log and memory against COPY of ready text and upsert.
+ */
+import { readdir } from "node:fs/promises";
+import { join } from "node:path";
+import { Caller, exportIndex, loadExport } from "../course.ts";
+import { benchOptions, type Entry, main, type Place, runBench } from "./bench.ts";
+import type { Contender } from "./measure.ts";
+import { openTarget, type Target } from "./target.ts";
+import { startTask, type TaskOptions } from "./task.ts";
+
+/** What is far slower than the rest moves only so many documents. */
+const slowDocumentsMax = 100_000;
+
+const options = benchOptions("Usage: npm run bench:load -- [options]");
+await main(options, async (place) => {
+  await using target = await openTarget(place.engines.databaseUrl);
+  const staged = await stage(place, target);
+  await runBench("Load", options, place, entriesOf(place, target, staged));
+});
+
+interface Staged {
+  exportId: string;
+  taskOptions: TaskOptions;
+}
+
+/** Exports the index once, and makes COPY text of it for the floors. */
+async function stage(place: Place, { schema }: Target): Promise<Staged> {
+  await using session = await place.openServer("es-mcp");
+  const { export_id: exportId } = await exportIndex(new Caller({}), session, place.index);
+  const home = join(place.directory, "staging", exportId);
+  const files = (await readdir(home)).filter((name) => name.endsWith(".ndjson")).toSorted();
+  const parts = files.map((name) => join(home, name));
+  const taskOptions = { ...place.taskOptions, schema, parts, copyFile: "" };
+  const copyFile = join(place.directory, "products.copy");
+  await using writer = await startTask("write-copy-text", { ...taskOptions, copyFile });
+  await writer.run();
+  return { exportId, taskOptions: { ...taskOptions, copyFile } };
+}
+
+function entriesOf(place: Place, target: Target, { exportId, taskOptions }: Staged): Entry[] {
+  const { documents } = options;
+  const slowDocuments = Math.min(documents, slowDocumentsMax);
+  const task = (name: string, documentsMax = documents): Pick<Entry, "open" | "usesPostgres" | "after"> => ({
+    usesPostgres: true,
+    open: () => startTask(name, { ...taskOptions, documentsMax }),
+    after: () => target.check(documentsMax, documents),
+  });
+  const before = (): Promise<void> => target.empty();
+  const load = (): Pick<Entry, "open" | "usesPostgres" | "after"> => ({
+    ...task(""),
+    open: () => openLoad(place, target, exportId),
+  });
+  return [
+    { name: "COPY of ready text, temporary table, upsert (floor)", floor: true, before, ...task("copy-and-upsert") },
+    { name: "  the same again: every row rewritten", ...task("copy-and-upsert") },
+    { name: "COPY of ready text into the table", before, ...task("copy-into-table") },
+    { name: "JSON.parse and coerce, then as the floor", before, ...task("parse-and-coerce") },
+    { name: "JSON.parse, multi-row VALUES of 100", before, ...task("multi-row-values", slowDocuments) },
+    { name: "pg-mcp bulk_insert", before, ...load() },
+    { name: "  the same again: every row unchanged", ...load() },
+  ];
+}
+
+async function openLoad(
+  place: Place,
+  { schema, stateSchema }: Target,
+  exportId: string,
+): Promise<Contender & AsyncDisposable> {
+  const session = await place.openServer("pg-mcp", { PG_MCP_STATE_SCHEMA: stateSchema });
+  const caller = new Caller({});
+  // The connection is opened by the first request; the floors have theirs open too.
+  await caller.call(session, "get_schema", { table: "products", schema });
+  return {
+    pids: session.pid === null ? [] : [session.pid],
+    async run() {
+      const args = { table: "products", schema, export_id: exportId, fresh: true };
+      const { figures } = await loadExport(caller, session, args);
+      if (figures.rejected > 0) throw new Error(`${figures.rejected} documents were rejected`);
+      return { documents: figures.staged, bytes: 0 };
+    },
+    [Symbol.asyncDispose]: () => session.close(),
+  };
+}
