@@ -45,6 +45,27 @@ describe("the state", () => {
   });
 });
 
+describe("what outlives its load", () => {
+  it("is swept by the next load: stages of no load, and loads beyond the retention with their rejects", async () => {
+    const name = await table("id integer PRIMARY KEY, v integer");
+    const old = await harness.load({ table: name, rows: [{ id: 1 }, { id: "x" }] });
+    const state = `${harness.schema}_state`;
+    await harness.sql(`UPDATE ${state}.loads SET finished_at = now() - interval '15 days' WHERE load_id = $1`, [
+      old.load_id,
+    ]);
+    await harness.sql(`CREATE UNLOGGED TABLE ${state}.stage_load_${"0".repeat(26)} ()`);
+    await harness.load({ table: name, exportId: await harness.stage([numbered(5, 6)]) });
+    await expect(showLoad(harness.context, old.load_id, { waitSeconds: 0 })).rejects.toMatchObject({
+      code: "unknown_load",
+    });
+    const left = await harness.sql(
+      `SELECT (SELECT count(*)::int FROM ${state}.rejects WHERE load_id = $1), to_regclass($2)::text`,
+      [old.load_id, `${state}.stage_load_${"0".repeat(26)}`],
+    );
+    expect(left).toEqual([[0, null]]);
+  });
+});
+
 describe("loads at once", () => {
   it("are one load where the arguments are the same", async () => {
     const name = await table("id integer PRIMARY KEY, v integer");
@@ -74,6 +95,16 @@ describe("loads at once", () => {
     expect([first, second]).toEqual([3000, 3500]);
     expect(answers[0]?.figures.inserted ?? 0).toSatisfy((n: number) => n === 3000 || n === 0);
     expect(await rowsOf(name, "count(*)::int")).toEqual([[3500]]);
+  });
+
+  it("are more than there are connections, and all end", async () => {
+    const name = await table("id integer PRIMARY KEY, v integer");
+    const exports = await Promise.all(
+      Array.from({ length: 9 }, (_, n) => harness.stage([numbered(n * 100, n * 100 + 150)])),
+    );
+    const answers = await Promise.all(exports.map((exportId) => harness.load({ table: name, exportId })));
+    expect(answers.map(({ status }) => status)).toEqual(exports.map(() => "completed"));
+    expect(await rowsOf(name, "count(*)::int")).toEqual([[950]]);
   });
 
   it("tries again after a deadlock with another writer", async () => {

@@ -83,7 +83,12 @@ export async function startLoad(context: LoadContext, given: LoadRequest, signal
   }
   const source = await lookAtSource(context, request);
   // A row of a call shall not wait for the housekeeping.
-  if (request.exportId !== undefined) await sweepState(context, signal);
+  if (request.exportId !== undefined) {
+    await sweepState(context, signal).catch((error: unknown) => {
+      signal.throwIfAborted();
+      context.logger.warn("sweep_failed", { error: String(error) });
+    });
+  }
 
   // The writer's eyes: row security and rights are those of the role that loads.
   const plan = await postgres.write((tx) => planLoad(tx, context, request, source), { signal });
