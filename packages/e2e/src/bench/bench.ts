@@ -85,7 +85,7 @@ export function benchOptions(what: string): BenchOptions {
 }
 
 /** Brings up what a benchmark needs. */
-export async function openPlace(options: BenchOptions): Promise<Place> {
+async function openPlace(options: BenchOptions): Promise<Place> {
   const undo: (() => Promise<unknown>)[] = [];
   const dispose = async (): Promise<void> => {
     for (const step of undo.splice(0).toReversed()) await step();

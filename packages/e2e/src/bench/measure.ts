@@ -27,7 +27,7 @@ export interface Measured extends Moved {
 }
 
 /** Time between two looks at a process's memory. */
-export const sampleIntervalMs = 200;
+const sampleIntervalMs = 200;
 
 /** Runs a contender once and reads what it cost. */
 export async function measure(
