@@ -24,8 +24,31 @@ const downloadMsMax = 600_000;
 /** Starting takes about 6 s on two idle cores; a busy machine takes several times as long. */
 const readyMsMax = 180_000;
 
+/** In what one start of the package differs from another. */
+export interface Variant {
+  scheme: "http" | "https";
+  /** Settings besides those that every start has. */
+  settings: Record<string, unknown>;
+  /** Contents of further files in its configuration folder. */
+  files: Record<string, string>;
+  javaOptions: string;
+  isReady(url: string): Promise<boolean>;
+}
+
 /** Starts the Elasticsearch that Maven has, on the Java of this machine. */
 export async function startElasticsearchPackage(): Promise<Engine> {
+  return await startElasticsearchVariant({
+    scheme: "http",
+    settings: { "xpack.security.enabled": false },
+    files: {},
+    javaOptions: "",
+    // Not GET /: this distribution does not have it.
+    isReady: (url) => answersHealth(url),
+  });
+}
+
+/** Starts the Elasticsearch that Maven has with settings and files of the caller's. */
+export async function startElasticsearchVariant(variant: Variant): Promise<Engine> {
   const identity = await engineIdentity();
   const isRoot = identity.uid !== undefined;
   const java = await findJava(async (home) => !isRoot || (await isReachableByOthers(home)));
@@ -41,7 +64,8 @@ export async function startElasticsearchPackage(): Promise<Engine> {
       await mkdir(at(name));
       await giveTo(identity, at(name));
     }
-    await writeConfig(home, at("config"), at("data"), at("logs"));
+    await writeConfig(home, at("config"), { "path.data": at("data"), "path.logs": at("logs"), ...variant.settings });
+    for (const [name, content] of Object.entries(variant.files)) await writeFile(join(at("config"), name), content);
     const engine = startGuarded({
       command: join(home, "bin/elasticsearch"),
       args: [],
@@ -52,7 +76,7 @@ export async function startElasticsearchPackage(): Promise<Engine> {
         ES_JAVA_HOME: java.home,
         ES_PATH_CONF: at("config"),
         ES_TMPDIR: at("tmp"),
-        ES_JAVA_OPTS: "-Xms512m -Xmx512m",
+        ES_JAVA_OPTS: `-Xms512m -Xmx512m ${variant.javaOptions}`.trim(),
       },
       identity,
       folder: folder.path,
@@ -63,9 +87,9 @@ export async function startElasticsearchPackage(): Promise<Engine> {
     try {
       let url: string | undefined;
       const isReady = async (): Promise<boolean> => {
-        url ??= await readPort(at("logs/http.ports"));
-        // Not GET /: this distribution does not have it.
-        return url !== undefined && (await answersHealth(url));
+        const address = await readAddress(at("logs/http.ports"));
+        url = address === undefined ? undefined : `${variant.scheme}://${address}`;
+        return url !== undefined && (await variant.isReady(url));
       };
       await waitUntilReady("Elasticsearch", engine, isReady, readyMsMax);
       return { url: String(url), stop: () => engine.stop() };
@@ -97,13 +121,15 @@ export async function answersHealth(url: string, headers: Record<string, string>
 }
 
 /** Elasticsearch writes the port that it chose into a file, one address a line, which spares the race for a free one. */
-async function readPort(file: string): Promise<string | undefined> {
+async function readAddress(file: string): Promise<string | undefined> {
   const text = await readFile(file, "utf8").catch(() => "");
-  const address = text.split("\n").find((line) => line.startsWith("127.0.0.1:"));
-  return address === undefined ? undefined : `http://${address.trim()}`;
+  return text
+    .split("\n")
+    .find((line) => line.startsWith("127.0.0.1:"))
+    ?.trim();
 }
 
-async function writeConfig(home: string, config: string, data: string, logs: string): Promise<void> {
+async function writeConfig(home: string, config: string, own: Record<string, unknown>): Promise<void> {
   const options = await readFile(join(home, "config/jvm.options"), "utf8");
   // Heap dumps and garbage collection logs would be written into the program's folder.
   const kept = options.split("\n").filter((line) => !/-Xlog:gc|HeapDump|ErrorFile|-Xloggc/.test(line));
@@ -117,12 +143,10 @@ async function writeConfig(home: string, config: string, data: string, logs: str
     "transport.port": 0,
     "node.portsfile": true,
     "discovery.type": "single-node",
-    "path.data": data,
-    "path.logs": logs,
-    "xpack.security.enabled": false,
     // A nearly full disk must not make indices read-only: the data are small and temporary.
     "cluster.routing.allocation.disk.threshold_enabled": false,
     "cluster.max_shards_per_node": 5000,
+    ...own,
   };
   const lines = Object.entries(settings).map(([name, value]) => `${name}: ${JSON.stringify(value)}\n`);
   await writeFile(join(config, "elasticsearch.yml"), lines.join(""));

@@ -4,6 +4,8 @@ import { findElasticsearch, findPostgres } from "./given.ts";
 import { startPostgresPackage } from "./postgres-package.ts";
 import { Unavailable } from "./unavailable.ts";
 
+export { type SecuredElasticsearch, startSecuredElasticsearch } from "./elasticsearch-secured.ts";
+
 /** Addresses of the engines that the demo and the tests use. */
 export interface Engines {
   elasticsearchUrl: string;
