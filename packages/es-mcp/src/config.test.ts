@@ -14,6 +14,10 @@ function problemsOf(env: Record<string, string>): string {
   }
 }
 
+function cloudId(content: string): string {
+  return `shop:${Buffer.from(content).toString("base64")}`;
+}
+
 test("without any setting it is Elasticsearch on this machine", () => {
   expect(nodesOf(read({})).map(String)).toEqual(["http://localhost:9200/"]);
 });
@@ -56,11 +60,38 @@ test.each([
     { ELASTICSEARCH_API_KEY: "hunter2", ELASTICSEARCH_USERNAME: "elastic", ELASTICSEARCH_PASSWORD: "hunter2" },
     "ELASTICSEARCH_API_KEY, ELASTICSEARCH_USERNAME: set only one way",
   ],
-  [{ ELASTICSEARCH_CLOUD_ID: "a:YQ==", ELASTICSEARCH_URL: "https://a" }, "set either it or ELASTICSEARCH_URL"],
+  [
+    { ELASTICSEARCH_CLOUD_ID: cloudId("host$es"), ELASTICSEARCH_URL: "https://a" },
+    "set either it or ELASTICSEARCH_URL",
+  ],
   [{ ELASTICSEARCH_TLS_FINGERPRINT: "ab".repeat(32), ELASTICSEARCH_URL: "http://a" }, "needs https://"],
   [{ ELASTICSEARCH_TLS_FINGERPRINT: "abc" }, "ELASTICSEARCH_TLS_FINGERPRINT: must be a SHA-256"],
 ])("%j is a problem, named without any secret", (env, problem) => {
   const problems = problemsOf(env);
   expect(problems).toContain(problem);
   expect(problems).not.toContain("hunter2");
+});
+
+describe("a Cloud ID", () => {
+  test.each([
+    ["eu-west-1.aws.found.io$4fa8821e75634032$bed1b9ad5b5b4b66", "https://4fa8821e75634032.eu-west-1.aws.found.io/"],
+    ["cloud.internal:9243$es$kb", "https://es.cloud.internal:9243/"],
+    ["cloud.internal:9243$es:9244$kb:9245", "https://es.cloud.internal:9244/"],
+    ["cloud.internal:443$es", "https://es.cloud.internal/"],
+  ])("%s is an address", (content, address) => {
+    expect(nodesOf(read({ ELASTICSEARCH_CLOUD_ID: cloudId(content) })).map(String)).toEqual([address]);
+  });
+
+  test.each([["shop"], ["shop:***"], [cloudId("no-dollar")], [cloudId("host$")], [cloudId("host/path$es")]])(
+    "%s is none",
+    (value) => {
+      expect(problemsOf({ ELASTICSEARCH_CLOUD_ID: value })).toContain("ELASTICSEARCH_CLOUD_ID: must be");
+    },
+  );
+});
+
+test("a fingerprint needs https, also where no address is given", () => {
+  const ELASTICSEARCH_TLS_FINGERPRINT = "AB".repeat(32);
+  expect(problemsOf({ ELASTICSEARCH_TLS_FINGERPRINT })).toContain("needs https://");
+  expect(problemsOf({ ELASTICSEARCH_TLS_FINGERPRINT, ELASTICSEARCH_URL: "https://a" })).toBe("");
 });

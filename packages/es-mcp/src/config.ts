@@ -24,7 +24,15 @@ export const esSettings = defineSettings({
   ELASTICSEARCH_CLOUD_ID: {
     schema: z
       .string()
-      .regex(/^[^:\s]+:[A-Za-z0-9+/]+=*$/, "must be the deployment's Cloud ID, a name, a colon and base64 text")
+      .transform((value, context) => {
+        const node = cloudNode(value.trim());
+        if (node !== undefined) return node;
+        context.addIssue({
+          code: "custom",
+          message: "must be the deployment's Cloud ID, a name, a colon and base64 text",
+        });
+        return z.NEVER;
+      })
       .optional(),
     description: "Cloud ID of an Elastic Cloud deployment, instead of `ELASTICSEARCH_URL`.",
   },
@@ -111,17 +119,28 @@ export function settingsProblems(settings: EsSettings): string[] {
   if (given("ELASTICSEARCH_CLIENT_CERT") !== given("ELASTICSEARCH_CLIENT_KEY")) {
     problems.push("ELASTICSEARCH_CLIENT_CERT: is needed together with ELASTICSEARCH_CLIENT_KEY");
   }
-  const plain = settings.ELASTICSEARCH_URL.filter(({ protocol }) => protocol === "http:");
+  const plain = nodesOf(settings).filter(({ protocol }) => protocol === "http:");
   if (given("ELASTICSEARCH_TLS_FINGERPRINT") && plain.length > 0) {
     problems.push("ELASTICSEARCH_TLS_FINGERPRINT: needs https:// in ELASTICSEARCH_URL");
   }
   return problems;
 }
 
-/** The nodes to ask; none where a Cloud ID names the host. */
+/** The nodes to ask. */
 export function nodesOf(settings: EsSettings): URL[] {
-  if (settings.ELASTICSEARCH_CLOUD_ID !== undefined) return [];
+  if (settings.ELASTICSEARCH_CLOUD_ID !== undefined) return [settings.ELASTICSEARCH_CLOUD_ID];
   return settings.ELASTICSEARCH_URL.length > 0 ? settings.ELASTICSEARCH_URL : [new URL(NODE_DEFAULT)];
+}
+
+/** `name:base64(domain[:port]$elasticsearch[:port]$kibana)` as an address; the port defaults to that of HTTPS. */
+function cloudNode(cloudId: string): URL | undefined {
+  const encoded = /^[^:]*:([A-Za-z0-9+/]+=*)$/.exec(cloudId)?.[1];
+  if (encoded === undefined) return undefined;
+  const content = Buffer.from(encoded, "base64").toString("utf8");
+  const parts = /^([\w.-]+)(:\d+)?\$([\w.-]+)(:\d+)?(?:\$|$)/.exec(content);
+  if (parts === null) return undefined;
+  const [, domain, domainPort = "", elasticsearch, port = domainPort] = parts;
+  return URL.parse(`https://${elasticsearch}.${domain}${port}`) ?? undefined;
 }
 
 function urls(): z.ZodType<URL[], string | undefined> {
