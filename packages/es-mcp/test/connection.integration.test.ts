@@ -125,7 +125,7 @@ describe("TLS", () => {
   };
 
   test("an unknown authority is not trusted, and the answer says how to trust it", async () => {
-    await using proxy = await openProxy(url, () => undefined, server);
+    await using proxy = await openProxy(url, () => undefined, { tls: server });
     expect((await call(proxy.url, {})).error).toMatchObject({
       code: "tls_untrusted",
       tls: "TLS, verified by the system's authorities",
@@ -139,12 +139,12 @@ describe("TLS", () => {
     ["its fingerprint", { ELASTICSEARCH_TLS_FINGERPRINT: fingerprint }],
     ["no verification at all", { ELASTICSEARCH_TLS_INSECURE: "true" }],
   ])("an authority is trusted by %s", async (_way, env) => {
-    await using proxy = await openProxy(url, () => undefined, server);
+    await using proxy = await openProxy(url, () => undefined, { tls: server });
     expect(await call(proxy.url, env)).toEqual({ count: 2, indices: 1 });
   });
 
   test("another fingerprint is not trusted", async () => {
-    await using proxy = await openProxy(url, () => undefined, server);
+    await using proxy = await openProxy(url, () => undefined, { tls: server });
     const { error } = await call(proxy.url, { ELASTICSEARCH_TLS_FINGERPRINT: "AB".repeat(32) });
     expect(error).toMatchObject({
       code: "tls_untrusted",
@@ -154,7 +154,7 @@ describe("TLS", () => {
 
   test("a client certificate is shown where one is asked for", async () => {
     const mutual = { ...server, ca: readFileSync(authority), requestCert: true, rejectUnauthorized: true };
-    await using proxy = await openProxy(url, () => undefined, mutual);
+    await using proxy = await openProxy(url, () => undefined, { tls: mutual });
     const trusted = { ELASTICSEARCH_CA_CERT: authority };
     const pair = { ELASTICSEARCH_CLIENT_CERT: file("client.crt"), ELASTICSEARCH_CLIENT_KEY: file("client.key") };
     expect(await call(proxy.url, { ...trusted, ...pair })).toEqual({ count: 2, indices: 1 });

@@ -1,5 +1,5 @@
 import { createServer, type IncomingMessage, type RequestListener, request, type ServerResponse } from "node:http";
-import { createServer as createTlsServer, type ServerOptions } from "node:https";
+import { createServer as createTlsServer, request as requestTls, type ServerOptions } from "node:https";
 
 /** What stands before Elasticsearch does with a request: answers it itself, or lets it through. */
 export type Rule = (request: {
@@ -14,15 +14,27 @@ export interface Proxy extends AsyncDisposable {
   seen: string[];
 }
 
-/** A stand-in for the security layer before Elasticsearch, which the engine of these tests has not. */
-export async function openProxy(target: string, rule: Rule, tls?: ServerOptions): Promise<Proxy> {
+export interface ProxyOptions {
+  /** How the proxy itself is reached by TLS; plain HTTP without it. */
+  tls?: ServerOptions;
+  /** The authority of a target that speaks TLS. */
+  ca?: string;
+  /** A path that Elasticsearch does not know of: it is taken off, and what lies beside it is not found. */
+  prefix?: string;
+}
+
+/** What may stand before Elasticsearch: a security layer, a terminator of TLS, a path. */
+export async function openProxy(target: string, rule: Rule, options: ProxyOptions = {}): Promise<Proxy> {
+  const { tls, prefix = "" } = options;
   const seen: string[] = [];
   const listener: RequestListener = (incoming, outgoing) => {
     const { method = "GET", url = "/", headers } = incoming;
     seen.push(`${method} ${url}`);
     const answer = rule({ method, path: url, headers });
     if (answer === "hang") return;
-    if (answer === undefined) forward(target, incoming, outgoing);
+    if (answer === undefined && url.startsWith(`${prefix}/`)) {
+      forward({ url: new URL(url.slice(prefix.length), target), ca: options.ca }, incoming, outgoing);
+    } else if (answer === undefined) outgoing.writeHead(404).end("<html>not found</html>");
     else {
       const text = typeof answer.body === "string" ? answer.body : JSON.stringify(answer.body);
       outgoing.writeHead(answer.status, { "content-type": "application/json", "x-elastic-product": "Elasticsearch" });
@@ -49,10 +61,15 @@ export function forbidden(action: string): { status: number; body: unknown } {
   return { status: 403, body: { error: { root_cause: [cause], ...cause }, status: 403 } };
 }
 
-function forward(target: string, incoming: IncomingMessage, outgoing: ServerResponse): void {
-  const upstream = request(
-    new URL(incoming.url ?? "/", target),
-    { method: incoming.method, headers: { ...incoming.headers, host: new URL(target).host } },
+function forward(
+  { url, ca }: { url: URL; ca: string | undefined },
+  incoming: IncomingMessage,
+  outgoing: ServerResponse,
+): void {
+  const send = url.protocol === "https:" ? requestTls : request;
+  const upstream = send(
+    url,
+    { method: incoming.method, headers: { ...incoming.headers, host: url.host }, ...(ca === undefined ? {} : { ca }) },
     (answer) => {
       outgoing.writeHead(answer.statusCode ?? 502, answer.headers);
       answer.pipe(outgoing);

@@ -4,6 +4,7 @@ import type { Client, ClientOptions } from "@elastic/elasticsearch";
 import { ToolError } from "@es-to-pg/mcp-kit";
 import { type EsSettings, nodesOf } from "../config.ts";
 import { unreachable } from "./failures.ts";
+import { pinnedAuthority } from "./pinned.ts";
 import { ResponseBuffer } from "./response-buffer.ts";
 
 /** Time in which a first answer of any kind must come, whichever way the connection fails. */
@@ -83,12 +84,12 @@ export class EsConnection {
   }
 
   async #attempt(request: WireRequest, options: WireOptions): Promise<WireAnswer> {
-    const client = await this.#open();
     const timeout = AbortSignal.timeout(options.timeoutMs);
     const signal = AbortSignal.any([options.signal, timeout]);
     const headers: Record<string, string> = { accept: "application/json" };
     if (request.body !== undefined) headers["content-type"] = request.contentType ?? "application/json";
     try {
+      const client = await this.#open(signal);
       const { statusCode, body } = await client.transport.request<Readable>(
         {
           method: request.method,
@@ -110,27 +111,37 @@ export class EsConnection {
     }
   }
 
-  #open(): Promise<Client> {
-    // Importing the client takes longer than the whole start of the server may.
-    this.#client ??= import("@elastic/elasticsearch").then(({ Client }) => new Client(clientOptions(this.#settings)));
+  #open(signal: AbortSignal): Promise<Client> {
+    this.#client ??= openClient(this.#settings, signal).catch((error: unknown) => {
+      this.#client = undefined;
+      throw error;
+    });
     return this.#client;
   }
 }
 
-function clientOptions(settings: EsSettings): ClientOptions {
+async function openClient(settings: EsSettings, signal: AbortSignal): Promise<Client> {
+  // Importing the client takes longer than the whole start of the server may.
+  const library = import("@elastic/elasticsearch");
+  const isPinned = settings.ELASTICSEARCH_TLS_FINGERPRINT !== undefined && !settings.ELASTICSEARCH_TLS_INSECURE;
+  const authority = isPinned ? await pinnedAuthority(nodesOf(settings), settings, signal) : undefined;
+  const { Client } = await library;
+  return new Client(clientOptions(settings, authority));
+}
+
+function clientOptions(settings: EsSettings, pinned: string | undefined): ClientOptions {
   const nodes = nodesOf(settings).map(String);
-  const cloudId = settings.ELASTICSEARCH_CLOUD_ID;
-  const fingerprint = settings.ELASTICSEARCH_TLS_FINGERPRINT;
   const auth = authOf(settings);
+  const authority = pinned ?? settings.ELASTICSEARCH_CA_CERT;
   return {
-    ...(cloudId === undefined ? { nodes } : { cloud: { id: cloudId } }),
+    nodes,
     ...(auth === undefined ? {} : { auth }),
-    ...(fingerprint === undefined ? {} : { caFingerprint: fingerprint }),
     tls: {
       timeout: CONNECT_TIMEOUT_MS,
-      // A fingerprint takes the place of the chain: it is compared by the transport after the handshake.
-      rejectUnauthorized: !settings.ELASTICSEARCH_TLS_INSECURE && fingerprint === undefined,
-      ...(settings.ELASTICSEARCH_CA_CERT === undefined ? {} : { ca: settings.ELASTICSEARCH_CA_CERT }),
+      rejectUnauthorized: !settings.ELASTICSEARCH_TLS_INSECURE,
+      ...(authority === undefined ? {} : { ca: authority }),
+      // Who holds the pinned key, or a certificate signed with it, is the cluster by whatever name it is reached.
+      ...(pinned === undefined ? {} : { allowPartialTrustChain: true, checkServerIdentity: () => undefined }),
       ...(settings.ELASTICSEARCH_CLIENT_CERT === undefined ? {} : { cert: settings.ELASTICSEARCH_CLIENT_CERT }),
       ...(settings.ELASTICSEARCH_CLIENT_KEY === undefined ? {} : { key: settings.ELASTICSEARCH_CLIENT_KEY }),
     },

@@ -46,12 +46,11 @@ function tlsMode(settings: EsSettings): string {
 }
 
 function isEncrypted(settings: EsSettings): boolean {
-  return settings.ELASTICSEARCH_CLOUD_ID !== undefined || nodesOf(settings).some((url) => url.protocol === "https:");
+  return nodesOf(settings).some((url) => url.protocol === "https:");
 }
 
 /** Hosts without user information, path or query: what may be shown. */
 export function hostsOf(settings: EsSettings): string {
-  if (settings.ELASTICSEARCH_CLOUD_ID !== undefined) return "the host of ELASTICSEARCH_CLOUD_ID";
   return nodesOf(settings)
     .map((url) => `${url.protocol}//${url.host}`)
     .join(", ");
@@ -66,8 +65,18 @@ const FIXES: [pattern: RegExp, code: string, fix: string][] = [
     "Set ELASTICSEARCH_CA_CERT to the authority's certificate, or ELASTICSEARCH_TLS_FINGERPRINT to its SHA-256.",
   ],
   [/altnames|ERR_TLS_CERT/i, "tls_untrusted", "Use a host name in ELASTICSEARCH_URL that the certificate names."],
-  [/fingerprint/i, "tls_untrusted", "Correct ELASTICSEARCH_TLS_FINGERPRINT: the certificate offered is another one."],
+  [
+    /fingerprint/i,
+    "tls_untrusted",
+    "Correct ELASTICSEARCH_TLS_FINGERPRINT; where Elasticsearch does not send its authority's certificate along, set ELASTICSEARCH_CA_CERT instead.",
+  ],
+  [
+    /signature failure/i,
+    "tls_untrusted",
+    "Find out who answers at this address: its certificate only claims to be signed by the trusted authority.",
+  ],
   [/expired/i, "tls_untrusted", "Renew the certificate of Elasticsearch."],
+  [/not yet valid/i, "tls_untrusted", "Correct the clock of this machine: the certificate begins later."],
   [
     /wrong version number|packet length too long/i,
     "tls_mismatch",
