@@ -54,12 +54,12 @@ function entriesOf(place: Place, target: Target, { exportId, taskOptions }: Stag
   });
   return [
     { name: "COPY of ready text, temporary table, upsert (floor)", floor: true, before, ...task("copy-and-upsert") },
-    { name: "  the same again: every row rewritten", ...task("copy-and-upsert") },
+    { name: "  floor again: every row rewritten", ...task("copy-and-upsert") },
     { name: "COPY of ready text into the table", before, ...task("copy-into-table") },
     { name: "JSON.parse and coerce, then as the floor", before, ...task("parse-and-coerce") },
     { name: "JSON.parse, multi-row VALUES of 100", before, ...task("multi-row-values", slowDocuments) },
     { name: "pg-mcp bulk_insert", before, ...load() },
-    { name: "  the same again: every row unchanged", ...load() },
+    { name: "  bulk_insert again: every row unchanged", ...load() },
   ];
 }
 
