@@ -14,6 +14,8 @@ import {
   createReady,
   fedCondition,
   fillReady,
+  findDuplicate,
+  insertStage,
   isRejectOf,
   type LoadTables,
   type MergePlan,
@@ -63,7 +65,8 @@ export interface MergeOptions {
 /**
  * Brings the stage into the target, in the caller's transaction:
  *  1. one load of a table at a time, and the stage holds what the ledger says;
- *  2. expressions and casts, null keys, one winner per key, what the target has already;
+ *  2. where nothing can collide, the stage goes straight in, and 3. and 4. have nothing to do; else expressions and
+ *     casts, null keys, one winner per key, what the target has already;
  *  3. replace: rows whose key is not staged go;
  *  4. insert and update, row by row where the target's constraints refuse a row;
  *  5. the law of conservation; a breach throws, and the transaction with it.
@@ -92,15 +95,17 @@ export async function mergeStage(tx: Transaction, options: MergeOptions): Promis
   // The planner must know that the stage is not empty before it joins it with the target.
   if (counted > ANALYZE_ROWS_MIN) await tx.query(`ANALYZE ${tables.stage}`);
 
-  const ready = await prepare(tx, options);
+  const direct = await insertDirectly(tx, options);
+  const ready = direct === undefined ? await prepare(tx, options) : { rows: inStage, same: 0, stale: 0, skipped: 0 };
   const afterPrepare = await rejects.count(tx, tables.loadId);
   checkRejectLimits(limits, afterPrepare, expected);
 
-  const deleted = merge.mode === "replace" ? await removeUnstaged(tx, options, ready.rows) : 0;
+  const replaces = merge.mode === "replace" && direct === undefined;
+  const deleted = replaces ? await removeUnstaged(tx, options, ready.rows) : 0;
 
   // Deferred constraints are judged here, where a row can still be rejected, and not at COMMIT.
   await tx.query("SET CONSTRAINTS ALL IMMEDIATE");
-  const written = await write(tx, options);
+  const written = direct === undefined ? await write(tx, options) : { inserted: direct, updated: 0, stored: [] };
   if (merge.overridesIdentity) await advanceIdentities(tx, merge, tables);
   const rejected = await rejects.count(tx, tables.loadId);
   checkRejectLimits(limits, rejected, expected);
@@ -173,6 +178,34 @@ async function lockTarget(tx: Transaction, merge: MergePlan): Promise<void> {
 async function countRows(tx: Transaction, table: string): Promise<number> {
   const { rows } = await tx.query(`SELECT count(*) FROM ${table}`);
   return Number(rows[0]?.[0]);
+}
+
+/**
+ * The usual first load: into an empty table, or as an append, with every key once, the stage goes straight into the
+ * target. Answers the number of rows, or undefined with nothing done where the long way is needed.
+ */
+async function insertDirectly(tx: Transaction, options: MergeOptions): Promise<number | undefined> {
+  const { merge, tables, replayOf, storedRowsMax } = options;
+  if (replayOf !== null || storedRowsMax > 0 || merge.triggered || merge.meta.keep !== undefined) return undefined;
+  if (merge.mode !== "append") {
+    const { rows } = await tx.query(`SELECT EXISTS (SELECT 1 FROM ${merge.from}${tables.target})`);
+    if (rows[0]?.[0] === true) return undefined;
+  }
+  try {
+    return await tx.savepoint(async () => {
+      if (merge.key.length > 0) {
+        const { rows } = await tx.query(findDuplicate(merge, tables));
+        if (rows[0]?.[0] === true) return undefined;
+      }
+      const { rowCount } = await tx.query(insertStage(merge, tables));
+      await tx.query("SET CONSTRAINTS ALL IMMEDIATE");
+      return rowCount;
+    });
+  } catch (error) {
+    // Some row does not fit, or another writer was there first: the long way finds out which.
+    if (!isRowError(error)) throw error;
+    return undefined;
+  }
 }
 
 /** Fills `ready`; by one statement over the stage, or where a row fails in it, over the rows that could be cooked. */

@@ -371,6 +371,19 @@ SELECT count(*) FILTER (WHERE NOT r._existing), count(*) FILTER (WHERE r._existi
 FROM merged AS m JOIN ${tables.ready} AS r ON ${merge.key.map((column, index) => `r.${column.slot} = m.k${index}`).join(" AND ")}`;
 }
 
+/** Whether a key comes twice in the stage; a hash over the keys alone, which costs far less than sorting whole rows. */
+export function findDuplicate(merge: MergePlan, tables: LoadTables): string {
+  const keys = merge.key.map((column) => column.slot).join(", ");
+  return `SELECT EXISTS (SELECT 1 FROM (${cookedQuery(merge, tables.stage)}) AS s GROUP BY ${keys} HAVING count(*) > 1)`;
+}
+
+/** The whole stage into a target that has none of its keys. */
+export function insertStage(merge: MergePlan, tables: LoadTables): string {
+  const overriding = merge.overridesIdentity ? " OVERRIDING SYSTEM VALUE" : "";
+  return `INSERT INTO ${tables.target} (${merge.loaded.map((column) => column.name).join(", ")})${overriding}
+SELECT ${merge.loaded.map((column) => column.slot).join(", ")} FROM (${cookedQuery(merge, tables.stage)}) AS s`;
+}
+
 /** The setting in which a DO block leaves its counts, as it cannot return them. */
 export const OUTCOME_SETTING = "data_transformer.outcome";
 

@@ -219,7 +219,7 @@ async function merge(
           throw await withRejects(error, tx, rejects, holder.loadId);
         }
       });
-      await tx.query(`DROP TABLE ${tables.ready}`);
+      await tx.query(`DROP TABLE IF EXISTS ${tables.ready}`);
     } catch (error) {
       if (!(error instanceof RolledBack)) throw error;
       outcome = error.outcome;

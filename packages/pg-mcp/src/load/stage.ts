@@ -101,6 +101,20 @@ function openBatches(plan: LoadPlan, part: number) {
   };
 }
 
+/** The rows' bytes in few pieces: the encoder writes one row behind the other, so that most of them need no copy. */
+function* adjoined(rows: readonly { copy: Buffer }[]): Generator<Buffer> {
+  let piece: Buffer | undefined;
+  for (const { copy } of rows) {
+    if (piece !== undefined && piece.buffer === copy.buffer && piece.byteOffset + piece.length === copy.byteOffset) {
+      piece = Buffer.from(piece.buffer, piece.byteOffset, piece.length + copy.length);
+    } else {
+      if (piece !== undefined) yield piece;
+      piece = copy;
+    }
+  }
+  if (piece !== undefined) yield piece;
+}
+
 /** The `_index` of a line: its first member, and a name that needs no JSON escape. */
 function documentIndexOf(line: Buffer): string | null {
   return /^\{"_index":"([^"\\]*)"/.exec(line.toString("utf8", 0, 300))?.[1] ?? null;
@@ -123,8 +137,7 @@ async function copyTyped(tx: Transaction, part: number, lines: AsyncIterable<Buf
               reading.ended = true;
               return;
             }
-            const rows = batches.encode(next.value);
-            if (rows.length > 0) yield Buffer.concat(rows.map((row) => row.copy));
+            yield* adjoined(batches.encode(next.value));
           }
         },
         signal,
