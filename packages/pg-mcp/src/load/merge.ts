@@ -194,7 +194,7 @@ async function insertDirectly(tx: Transaction, options: MergeOptions): Promise<n
   try {
     return await tx.savepoint(async () => {
       if (merge.key.length > 0) {
-        const { rows } = await tx.query(findDuplicate(merge, tables));
+        const { rows } = await tx.query(findDuplicate(merge, cookedQuery(merge, tables.stage)));
         if (rows[0]?.[0] === true) return undefined;
       }
       const { rowCount } = await tx.query(insertStage(merge, tables));
@@ -217,7 +217,8 @@ export async function prepare(
   const fill = async (source: string) => {
     const nulls = rejectNulls(merge, tables, source);
     if (nulls !== undefined) await tx.query(nulls);
-    await tx.query(fillReady(merge, tables, source));
+    const duplicate = merge.key.length === 0 ? undefined : await tx.query(findDuplicate(merge, source));
+    await tx.query(fillReady(merge, tables, source, duplicate?.rows[0]?.[0] === true));
   };
   try {
     await tx.savepoint(() => fill(cookedQuery(merge, tables.stage)));

@@ -278,7 +278,7 @@ export function createReady(merge: MergePlan, ready: string): string {
  * Fills `ready`: of each key the winning document, beside what the target has under that key. Rows whose image equals
  * the stored one need no write; `*=` compares images, because `=` calls 1.0 and 1.00, or two boxes of one area, equal.
  */
-export function fillReady(merge: MergePlan, tables: LoadTables, source: string): string {
+export function fillReady(merge: MergePlan, tables: LoadTables, source: string, hasDuplicates: boolean): string {
   const required = requiredColumns(merge).map(({ column }) => `s.${column.slot} IS NOT NULL`);
   const notNull = required.length === 0 ? "TRUE" : required.join(" AND ");
   const slots = merge.loaded.map((column) => column.slot);
@@ -304,13 +304,12 @@ FROM (SELECT * FROM (${source}) AS s WHERE ${notNull}) AS w`;
   return `INSERT INTO ${tables.ready} (${into})
 SELECT ${values.join(", ")}, ${meta}, ${existing}, ${same}, ${stale}
 FROM (
-  SELECT DISTINCT ON (${keys.join(", ")}) *
+  SELECT ${hasDuplicates ? `DISTINCT ON (${keys.join(", ")})` : ""} *
   FROM (${source}) AS s
   WHERE ${notNull}
-  ORDER BY ${[...keys, ...winnerOrder(version(merge) !== undefined)].join(", ")}
+  ${hasDuplicates ? `ORDER BY ${[...keys, ...winnerOrder(version(merge) !== undefined)].join(", ")}` : ""}
 ) AS w
-LEFT JOIN ${merge.from}${tables.target} AS t ON ${merge.key.map((column) => `t.${column.name} = w.${column.slot}`).join(" AND ")}
-ORDER BY ${keys.map((slot) => `w.${slot}`).join(", ")}`;
+LEFT JOIN ${merge.from}${tables.target} AS t ON ${merge.key.map((column) => `t.${column.name} = w.${column.slot}`).join(" AND ")}`;
 }
 
 /** `on_missing: "keep"`: what the target has stays; a new row takes the default. */
@@ -371,10 +370,10 @@ SELECT count(*) FILTER (WHERE NOT r._existing), count(*) FILTER (WHERE r._existi
 FROM merged AS m JOIN ${tables.ready} AS r ON ${merge.key.map((column, index) => `r.${column.slot} = m.k${index}`).join(" AND ")}`;
 }
 
-/** Whether a key comes twice in the stage; a hash over the keys alone, which costs far less than sorting whole rows. */
-export function findDuplicate(merge: MergePlan, tables: LoadTables): string {
+/** Whether a key comes twice; a hash over the keys alone, which costs far less than sorting whole rows. */
+export function findDuplicate(merge: MergePlan, source: string): string {
   const keys = merge.key.map((column) => column.slot).join(", ");
-  return `SELECT EXISTS (SELECT 1 FROM (${cookedQuery(merge, tables.stage)}) AS s GROUP BY ${keys} HAVING count(*) > 1)`;
+  return `SELECT EXISTS (SELECT 1 FROM (${source}) AS s GROUP BY ${keys} HAVING count(*) > 1)`;
 }
 
 /** The whole stage into a target that has none of its keys. */

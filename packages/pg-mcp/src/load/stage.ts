@@ -103,16 +103,18 @@ function openBatches(plan: LoadPlan, part: number) {
 
 /** The rows' bytes in few pieces: the encoder writes one row behind the other, so that most of them need no copy. */
 function* adjoined(rows: readonly { copy: Buffer }[]): Generator<Buffer> {
-  let piece: Buffer | undefined;
+  let first: Buffer | undefined;
+  let length = 0;
   for (const { copy } of rows) {
-    if (piece !== undefined && piece.buffer === copy.buffer && piece.byteOffset + piece.length === copy.byteOffset) {
-      piece = Buffer.from(piece.buffer, piece.byteOffset, piece.length + copy.length);
+    if (first !== undefined && first.buffer === copy.buffer && first.byteOffset + length === copy.byteOffset) {
+      length += copy.length;
     } else {
-      if (piece !== undefined) yield piece;
-      piece = copy;
+      if (first !== undefined) yield Buffer.from(first.buffer, first.byteOffset, length);
+      first = copy;
+      length = copy.length;
     }
   }
-  if (piece !== undefined) yield piece;
+  if (first !== undefined) yield Buffer.from(first.buffer, first.byteOffset, length);
 }
 
 /** The `_index` of a line: its first member, and a name that needs no JSON escape. */
