@@ -94,7 +94,7 @@ export async function syncDirectory(path: string): Promise<void> {
   }
 }
 
-/** Writes all bytes; one system call may take fewer. A full disk is `staging_full`. */
+/** Writes all bytes; one system call may take fewer. A full disk is `staging_full`, a read-only one `staging_unshared`. */
 export async function writeFully(handle: FileHandle, bytes: Uint8Array): Promise<void> {
   try {
     for (let offset = 0; offset < bytes.length; ) {
@@ -102,17 +102,30 @@ export async function writeFully(handle: FileHandle, bytes: Uint8Array): Promise
       offset += bytesWritten;
     }
   } catch (error) {
-    throw asFull(error);
+    throw asStagingError(error);
   }
 }
 
-/** Turns the errors of a full disk into `staging_full` and leaves every other one as it is. */
-export function asFull(error: unknown): unknown {
-  const code = errorCode(error);
-  if (code !== "ENOSPC" && code !== "EDQUOT" && code !== "EFBIG") return error;
-  return new StagingError("staging_full", `The disk of the staging root is full (${code}).`, {
+const FULL = new Set(["ENOSPC", "EDQUOT", "EFBIG"]);
+const UNUSABLE = new Set(["EROFS", "EACCES", "EPERM"]);
+
+/**
+ * Turns the errors of a full disk into `staging_full`, those of one that must not be written into `staging_unshared`,
+ * and leaves every other one as it is.
+ */
+export function asStagingError(error: unknown): unknown {
+  const code = errorCode(error) ?? "";
+  if (FULL.has(code)) {
+    return new StagingError("staging_full", `The disk of the staging root is full (${code}).`, {
+      retryable: true,
+      next: "Delete exports that are no longer needed, or give the staging volume more room.",
+      cause: error,
+    });
+  }
+  if (!UNUSABLE.has(code)) return error;
+  return new StagingError("staging_unshared", `The staging root cannot be written (${code}).`, {
     retryable: true,
-    next: "Delete exports that are no longer needed, or give the staging volume more room.",
+    next: "Make the staging volume writable for this server.",
     cause: error,
   });
 }
@@ -140,7 +153,7 @@ export async function writeAtomically(options: {
     await rename(path, options.target);
   } catch (error) {
     await rm(path, { force: true });
-    throw asFull(error);
+    throw asStagingError(error);
   }
   await syncDirectory(options.directory);
 }

@@ -1,8 +1,9 @@
 import { Buffer } from "node:buffer";
 import { type ChildProcess, spawn } from "node:child_process";
-import { mkdir, readdir, readFile, rename, utimes, writeFile } from "node:fs/promises";
+import { mkdir, readdir, readFile, rename, rm, utimes, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
+import { setTimeout as sleep } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
 import { addPart, codeOf, completedExport, draft, line, temporaryRoot, until } from "../test/support.ts";
@@ -267,15 +268,43 @@ describe("a writer's lease", () => {
     await third.finish("completed");
   });
 
-  it.each([
-    ["for good", { retryable: false, checkpoint }],
-    ["without a checkpoint", { retryable: true, checkpoint: null }],
-  ])("cannot be taken of an export that failed %s", async (_how, { retryable, checkpoint: last }) => {
+  it("cannot be taken of an export that failed without a checkpoint", async () => {
     const store = await place.open();
-    const writer = await store.create({ ...draft(), checkpoint: last });
-    await writer.finish("failed", { code: "x", message: "x", retryable });
+    const writer = await store.create({ ...draft(), checkpoint });
+    await writer.finish("failed", { code: "x", message: "x", retryable: true }, { checkpoint: null });
     expect(await codeOf(store.takeOver(writer.manifest.export_id))).toBe("lease_held");
     expect(await readdir(join(place.root, writer.manifest.export_id))).not.toContain("writer-00002");
+  });
+
+  it("is not renewed once given up, even where that could not be written", async () => {
+    const store = await place.open({ leaseMs: 90 });
+    const writer = await store.create(draft());
+    const manifest = join(place.root, writer.manifest.export_id, "manifest.json");
+    const kept = await readFile(manifest);
+    await rm(manifest);
+    // A directory in its place: nothing can be renamed over it.
+    await mkdir(join(manifest, "x"), { recursive: true });
+    await expect(writer.release()).rejects.toThrow("EISDIR");
+    await rm(manifest, { recursive: true });
+    await writeFile(manifest, kept);
+    await sleep(120);
+    expect(store.isStalled(await store.read(writer.manifest.export_id))).toBe(true);
+    await (await store.takeOver(writer.manifest.export_id)).finish("cancelled");
+  });
+
+  it("tells its holder that another process asks for the end", async () => {
+    const store = await place.open();
+    const writer = await store.create(draft());
+    const { export_id: exportId } = writer.manifest;
+    expect(await store.isCancelRequested(exportId)).toBe(false);
+    const other = await place.open();
+    await other.requestCancel(exportId);
+    await other.requestCancel(exportId);
+    expect(await store.isCancelRequested(exportId)).toBe(true);
+    await new Promise((resolve) => writer.cancelRequest.addEventListener("abort", resolve));
+    await writer.finish("cancelled");
+    expect(await readdir(join(place.root, exportId))).not.toContain("cancel-requested");
+    expect(await codeOf(other.requestCancel("exp_00000000000000000000000000"))).toBe("unknown_export");
   });
 
   it("is given back when a take-over is aborted", async () => {

@@ -1,7 +1,7 @@
 import { Buffer } from "node:buffer";
 import type { FileHandle } from "node:fs/promises";
 import { crc32 } from "node:zlib";
-import { errorCode, openForReading, writeFully } from "./files.ts";
+import { asStagingError, errorCode, openForReading, writeFully } from "./files.ts";
 import type { PartInfo } from "./manifest.ts";
 import { StagingError } from "./staging-error.ts";
 
@@ -93,7 +93,7 @@ export class FilePartWriter implements PartWriter {
     } catch (error) {
       await this.#abandon();
       this.#home.signal.throwIfAborted();
-      throw error;
+      throw asStagingError(error);
     }
     return {
       index: this.#home.index,

@@ -492,17 +492,41 @@ describe("sweeping and removing", () => {
   it("clears away what killed processes left, and nothing that is not its own", async () => {
     const store = await place.open({ ttlHours: 1, leaseMs: 50 });
     const old = new Date(Date.now() - 7_200_000);
+    const future = new Date(Date.now() + 60_000);
     await mkdir(join(place.root, ".trash-exp_0-1", "x"), { recursive: true });
     await mkdir(join(place.root, ".new-exp_0"));
     await mkdir(join(place.root, ".new-exp_1"));
     await writeFile(join(place.root, ".probe-0"), "");
+    await writeFile(join(place.root, ".starting-dead"), "");
+    await writeFile(join(place.root, ".starting-live"), "");
     await writeFile(join(place.root, "notes.txt"), "mine");
-    for (const name of [".new-exp_0", ".probe-0", "notes.txt"]) await utimes(join(place.root, name), old, old);
+    for (const name of [".new-exp_0", ".probe-0", ".starting-dead", "notes.txt"]) {
+      await utimes(join(place.root, name), old, old);
+    }
+    await utimes(join(place.root, ".new-exp_1"), future, future);
     await until(async () => {
       await store.sweep();
-      return (await readdir(place.root)).length === 2;
+      return (await readdir(place.root)).length === 3;
     });
-    expect((await readdir(place.root)).sort()).toEqual([".new-exp_1", "notes.txt"]);
+    expect((await readdir(place.root)).sort()).toEqual([".new-exp_1", ".starting-live", "notes.txt"]);
+  });
+
+  it("clears away what a writer left that was killed after its last word", async () => {
+    const store = await place.open({ leaseMs: 50 });
+    const exportId = await completedExport(store);
+    const directory = join(place.root, exportId);
+    const whole = (await readdir(directory)).sort();
+    await mkdir(join(directory, "writer-00001"));
+    await writeFile(join(directory, "writer-00001", "part-00009.ndjson"), "");
+    await mkdir(join(directory, ".fenced-1-0"));
+    await writeFile(join(directory, "part-00009.ndjson"), "");
+    await writeFile(join(directory, "cancel-requested"), "");
+    await until(async () => {
+      await store.sweep();
+      return (await readdir(directory)).length === whole.length;
+    });
+    expect((await readdir(directory)).sort()).toEqual(whole);
+    expect((await store.read(exportId)).status).toBe("completed");
   });
 
   it("tells a reader that its export is gone, not that it is damaged", async () => {

@@ -3,7 +3,7 @@ import { lstat, readdir, rename, rm } from "node:fs/promises";
 import { hostname, userInfo } from "node:os";
 import { basename, join } from "node:path";
 import {
-  asFull,
+  asStagingError,
   createFile,
   ensureDirectory,
   errorCode,
@@ -25,11 +25,14 @@ import { defaultRoot, isMountPoint, rootFromUrl } from "./root.ts";
 import { StagingError } from "./staging-error.ts";
 import { claimExport, isStalled } from "./take-over.ts";
 import {
+  CANCEL_REQUEST,
   type ExportWriter,
   epochOfDirectory,
   FileExportWriter,
+  isCancelRequested,
   makeWriterDirectory,
   removeUnlistedParts,
+  removeWriterRests,
   timestamp,
   type WriterHome,
   writerDirectoryName,
@@ -51,10 +54,14 @@ export interface StagingStore {
   isStalled(manifest: Manifest): boolean;
   create(draft: ManifestDraft): Promise<ExportWriter>;
   /**
-   * Goes on with an export that is stalled, or that failed with a retryable error and a checkpoint: listed parts are
-   * verified, others removed. Throws `lease_held` while another process holds it.
+   * Goes on with an export that is stalled, or that failed and kept its checkpoint: listed parts are verified, others
+   * removed. Throws `lease_held` while another process holds it.
    */
   takeOver(exportId: string, options?: { signal?: AbortSignal }): Promise<ExportWriter>;
+  /** Asks the holder of an export, in whatever process, to end it as cancelled; one that takes it over is asked too. */
+  requestCancel(exportId: string): Promise<void>;
+  /** Whether somebody has asked for the end of an export that has not ended yet. */
+  isCancelRequested(exportId: string): Promise<boolean>;
   openReader(exportId: string, loadId: string): Promise<ExportReader>;
   /** Removes an export. Throws `export_in_use` while somebody writes or reads it. */
   remove(exportId: string): Promise<void>;
@@ -81,7 +88,9 @@ export interface StoreOptions {
 const NEW_PREFIX = ".new-";
 const TRASH_PREFIX = ".trash-";
 const PROBE_PREFIX = ".probe-";
-const PROBE_AGE_MS_MAX = 3_600_000;
+/** Locks of es-mcp for the start of an export; their holders touch them each second. */
+const STARTING_PREFIX = ".starting-";
+const STARTING_AGE_MS_MAX = 60_000;
 /** Manifests read at once by `list()`; each may take 8 MiB. */
 const LIST_CONCURRENCY = 8;
 
@@ -220,7 +229,7 @@ class FileStore implements StagingStore {
       await syncDirectory(this.root);
     } catch (error) {
       await rm(beside, { recursive: true, force: true }).catch(() => {});
-      const cause = asFull(error);
+      const cause = asStagingError(error);
       if (cause instanceof StagingError) throw cause;
       throw this.#unshared(error instanceof Error ? error.message : String(error), error);
     }
@@ -241,11 +250,14 @@ class FileStore implements StagingStore {
       const signal = options.signal === undefined ? writer.signal : AbortSignal.any([options.signal, writer.signal]);
       try {
         await removeUnlistedParts(directory, manifest);
+        await removeWriterRests(directory, manifest.lease?.epoch ?? 0);
         for (const part of manifest.parts) await verifyPart(join(directory, partFileName(part.index)), part, signal);
       } catch (error) {
         // A damaged part cannot be read again from a point in time that went on: the export can only be made anew.
         if (error instanceof StagingError && error.code === "staging_corrupt") {
-          await writer.finish("failed", { code: error.code, message: error.message, retryable: false });
+          await writer
+            .finish("failed", { code: error.code, message: error.message, retryable: false }, { checkpoint: null })
+            .catch(() => writer.release().catch(() => {}));
         } else {
           await writer.release().catch(() => {});
         }
@@ -253,6 +265,20 @@ class FileStore implements StagingStore {
       }
       return writer;
     });
+  }
+
+  async requestCancel(exportId: string): Promise<void> {
+    await this.#existing(exportId, async (directory) => {
+      try {
+        await (await createFile(join(directory, CANCEL_REQUEST), this.#mode)).close();
+      } catch (error) {
+        if (errorCode(error) !== "EEXIST") throw error;
+      }
+    });
+  }
+
+  async isCancelRequested(exportId: string): Promise<boolean> {
+    return await this.#existing(exportId, isCancelRequested);
   }
 
   async openReader(exportId: string, loadId: string): Promise<ExportReader> {
@@ -304,7 +330,7 @@ class FileStore implements StagingStore {
       } catch (error) {
         // In use after all, or another process sweeps too and was faster.
         if (error instanceof StagingError || errorCode(error) === "ENOENT") continue;
-        throw error;
+        throw asStagingError(error);
       }
     }
     return { removed, bytes };
@@ -354,7 +380,7 @@ class FileStore implements StagingStore {
       if (errorCode(error) === "EACCES" || errorCode(error) === "EPERM") {
         throw this.#unshared(`${exportId} belongs to another user`, error);
       }
-      if (errorCode(error) !== "ENOENT") throw error;
+      if (errorCode(error) !== "ENOENT") throw asStagingError(error);
       if (!(await isDirectory(directory))) throw await this.#unknown(exportId);
       const missing = error instanceof Error && "path" in error ? basename(String(error.path)) : "a file";
       throw new StagingError("staging_corrupt", `${exportId} is incomplete: ${missing} is missing.`, {
@@ -438,6 +464,7 @@ class FileStore implements StagingStore {
       const manifest = await this.read(exportId);
       if (manifest.status === "working" && !this.isStalled(manifest)) return false;
       agedAt = Date.parse(manifest.finished_at ?? manifest.updated_at);
+      if (manifest.status !== "working" && agedAt + this.#leaseMs <= now) await this.#tidy(directory, manifest);
     } catch (error) {
       if (!(error instanceof StagingError) || error.code !== "staging_corrupt") throw error;
       agedAt = (await lstat(directory)).mtimeMs;
@@ -448,6 +475,15 @@ class FileStore implements StagingStore {
     return true;
   }
 
+  /** Removes what the last writer of an ended export left, if it was killed after its last word in the manifest. */
+  async #tidy(directory: string, manifest: Manifest): Promise<void> {
+    // A failed export may be going to its next holder at this moment, whose directory comes first.
+    if (manifest.status === "failed" && manifest.checkpoint !== null) return;
+    await removeUnlistedParts(directory, manifest);
+    await removeWriterRests(directory, Number.POSITIVE_INFINITY);
+    await rm(join(directory, CANCEL_REQUEST), { force: true });
+  }
+
   async #sweepRest(name: string): Promise<void> {
     const path = join(this.root, name);
     const { ctimeMs, mtimeMs } = await lstat(path);
@@ -455,8 +491,9 @@ class FileStore implements StagingStore {
     const due =
       // Another process may be looking once more whether it may throw this away.
       (name.startsWith(TRASH_PREFIX) && ctimeMs + this.#leaseMs <= now) ||
-      (name.startsWith(NEW_PREFIX) && this.#ttlMs > 0 && mtimeMs + this.#ttlMs <= now) ||
-      (name.startsWith(PROBE_PREFIX) && mtimeMs + PROBE_AGE_MS_MAX <= now);
+      // These live for milliseconds; what is as old as a lease belongs to a process that was killed.
+      ((name.startsWith(NEW_PREFIX) || name.startsWith(PROBE_PREFIX)) && mtimeMs + this.#leaseMs <= now) ||
+      (name.startsWith(STARTING_PREFIX) && mtimeMs + STARTING_AGE_MS_MAX <= now);
     // Anything else in the root is not the store's.
     if (due) await rm(path, { recursive: true, force: true });
   }

@@ -4,7 +4,7 @@ import { errorCode, randomWord, type StagingMode, writeAtomically } from "./file
 import type { Manifest } from "./manifest.ts";
 import { readManifest, serialiseManifest } from "./manifest-file.ts";
 import { StagingError } from "./staging-error.ts";
-import { epochOfDirectory, makeWriterDirectory, timestamp, writerDirectoryName } from "./writer.ts";
+import { epochOfDirectory, FENCED_PREFIX, makeWriterDirectory, timestamp, writerDirectoryName } from "./writer.ts";
 
 /** A process that wants to go on with an export. */
 export interface Claimant {
@@ -92,8 +92,8 @@ export async function claimExport(claimant: Claimant): Promise<Manifest> {
 }
 
 function mustBeResumable(manifest: Manifest, now: number): void {
-  const { status, error, checkpoint } = manifest;
-  if (status === "failed" && error?.retryable === true && checkpoint !== null) return;
+  const { status, checkpoint } = manifest;
+  if (status === "failed" && checkpoint !== null) return;
   if (status !== "working") {
     throw new StagingError("lease_held", `${manifest.export_id} is ${status}; there is nothing to go on with.`, {
       details: { export_id: manifest.export_id, status },
@@ -109,7 +109,7 @@ function mustBeResumable(manifest: Manifest, now: number): void {
 
 /** Moves the directory of an epoch away, so that no path leads to it, and removes it, so that no handle does either. */
 async function fence(directory: string, epoch: number): Promise<void> {
-  const away = join(directory, `.fenced-${epoch}-${randomWord()}`);
+  const away = join(directory, `${FENCED_PREFIX}${epoch}-${randomWord()}`);
   try {
     await rename(join(directory, writerDirectoryName(epoch)), away);
   } catch (error) {

@@ -1,7 +1,7 @@
 import { lstat, readdir, rename, rm } from "node:fs/promises";
 import { join } from "node:path";
 import {
-  asFull,
+  asStagingError,
   createFile,
   errorCode,
   isDirectory,
@@ -25,13 +25,19 @@ export interface ExportWriter {
   readonly manifest: Manifest;
   /** Aborts with the `lease_lost` error once another process has the export or it is gone. */
   readonly signal: AbortSignal;
+  /** Aborts once a process has asked by `requestCancel` that this export end as cancelled. */
+  readonly cancelRequest: AbortSignal;
   /** Opens the next part. Checks the quota. */
   openPart(): Promise<PartWriter>;
   /** Replaces the manifest in one step. Lists parts that are closed, and only those. */
   commit(change: ManifestChange): Promise<void>;
-  /** Ends the export and gives the lease up. */
-  finish(status: "completed" | "failed" | "cancelled", error?: Manifest["error"]): Promise<void>;
-  /** Gives the lease up and leaves the export working, for another process to take over. */
+  /** Ends the export and gives the lease up. Where it throws, nothing has ended, and `release` is still due. */
+  finish(
+    status: "completed" | "failed" | "cancelled",
+    error?: Manifest["error"],
+    change?: Pick<ManifestChange, "checkpoint">,
+  ): Promise<void>;
+  /** Gives the lease up and leaves the export working, for another process to take over. Where it throws, the lease runs out. */
   release(): Promise<void>;
 }
 
@@ -45,6 +51,14 @@ export interface WriterHome {
   /** Throws `staging_full` when the root holds more than its quota. */
   checkQuota(): Promise<void>;
 }
+
+/** The file whose presence asks the holder of an export to end it as cancelled. */
+export const CANCEL_REQUEST = "cancel-requested";
+/** How often a holder looks for that file, in milliseconds. */
+const CANCEL_POLL_INTERVAL_MS = 500;
+
+/** The directories that fenced writers are moved to before they are removed. */
+export const FENCED_PREFIX = ".fenced-";
 
 const WRITER_DIRECTORY = /^writer-([0-9]{5,})$/;
 
@@ -72,7 +86,9 @@ export class FileExportWriter implements ExportWriter {
   readonly #home: WriterHome;
   readonly #own: string;
   readonly #abort = new AbortController();
+  readonly #cancel = new AbortController();
   readonly #renewal: NodeJS.Timeout;
+  readonly #looking: NodeJS.Timeout;
   #manifest: Manifest;
   #nextPart: number;
   readonly #openParts = new Set<PartWriter>();
@@ -91,6 +107,8 @@ export class FileExportWriter implements ExportWriter {
     this.#renewal = setInterval(() => void this.#renew(), home.leaseMs / 3);
     // A lease keeps no process alive: one that has nothing else to do shall end, and its lease runs out.
     this.#renewal.unref();
+    this.#looking = setInterval(() => void this.#lookForCancel(), Math.min(CANCEL_POLL_INTERVAL_MS, home.leaseMs / 3));
+    this.#looking.unref();
   }
 
   get manifest(): Manifest {
@@ -99,6 +117,10 @@ export class FileExportWriter implements ExportWriter {
 
   get signal(): AbortSignal {
     return this.#abort.signal;
+  }
+
+  get cancelRequest(): AbortSignal {
+    return this.#cancel.signal;
   }
 
   async openPart(): Promise<PartWriter> {
@@ -137,7 +159,11 @@ export class FileExportWriter implements ExportWriter {
     });
   }
 
-  async finish(status: "completed" | "failed" | "cancelled", error: Manifest["error"] = null): Promise<void> {
+  async finish(
+    status: "completed" | "failed" | "cancelled",
+    error: Manifest["error"] = null,
+    change: Pick<ManifestChange, "checkpoint"> = {},
+  ): Promise<void> {
     await this.#enqueue(async () => {
       this.#mustHold();
       // First, for the room that an open part takes may be what the manifest needs on a full disk.
@@ -145,8 +171,9 @@ export class FileExportWriter implements ExportWriter {
       const now = this.#home.now();
       // A failed export may be gone on with: its epoch is what the next holder counts from.
       const leaseUntil = status === "failed" ? now : null;
-      await this.#write({ ...this.#manifest, status, error, finished_at: timestamp(now) }, leaseUntil);
+      await this.#write({ ...this.#manifest, ...change, status, error, finished_at: timestamp(now) }, leaseUntil);
       await removeUnlistedParts(this.#home.directory, this.#manifest);
+      await rm(join(this.#home.directory, CANCEL_REQUEST), { force: true });
       await this.#end();
     });
   }
@@ -154,10 +181,14 @@ export class FileExportWriter implements ExportWriter {
   async release(): Promise<void> {
     await this.#enqueue(async () => {
       if (this.#ended || this.signal.aborted) return;
-      await this.#discardOpenParts();
-      // The lease stays in the manifest, run out: its epoch is what the next holder counts from.
-      await this.#write(this.#manifest, this.#home.now());
-      await this.#end();
+      try {
+        await this.#discardOpenParts();
+        // The lease stays in the manifest, run out: its epoch is what the next holder counts from.
+        await this.#write(this.#manifest, this.#home.now());
+      } finally {
+        // Renewing a lease that nobody works under would keep every other process away for good.
+        await this.#end();
+      }
     });
   }
 
@@ -172,6 +203,12 @@ export class FileExportWriter implements ExportWriter {
         if (this.#home.now() > this.#writtenAt + this.#home.leaseMs) this.#lose(error);
       }
     }).catch((error: unknown) => this.#lose(error));
+  }
+
+  async #lookForCancel(): Promise<void> {
+    if (!(await isCancelRequested(this.#home.directory).catch(() => false))) return;
+    clearInterval(this.#looking);
+    this.#cancel.abort();
   }
 
   async #enqueue(work: () => Promise<void>): Promise<void> {
@@ -225,6 +262,7 @@ export class FileExportWriter implements ExportWriter {
   async #end(): Promise<void> {
     this.#ended = true;
     clearInterval(this.#renewal);
+    clearInterval(this.#looking);
     await rm(this.#own, { recursive: true, force: true });
   }
 
@@ -240,7 +278,7 @@ export class FileExportWriter implements ExportWriter {
   /** A missing directory means that another holder has fenced this one off, or that the export was removed. */
   #fail(error: unknown): never {
     const code = errorCode(error);
-    if (code !== undefined && code !== "ENOENT" && code !== "ESTALE" && code !== "ENOTDIR") throw asFull(error);
+    if (code !== undefined && code !== "ENOENT" && code !== "ESTALE" && code !== "ENOTDIR") throw asStagingError(error);
     if (code === undefined && error instanceof Error) throw error;
     throw this.#lose(error);
   }
@@ -252,6 +290,7 @@ export class FileExportWriter implements ExportWriter {
       { details: { export_id: this.#manifest.export_id, epoch: this.#manifest.lease?.epoch }, cause },
     );
     clearInterval(this.#renewal);
+    clearInterval(this.#looking);
     this.#abort.abort(error);
     // Only closes handles: the files went with the directory.
     void this.#discardOpenParts().catch(() => {});
@@ -269,5 +308,25 @@ export async function removeUnlistedParts(directory: string, manifest: Manifest)
   const listed = new Set(manifest.parts.map((part) => partFileName(part.index)));
   for (const name of await readdir(directory)) {
     if (/^part-[0-9]+\.ndjson$/.test(name) && !listed.has(name)) await rm(join(directory, name), { force: true });
+  }
+}
+
+/** Removes what writers older than `epoch` left when they were killed while fencing or ending. */
+export async function removeWriterRests(directory: string, epoch: number): Promise<void> {
+  for (const name of await readdir(directory)) {
+    const own = epochOfDirectory(name);
+    if (name.startsWith(FENCED_PREFIX) || (own !== undefined && own < epoch)) {
+      await rm(join(directory, name), { recursive: true, force: true, maxRetries: 3 });
+    }
+  }
+}
+
+/** Whether a process has asked for the end of the export in this directory. */
+export async function isCancelRequested(directory: string): Promise<boolean> {
+  try {
+    return (await lstat(join(directory, CANCEL_REQUEST))).isFile();
+  } catch (error) {
+    if (errorCode(error) === "ENOENT") return false;
+    throw error;
   }
 }

@@ -13,7 +13,7 @@ const CONNECT_TIMEOUT_MS = 8_000;
 /** Sockets to one node. Tools ask for little at once; an export reads one page after the other. */
 const SOCKETS_MAX = 8;
 
-/** A node that restarts or a proxy that loses its upstream answers 502 to 504 for a moment. Every request here can be repeated. */
+/** A node that restarts or a proxy that loses its upstream answers 502 to 504 for a moment. Every request can be repeated, unless it says `once`. */
 const RETRY_DELAYS_MS = [200, 1_000];
 const RETRIED_STATUS = new Set([502, 503, 504]);
 
@@ -39,6 +39,8 @@ export interface WireOptions {
   timeoutMs: number;
   bytesMax?: number | undefined;
   into?: ResponseBuffer | undefined;
+  /** Sent once, whatever happens. */
+  once?: boolean | undefined;
 }
 
 /** The connection to Elasticsearch, opened at the first request. Statuses of 400 and more are answers here, not failures. */
@@ -59,7 +61,7 @@ export class EsConnection {
     for (let attempt = 0; ; attempt += 1) {
       const answer = await this.#attempt(request, options);
       const delayMs = RETRY_DELAYS_MS[attempt];
-      if (delayMs === undefined || !RETRIED_STATUS.has(answer.status)) return answer;
+      if (options.once === true || delayMs === undefined || !RETRIED_STATUS.has(answer.status)) return answer;
       await delay(delayMs * (0.5 + Math.random()), undefined, { signal: options.signal }).catch(() => {});
       options.signal.throwIfAborted();
     }
@@ -98,7 +100,7 @@ export class EsConnection {
           ...(request.body === undefined ? {} : { body: request.body }),
         },
         // As a stream, because otherwise the transport decodes the body to a string and parses it: numbers and bytes would be lost.
-        { asStream: true, meta: true, signal, headers },
+        { asStream: true, meta: true, signal, headers, ...(options.once === true ? { maxRetries: 0 } : {}) },
       );
       const into = options.into ?? new ResponseBuffer();
       await readAll(body, into, options.bytesMax ?? RESPONSE_BYTES_MAX);

@@ -20,6 +20,8 @@ export interface RequestOptions {
   bytesMax?: number;
   /** Statuses of 400 and more that are answers to this request: a missing document is a 404. */
   accept?: readonly number[];
+  /** Never sent again by itself: the next page of a scroll is another one each time. */
+  once?: boolean;
   /** Memory to read the answer into; the answer is valid until that is used again. */
   into?: ResponseBuffer;
 }

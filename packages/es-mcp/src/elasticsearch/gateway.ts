@@ -82,6 +82,7 @@ class Gateway implements Elasticsearch {
         timeoutMs: options.timeoutMs ?? this.#settings.ES_MCP_REQUEST_TIMEOUT_SECONDS * 1_000,
         bytesMax: options.bytesMax,
         into: options.into,
+        once: options.once,
       },
     );
     if (answer.status < 400 || options.accept?.includes(answer.status) === true) return answer.body;

@@ -156,7 +156,7 @@ export class ScrollReader {
           path: ["_search", "scroll"],
           body: { scroll: KEEP_ALIVE, scroll_id: this.#scrollId },
         },
-        { signal: this.#signal, into: this.#into, timeoutMs: PAGE_TIMEOUT_MS },
+        { signal: this.#signal, into: this.#into, timeoutMs: PAGE_TIMEOUT_MS, once: true },
       );
     } catch (error) {
       throw error instanceof ToolError && isSnapshotLost(error) ? snapshotLost(error) : error;

@@ -33,25 +33,21 @@ export interface RunExportOptions {
   partDocumentsMax?: number;
 }
 
-/**
- * Reads what is left of a snapshot into parts and records how it ended.
- *
- * 1. A page is read, the next one asked for, and its documents scanned, profiled and written to the open part.
- * 2. The part is full: it is closed, made durable and renamed.
- * 3. The manifest lists the part, with totals, profile and the position after its last document, in one step.
- * 4. Everything is read: the count is compared with the snapshot's exact total.
- * 5. The points in time are closed.
- * 6. The export ends.
- *
- * Killed anywhere, the next process finds the parts of step 3 and goes on from there.
- */
+/** Reads what is left of a snapshot into parts and records how it ended: steps 4 to 10 of an export (`startExport`). */
 export async function runExport(options: RunExportOptions): Promise<void> {
   const run = new ExportRun(options);
   try {
     await run.read();
     await run.complete();
   } catch (error) {
-    await run.end(error);
+    try {
+      await run.end(error);
+    } catch (unrecorded) {
+      // As on a disk that is full to its last byte. The lease must not live on, so that the same call can go on later.
+      const { export_id: exportId } = options.writer.manifest;
+      options.logger.warn("export_end_not_recorded", { exportId, code: failureOf(error).code, error: unrecorded });
+      await options.writer.release().catch(() => {});
+    }
   }
 }
 
@@ -85,7 +81,7 @@ class ExportRun {
     if (checkpoint === null) throw new Error("an export that runs has a checkpoint");
     this.#options = options;
     this.#writer = options.writer;
-    this.#signal = AbortSignal.any([options.signal, options.writer.signal]);
+    this.#signal = AbortSignal.any([options.signal, options.writer.signal, options.writer.cancelRequest]);
     this.#points = checkpoint.points.map((point) => ({ ...point }));
     this.#position = { point: checkpoint.point, slice: checkpoint.slice, after: checkpoint.after };
     this.#expected = manifest.source.expected;
@@ -306,7 +302,7 @@ class ExportRun {
     if (part.documents >= documentsMax || part.bytes >= PART_BYTES_MAX) await this.#checkpoint();
   }
 
-  /** Steps 2 and 3. */
+  /** Steps 5 and 6. */
   async #checkpoint(): Promise<void> {
     const { manifest } = this.#writer;
     const part = this.#part;
@@ -329,18 +325,17 @@ class ExportRun {
     this.#consistent = true;
   }
 
-  /** Steps 4 to 6. */
+  /** Steps 7 to 10. */
   async complete(): Promise<void> {
     if (this.#documents !== this.#expected) throw this.#incomplete(undefined);
     await this.#checkpoint();
     await closePoints(this.#options.elasticsearch, this.#points);
-    await this.#writer.commit({ checkpoint: null });
-    await this.#writer.finish("completed");
+    await this.#writer.finish("completed", null, { checkpoint: null });
   }
 
   /** Records how the export ended before its end. */
   async end(failed: unknown): Promise<void> {
-    const { logger, elasticsearch } = this.#options;
+    const { logger, elasticsearch, signal } = this.#options;
     const exportId = this.#writer.manifest.export_id;
     // Somebody else has the export, or it is gone: it is theirs to record, and the snapshot theirs to close.
     if (this.#writer.signal.aborted) {
@@ -348,10 +343,14 @@ class ExportRun {
       logger.warn("export_lease_lost", { exportId });
       return;
     }
-    const stopped = this.#options.signal.aborted ? this.#options.signal.reason : failed;
-    const cancelled = stopped instanceof JobStopped && stopped.reason === "cancelled";
+    const stopped: unknown = signal.aborted ? signal.reason : failed;
+    const cancelled =
+      this.#writer.cancelRequest.aborted || (stopped instanceof JobStopped && stopped.reason === "cancelled");
+    const shutdown = !cancelled && stopped instanceof JobStopped;
     const failure = failureOf(failed);
-    const resumable = stopped instanceof JobStopped ? !cancelled : failure.retryable;
+    // A scroll has moved on by what was read; a point in time can be read again.
+    const resumable =
+      !cancelled && this.#writer.manifest.source.method === "pit" && (shutdown || !FINAL_FAILURES.has(failure.code));
     // What was written since the last checkpoint is kept, if that still works; else the next process reads it again.
     try {
       if (this.#consistent) await this.#checkpoint();
@@ -360,23 +359,20 @@ class ExportRun {
       await this.#discardPart();
       logger.warn("export_checkpoint_failed", { exportId, error: checkpointError });
     }
-    if (!resumable) await closePoints(elasticsearch, this.#points);
-    if (stopped instanceof JobStopped && !cancelled) {
+    if (shutdown) {
       await this.#writer.release();
       return;
     }
-    if (!resumable) await this.#writer.commit({ checkpoint: null });
+    if (!resumable) await closePoints(elasticsearch, this.#points);
+    const change = resumable ? {} : { checkpoint: null };
     if (cancelled) {
-      await this.#writer.finish("cancelled");
+      await this.#writer.finish("cancelled", null, change);
       return;
     }
     if (failure.code === "internal_error") logger.error("export_failed", { exportId, error: failed });
     else logger.warn("export_failed", { exportId, code: failure.code, message: failure.message });
-    await this.#writer.finish("failed", {
-      code: failure.code,
-      message: `${failure.message} ${this.#missing()}`,
-      retryable: failure.retryable,
-    });
+    const { code, message, retryable } = failure;
+    await this.#writer.finish("failed", { code, message: `${message} ${this.#missing()}`, retryable }, change);
   }
 
   async #discardPart(): Promise<void> {
@@ -426,6 +422,17 @@ class ExportRun {
 const SCROLL_HEAD_BYTES = 1024 * 1024;
 
 const PROFILE_TRUNCATED = `More than ${PROFILE_PATHS_MAX} paths: the profile leaves the rest out.`;
+
+/** Failures after which reading on from the same snapshot would end the same way. After any other it is kept. */
+const FINAL_FAILURES = new Set([
+  "snapshot_lost",
+  "documents_missing",
+  "document_unreadable",
+  "response_too_large",
+  "query_invalid",
+  "staging_corrupt",
+  "manifest_invalid",
+]);
 
 function failureOf(error: unknown): ToolError {
   if (error instanceof ToolError) return error;

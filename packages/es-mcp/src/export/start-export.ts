@@ -28,6 +28,8 @@ export interface ExportContext {
   partDocumentsMax?: number;
   /** Pauses between attempts, where a test does not want to wait for them. */
   retryDelaysMs?: readonly number[];
+  /** Age at which the lock of a killed start is passed over, where a test does not want to wait for it. */
+  startLockStaleMs?: number;
 }
 
 export interface StartedExport {
@@ -38,7 +40,23 @@ export interface StartedExport {
   resumed: boolean;
 }
 
-/** Starts an export, or finds or resumes the one that the same request has made. */
+/**
+ * Starts an export, or finds or resumes the one that the same request has made.
+ *
+ * 1. The start of this request is locked, and what the same request has made is looked for.
+ * 2. The points in time are opened, for a minute at first: a process killed here leaves them for no longer.
+ * 3. The export is stored with its points. From here on any process can go on with it.
+ * 4. A page is read, the next one asked for, and its documents scanned, profiled and written to the open part.
+ * 5. The part is full: it is closed, made durable and renamed.
+ * 6. The manifest lists the part, with totals, profile and the position after its last document, in one step.
+ * 7. Everything is read: the count is compared with the snapshot's exact total, and the last part listed.
+ * 8. The points in time are closed.
+ * 9. The manifest says that the export is completed, and holds no position any more.
+ * 10. The writer's own directory is removed.
+ *
+ * Killed anywhere, the same call goes on: before 3 anew, up to 8 from the parts of step 6, after that with the rest.
+ * The kill tests use these numbers.
+ */
 export async function startExport(
   context: ExportContext,
   request: ExportRequest,
@@ -50,20 +68,23 @@ export async function startExport(
   const clusterUuid = await elasticsearch.clusterUuid({ signal });
   const digest = requestDigest(request, clusterUuid);
   await store.sweep();
-  const create = () => createExport(context, request, { clusterUuid, digest, signal });
-  if (fresh) return await create();
-  return await withStartLock(store.root, digest, signal, async () => {
-    return (await findExport(context, digest, signal)) ?? (await create());
-  });
+  const create = (mustHold: () => Promise<void>) =>
+    createExport(context, request, { clusterUuid, digest, signal, mustHold });
+  if (fresh) return await create(async () => {});
+  const { startLockStaleMs: staleMs } = context;
+  return await withStartLock(
+    { root: store.root, requestDigest: digest, signal, ...(staleMs === undefined ? {} : { staleMs }) },
+    async (mustHold) => (await findExport(context, digest, signal)) ?? (await create(mustHold)),
+  );
 }
 
 async function createExport(
   context: ExportContext,
   request: ExportRequest,
-  options: { clusterUuid: string; digest: string; signal: AbortSignal },
+  options: { clusterUuid: string; digest: string; signal: AbortSignal; mustHold: () => Promise<void> },
 ): Promise<StartedExport> {
   const { elasticsearch, store } = context;
-  const { clusterUuid, digest, signal } = options;
+  const { clusterUuid, digest, signal, mustHold } = options;
   const { indices, leftOut } = await elasticsearch.resolve(request.index, {
     includeHidden: request.includeHidden,
     signal,
@@ -80,6 +101,7 @@ async function createExport(
   let writer: ExportWriter;
   try {
     const total = snapshot.documents.reduce((sum, documents) => sum + documents, 0);
+    await mustHold();
     writer = await store.create({
       request_digest: digest,
       source: {
@@ -126,8 +148,10 @@ async function findExport(
       if (await resumeExport(context, manifest, signal)) {
         return { exportId, reused: false, resumed: true };
       }
-    } else if (manifest.status === "working") return { exportId, reused: true, resumed: false };
-    else if (manifest.status === "completed" && ageMs(manifest) < REUSE_MS) {
+    } else if (manifest.status === "working") {
+      // One that is about to end as cancelled is not what the caller asks for.
+      if (!(await store.isCancelRequested(exportId))) return { exportId, reused: true, resumed: false };
+    } else if (manifest.status === "completed" && ageMs(manifest) < REUSE_MS) {
       return { exportId, reused: true, resumed: false };
     }
   }
@@ -147,8 +171,7 @@ export async function resumeStalled(context: ExportContext, signal: AbortSignal)
 
 /** Whether an export stopped half-way with nobody at work on it. */
 function isResumable(store: StagingStore, manifest: Manifest): boolean {
-  if (manifest.checkpoint === null) return store.isStalled(manifest);
-  return store.isStalled(manifest) || (manifest.status === "failed" && manifest.error?.retryable === true);
+  return store.isStalled(manifest) || (manifest.status === "failed" && manifest.checkpoint !== null);
 }
 
 /**
@@ -167,10 +190,19 @@ async function resumeExport(context: ExportContext, manifest: Manifest, signal: 
     throw error;
   }
   try {
-    const { checkpoint, source } = writer.manifest;
-    // A scroll has moved on by what its last process read.
-    if (checkpoint === null || source.method === "scroll") throw snapshotLost(undefined);
-    await touchPoints(elasticsearch, checkpoint.points.slice(checkpoint.point), signal);
+    const { checkpoint, source, totals } = writer.manifest;
+    if (await store.isCancelRequested(exportId)) {
+      await closePoints(elasticsearch, checkpoint?.points ?? []);
+      await writer.finish("cancelled", null, { checkpoint: null });
+      return false;
+    }
+    if (checkpoint === null) throw snapshotLost(undefined);
+    // With all documents staged the snapshot may be closed already: its last process was killed between steps 7 and 9.
+    if (totals.documents < source.expected) {
+      // A scroll has moved on by what its last process read.
+      if (source.method === "scroll") throw snapshotLost(undefined);
+      await touchPoints(elasticsearch, checkpoint.points.slice(checkpoint.point), signal);
+    }
     run(context, writer);
     logger.info("export_resumed", { exportId });
     return true;
@@ -179,17 +211,13 @@ async function resumeExport(context: ExportContext, manifest: Manifest, signal: 
       error instanceof ToolError &&
       ["snapshot_lost", "search_context_missing", "index_not_found", "index_closed"].includes(error.code);
     if (!lost) {
-      await writer.release();
+      await writer.release().catch(() => {});
       throw error;
     }
     await closePoints(elasticsearch, writer.manifest.checkpoint?.points ?? []);
-    const { documents } = writer.manifest.totals;
-    await writer.commit({ checkpoint: null });
-    await writer.finish("failed", {
-      code: "snapshot_lost",
-      message: `Elasticsearch no longer has the snapshot of this export. ${documents} of ${writer.manifest.source.expected} documents are staged.`,
-      retryable: false,
-    });
+    const { totals, source } = writer.manifest;
+    const message = `Elasticsearch no longer has the snapshot of this export. ${totals.documents} of ${source.expected} documents are staged.`;
+    await writer.finish("failed", { code: "snapshot_lost", message, retryable: false }, { checkpoint: null });
     return false;
   }
 }

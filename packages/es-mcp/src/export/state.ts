@@ -97,13 +97,14 @@ function summarise(profile: readonly FieldProfile[]): NonNullable<ExportState["p
   };
 }
 
-function nextStep({ status, error }: Manifest, stalled: boolean): string {
+function nextStep({ status, error, checkpoint }: Manifest, stalled: boolean): string {
   if (status === "completed") return "Give export_id to pg-mcp: propose_mapping, then bulk_insert.";
   if (status === "cancelled") return "Start a new export, or remove this one with delete_export.";
   if (status === "working" && !stalled) {
     return "Call get_export with wait_seconds; pg-mcp may already plan with propose_mapping.";
   }
+  if (checkpoint === null) return "Start a new export; the parts of this one load only with allow_partial.";
   return stalled || error?.retryable === true
     ? "Call bulk_export with the same arguments to go on from the last part."
-    : "Start a new export; the parts of this one load only with allow_partial.";
+    : "Correct what the error names within 10 minutes, then call bulk_export with the same arguments to go on from the last part; fresh: true starts anew.";
 }
