@@ -4,6 +4,7 @@ import type { Elasticsearch } from "../elasticsearch/elasticsearch.ts";
 import { ResponseBuffer } from "../elasticsearch/response-buffer.ts";
 import { PAGE_BYTES_MAX, type PageSize } from "./page-size.ts";
 import { CLOSE_TIMEOUT_MS, KEEP_ALIVE } from "./snapshot.ts";
+import type { VectorRequest } from "./vectors.ts";
 
 /** Time for one page: a busy cluster may take long, and a lost connection shows by itself. */
 const PAGE_TIMEOUT_MS = 120_000;
@@ -44,6 +45,7 @@ export class PageReader {
   readonly trouble: ReadingTrouble = { retries: 0, halvings: 0 };
   readonly #elasticsearch: Elasticsearch;
   readonly #size: PageSize;
+  readonly #vectors: VectorRequest;
   readonly #signal: AbortSignal;
   readonly #retryDelaysMs: readonly number[];
   readonly #memory: readonly [ResponseBuffer, ResponseBuffer];
@@ -52,12 +54,14 @@ export class PageReader {
   constructor(options: {
     elasticsearch: Elasticsearch;
     size: PageSize;
+    vectors: VectorRequest;
     signal: AbortSignal;
     memory: readonly [ResponseBuffer, ResponseBuffer];
     retryDelaysMs?: readonly number[];
   }) {
     this.#elasticsearch = options.elasticsearch;
     this.#size = options.size;
+    this.#vectors = options.vectors;
     this.#signal = options.signal;
     this.#memory = options.memory;
     this.#retryDelaysMs = options.retryDelaysMs ?? RETRY_DELAYS_MS;
@@ -73,6 +77,7 @@ export class PageReader {
         this.#signal.throwIfAborted();
         if (!(error instanceof ToolError)) throw error;
         if (isSnapshotLost(error)) throw snapshotLost(error);
+        if (this.#vectors.isRefused(error)) continue;
         if (error.code === "response_too_large") {
           this.trouble.halvings++;
           if (asked === 1 || !this.#halveBelow(asked)) throw error;
@@ -108,6 +113,7 @@ export class PageReader {
           sort: [{ _shard_doc: "asc" }],
           seq_no_primary_term: true,
           track_total_hits: false,
+          ...this.#vectors.body,
           ...(query.slices > 1 ? { slice: { id: query.slice, max: query.slices } } : {}),
           ...(query.after === null ? {} : { search_after: query.after }),
         },
@@ -121,24 +127,47 @@ export class PageReader {
 /** Reads an index by a scroll, for where points in time are not to be had. Nothing is asked for twice: a scroll moves on. */
 export class ScrollReader {
   readonly #elasticsearch: Elasticsearch;
+  readonly #vectors: VectorRequest;
   readonly #signal: AbortSignal;
   readonly #into: ResponseBuffer;
   #scrollId: string | undefined;
 
-  constructor(options: { elasticsearch: Elasticsearch; signal: AbortSignal; into: ResponseBuffer }) {
+  constructor(options: {
+    elasticsearch: Elasticsearch;
+    vectors: VectorRequest;
+    signal: AbortSignal;
+    into: ResponseBuffer;
+  }) {
     this.#elasticsearch = options.elasticsearch;
+    this.#vectors = options.vectors;
     this.#signal = options.signal;
     this.#into = options.into;
   }
 
   /** The first page; `scanned` tells this reader how to go on. */
   async first(index: string, query: unknown, size: number): Promise<Buffer> {
+    try {
+      return await this.#start(index, query, size);
+    } catch (error) {
+      if (!this.#vectors.isRefused(error)) throw error;
+      return await this.#start(index, query, size);
+    }
+  }
+
+  async #start(index: string, query: unknown, size: number): Promise<Buffer> {
     return await this.#elasticsearch.bytes(
       {
         method: "POST",
         path: [index, "_search"],
         query: { scroll: KEEP_ALIVE, allow_partial_search_results: "false" },
-        body: { size, query, sort: ["_doc"], seq_no_primary_term: true, track_total_hits: true },
+        body: {
+          size,
+          query,
+          sort: ["_doc"],
+          seq_no_primary_term: true,
+          track_total_hits: true,
+          ...this.#vectors.body,
+        },
       },
       { signal: this.#signal, into: this.#into, timeoutMs: PAGE_TIMEOUT_MS },
     );

@@ -9,6 +9,7 @@ import { PROFILE_PATHS_MAX, Profile } from "./profile.ts";
 import { FieldSelection } from "./rewrite.ts";
 import { DocumentScanner, type Hit, PageScanner, ScanError, type ScannedPage } from "./scan.ts";
 import { closePoints, type Point, touchPoints } from "./snapshot.ts";
+import { VectorRequest } from "./vectors.ts";
 
 /** A part closes at either of these: it is what one transaction of a load takes. */
 const PART_DOCUMENTS_MAX = 100_000;
@@ -65,6 +66,7 @@ class ExportRun {
   readonly #memory = [new ResponseBuffer(), new ResponseBuffer()] as const;
   readonly #profile: Profile;
   readonly #warnings: string[];
+  readonly #vectors: VectorRequest;
   #position: Position;
   /** Documents of the current point that were read before. */
   #pointDocuments: number;
@@ -93,6 +95,7 @@ class ExportRun {
     this.#bytes = manifest.totals.bytes;
     this.#profile = new Profile(manifest.profile, manifest.totals.documents);
     this.#warnings = [...manifest.warnings];
+    this.#vectors = new VectorRequest(manifest.mapping);
     const before = this.#points.slice(0, checkpoint.point).reduce((sum, point) => sum + point.documents, 0);
     this.#pointDocuments = manifest.totals.documents - before;
   }
@@ -116,6 +119,7 @@ class ExportRun {
     const reader = new PageReader({
       elasticsearch: this.#options.elasticsearch,
       size,
+      vectors: this.#vectors,
       memory: this.#memory,
       signal: AbortSignal.any([this.#signal, reading.signal]),
       ...(this.#options.retryDelaysMs === undefined ? {} : { retryDelaysMs: this.#options.retryDelaysMs }),
@@ -180,6 +184,7 @@ class ExportRun {
     if (index === undefined) throw new Error("a point is of an index of the export");
     const reader = new ScrollReader({
       elasticsearch: this.#options.elasticsearch,
+      vectors: this.#vectors,
       signal: this.#signal,
       into: this.#memory[0],
     });

@@ -124,7 +124,7 @@ async function createExport(
       mapping,
       watermark: snapshot.watermark,
       checkpoint: { points: snapshot.points, point: 0, slice: 0, after: null },
-      warnings: [...snapshot.warnings, ...warningsOf(request, indices, leftOut, mapping)],
+      warnings: [...snapshot.warnings, ...warningsOf(request, indices, leftOut)],
     });
   } catch (error) {
     await closePoints(elasticsearch, snapshot.points);
@@ -308,16 +308,7 @@ async function readSince(store: StagingStore, exportId: string): Promise<Waterma
   return earlier.watermark;
 }
 
-/** Types whose values Elasticsearch 9 leaves out of `_source` by default, which no setting of the index tells. */
-const VECTOR_TYPES = new Set(["dense_vector", "rank_vectors", "sparse_vector", "semantic_text"]);
-const VECTORS_LEFT_OUT_FROM = 9_000_000;
-
-function warningsOf(
-  request: ExportRequest,
-  indices: readonly ResolvedIndex[],
-  leftOut: readonly LeftOut[],
-  mapping: readonly MappingField[],
-): string[] {
+function warningsOf(request: ExportRequest, indices: readonly ResolvedIndex[], leftOut: readonly LeftOut[]): string[] {
   const warnings: string[] = [];
   const synthetic = indices.filter(({ sourceMode }) => sourceMode === "synthetic");
   if (synthetic.length > 0) {
@@ -330,11 +321,6 @@ function warningsOf(
     warnings.push(
       `_source of ${namesOf(filtered)} is kept with includes or excludes: other fields are not in the documents.`,
     );
-  }
-  const isNew = indices.some(({ settings }) => Number(settings["index.version.created"]) >= VECTORS_LEFT_OUT_FROM);
-  const vectors = mapping.filter(({ type }) => VECTOR_TYPES.has(type)).map(({ path }) => ({ name: path }));
-  if (isNew && vectors.length > 0) {
-    warnings.push(`Elasticsearch 9 may leave the vectors of ${namesOf(vectors)} out of _source; look at the profile.`);
   }
   if (leftOut.length > 0)
     warnings.push(`Left out: ${namesOf(leftOut)} (${[...new Set(leftOut.map(({ why }) => why))].join(", ")}).`);
