@@ -1,5 +1,6 @@
 import { randomBytes } from "node:crypto";
 import type { ContainerRuntimeClient, GenericContainer } from "testcontainers";
+import type { Security } from "./elasticsearch-secured.ts";
 import type { Engine } from "./index.ts";
 import { Unavailable } from "./unavailable.ts";
 
@@ -26,6 +27,34 @@ export async function startElasticsearchContainer(): Promise<Engine> {
         })
         .withWaitStrategy(Wait.forHttp("/_cluster/health?wait_for_status=yellow&timeout=1s", 9200)),
     url: (address) => `http://${address}`,
+  });
+}
+
+/** Starts Elasticsearch's official image with security. */
+export async function startSecuredContainer({ settings, files, probe }: Security): Promise<Engine> {
+  const { Wait } = await import("testcontainers");
+  return await startContainer(elasticsearchImage, 9200, {
+    configure: (container) =>
+      container
+        .withEnvironment({
+          "discovery.type": "single-node",
+          "cluster.routing.allocation.disk.threshold_enabled": "false",
+          ES_JAVA_OPTS: "-Xms512m -Xmx512m",
+          ...Object.fromEntries(Object.entries(settings).map(([name, value]) => [name, String(value)])),
+        })
+        .withCopyContentToContainer(
+          Object.entries(files).map(([name, content]) => ({
+            content,
+            target: `/usr/share/elasticsearch/config/${name}`,
+          })),
+        )
+        .withWaitStrategy(
+          Wait.forHttp("/_cluster/health?wait_for_status=yellow&timeout=1s", 9200)
+            .usingTls()
+            .allowInsecure()
+            .withBasicCredentials(probe.name, probe.password),
+        ),
+    url: (address) => `https://${address}`,
   });
 }
 

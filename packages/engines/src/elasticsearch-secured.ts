@@ -14,18 +14,25 @@ export interface SecuredElasticsearch {
   certificates: Record<string, { roles: string[] }>;
 }
 
+/** What any way of starting a secured Elasticsearch needs. */
+export interface Security {
+  settings: Record<string, unknown>;
+  /** Contents of files in its configuration folder. */
+  files: Record<string, string>;
+  authority: string;
+  /** Who asks whether the engine is up; nobody else knows the password. */
+  probe: { name: string; password: string };
+}
+
 /**
- * Starts an Elasticsearch that speaks TLS alone and knows passwords, client certificates and tokens. Users and roles come
- * from files: the tools that write a keystore and certificates would each cost a start of Java.
+ * The configuration of an Elasticsearch that speaks TLS alone and knows passwords, client certificates and tokens. Users
+ * and roles come from files: the tools that write a keystore and certificates would each cost a start of Java.
  */
-export async function startSecuredElasticsearch(options: SecuredElasticsearch): Promise<Engine> {
-  const { tls, certificates } = options;
-  // Who asks whether the engine is up; nobody else knows the password.
+export function describeSecurity({ tls, certificates, ...given }: SecuredElasticsearch): Security {
   const probe = { name: "engines_probe", password: randomBytes(12).toString("hex") };
-  const roles = { ...options.roles, [probe.name]: { cluster: ["monitor"] } };
-  const users = { ...options.users, [probe.name]: { password: probe.password, roles: [probe.name] } };
-  return await startElasticsearchVariant({
-    scheme: "https",
+  const roles = { ...given.roles, [probe.name]: { cluster: ["monitor"] } };
+  const users = { ...given.users, [probe.name]: { password: probe.password, roles: [probe.name] } };
+  return {
     settings: {
       "xpack.security.enabled": true,
       "xpack.security.enrollment.enabled": false,
@@ -51,9 +58,20 @@ export async function startSecuredElasticsearch(options: SecuredElasticsearch): 
       users_roles: lines(byRole(users).map(([role, names]) => `${role}:${names.join(",")}`)),
       "role_mapping.yml": lines(byRole(certificates).map(([role, names]) => `${role}: ${JSON.stringify(names)}`)),
     },
+    authority: tls.authority,
+    probe,
+  };
+}
+
+/** Starts a secured Elasticsearch from the package. */
+export async function startSecuredPackage({ settings, files, authority, probe }: Security): Promise<Engine> {
+  return await startElasticsearchVariant({
+    scheme: "https",
+    settings,
+    files,
     // It lives for one file of tests: code that is compiled quickly is better than code that runs quickly.
     javaOptions: "-XX:TieredStopAtLevel=1",
-    isReady: (url) => answersHealth(url, tls.authority, probe),
+    isReady: (url) => answersHealth(url, authority, probe),
   });
 }
 

@@ -1,10 +1,9 @@
-import { startElasticsearchContainer, startPostgresContainer } from "./docker.ts";
+import { startElasticsearchContainer, startPostgresContainer, startSecuredContainer } from "./docker.ts";
 import { startElasticsearchPackage } from "./elasticsearch-package.ts";
+import { describeSecurity, type SecuredElasticsearch, startSecuredPackage } from "./elasticsearch-secured.ts";
 import { findElasticsearch, findPostgres } from "./given.ts";
 import { startPostgresPackage } from "./postgres-package.ts";
 import { Unavailable } from "./unavailable.ts";
-
-export { type SecuredElasticsearch, startSecuredElasticsearch } from "./elasticsearch-secured.ts";
 
 /** Addresses of the engines that the demo and the tests use. */
 export interface Engines {
@@ -73,6 +72,20 @@ export async function acquireEngines(): Promise<Engines> {
   }
   await stop();
   throw source.status === "rejected" ? source.reason : target.status === "rejected" ? target.reason : undefined;
+}
+
+/** Starts an Elasticsearch with security of the caller's own, whatever `ELASTICSEARCH_URL` says. */
+export async function startSecuredElasticsearch(options: SecuredElasticsearch): Promise<Engine> {
+  const security = describeSecurity(options);
+  return await acquire({
+    name: "Elasticsearch with security",
+    given: async () => undefined,
+    ways: [
+      { name: "docker", start: () => startSecuredContainer(security) },
+      { name: "packages", start: () => startSecuredPackage(security) },
+    ],
+    install: "Install Docker, or Maven and a Java of version 17 to 23.",
+  });
 }
 
 async function acquire(kind: EngineKind): Promise<Engine> {
