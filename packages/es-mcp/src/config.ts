@@ -68,7 +68,8 @@ export const esSettings = defineSettings({
       .regex(/^([0-9a-f]{2}:?){32}$/i, "must be a SHA-256 fingerprint of 64 hex digits")
       .transform((value) => (value.replaceAll(":", "").toUpperCase().match(/../g) ?? []).join(":"))
       .optional(),
-    description: "SHA-256 fingerprint of the authority's certificate, instead of the certificate itself.",
+    description:
+      "SHA-256 fingerprint of the authority's certificate, which Elasticsearch must send along, instead of the certificate itself.",
   },
   ELASTICSEARCH_CLIENT_CERT: { schema: pem(), description: "Client certificate for mutual TLS: PEM text or a path." },
   ELASTICSEARCH_CLIENT_KEY: {
