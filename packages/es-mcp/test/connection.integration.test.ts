@@ -65,7 +65,8 @@ describe("a server without a reachable Elasticsearch", () => {
     await using session = await openSession({ ELASTICSEARCH_URL: `http://127.0.0.1:${port}` });
     const startedAt = performance.now();
     const { data } = await session.call("list_indices");
-    expect(performance.now() - startedAt).toBeLessThan(10_000);
+    // The limit is 8 s of waiting; the rest is the start of the client on a machine that runs other tests too.
+    expect(performance.now() - startedAt).toBeLessThan(15_000);
     expect(data.error).toMatchObject({ code: "timeout", host: `http://127.0.0.1:${port}` });
     silent.close();
   });
