@@ -166,7 +166,7 @@ export const TYPE_ROWS: readonly TypeRow[] = [
   range("double_range", "numrange"),
   {
     ...range("date_range", "tstzrange"),
-    notes: [dateFormat, "Bounds come from gt, gte, lt, lte; a missing side is open."],
+    notes: [dateFormat, rangeBounds],
   },
   {
     types: ["ip_range"],
@@ -174,7 +174,9 @@ export const TYPE_ROWS: readonly TypeRow[] = [
     alternatives: ["cidr", "jsonb"],
     takes: ["string"],
     arrays: "elements",
-    notes: ["cidr fits if every value is a prefix such as 10.0.0.0/8."],
+    notes: [
+      "cidr fits if every value is a prefix such as 10.0.0.0/8; `<field>.lower` and `<field>.upper` fill two inet.",
+    ],
   },
   {
     types: ["geo_point"],
@@ -183,7 +185,7 @@ export const TYPE_ROWS: readonly TypeRow[] = [
     takes: ["string", "object", "integer", "decimal"],
     arrays: "value",
     notes: [
-      'point is (longitude, latitude). A text "lat,lon" has the other order than an array [lon,lat]; PostGIS is needed for geography.',
+      'point is (longitude, latitude). A text "lat,lon" has the other order than an array [lon,lat]; `<field>.lat` and `.lon` fill two double precision columns; PostGIS is needed for geography.',
     ],
   },
   {
@@ -248,11 +250,11 @@ export const TYPE_ROWS: readonly TypeRow[] = [
   },
   {
     types: ["join"],
-    type: joinType,
+    type: "text",
     alternatives: ["jsonb"],
     takes: ANY,
     arrays: "value",
-    notes: ["A child document says {name, parent}: keep the parent in a column of its own to join on."],
+    notes: ["text takes the name of the relation; the parent's id, as from `<field>.parent`, is a column of its own."],
   },
   {
     types: ["rank_feature"],
@@ -483,8 +485,8 @@ function pgvector(name: string): Derived {
   };
 }
 
-function joinType(_field: MappingField, profile: FieldProfile | undefined): string {
-  return (profile?.kinds.object ?? 0) > 0 ? "jsonb" : "text";
+function rangeBounds(): string {
+  return "Bounds come from gt, gte, lt, lte; a missing side is open. `<field>.lower` and `.upper` fill two columns.";
 }
 
 function range(name: string, type: string): TypeRow {
@@ -494,7 +496,7 @@ function range(name: string, type: string): TypeRow {
     alternatives: ["jsonb"],
     takes: ["object"],
     arrays: "elements",
-    notes: ["Bounds come from gt, gte, lt, lte; a missing side is open."],
+    notes: [rangeBounds],
   };
 }
 

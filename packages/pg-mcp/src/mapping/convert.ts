@@ -1,4 +1,4 @@
-import { isIPv4, isIPv6 } from "node:net";
+import { addressBits, addressNumber, networkOf } from "./addresses.ts";
 import {
   DEFAULT_DATE_FORMAT,
   DEFAULT_DATE_NANOS_FORMAT,
@@ -8,6 +8,7 @@ import {
   isInTimestampRange,
   roundInstant,
 } from "./dates.ts";
+import { compileVector, extensionConvert, isPostgisPoint, isVector, vectorElements } from "./extension-types.ts";
 import { isCoordinatePair, readGeoPoint } from "./geo-point.ts";
 import type { JsonValue } from "./json-value.ts";
 import {
@@ -21,7 +22,9 @@ import {
   readFloat,
   rescale,
 } from "./numbers.ts";
+import { takePart, takesCoordinates, type ValuePart } from "./parts.ts";
 import type { PlannedColumn } from "./plan.ts";
+import { RANGE_FIELDS, readSides } from "./ranges.ts";
 import { Refusal } from "./refusal.ts";
 import { parseValueType, type ValueType } from "./value-type.ts";
 
@@ -50,7 +53,13 @@ const NUMERIC_FIELDS = new Set([
 ]);
 const INTEGER_FIELDS = new Set(["long", "integer", "short", "byte", "unsigned_long"]);
 /** Binary floats and the mantissa bits Elasticsearch gives them: to them a long fraction means its nearest float. */
-const FLOAT_FIELDS: Record<string, number> = { double: 53, float: 24, half_float: 24 };
+const FLOAT_FIELDS: Record<string, number> = {
+  double: 53,
+  float: 24,
+  half_float: 24,
+  dense_vector: 24,
+  rank_feature: 24,
+};
 const DATE_FIELDS = new Set(["date", "date_nanos"]);
 /** Deepest jsonb that PostgreSQL's default stack surely parses. */
 const JSON_DEPTH_MAX = 1000;
@@ -66,9 +75,12 @@ const LABEL_BYTES_MAX = 63;
  */
 export function compileConvert(column: PlannedColumn): Convert {
   const type = column.valueType;
-  if (type.kind === "json" && !type.array) return compileJson(column);
-  const element = type.kind === "json" ? compileJson(column) : compileScalar(column, type);
-  const isPoint = type.kind === "point";
+  const { part } = column;
+  if (type.kind === "json" && !type.array && part === null) return compileJson(column);
+  if (isVector(column)) return compileVector();
+  const whole = type.kind === "json" ? compileJson(column) : compileScalar(column, type);
+  const element = part === null ? whole : partConvert(part, whole);
+  const isPoint = type.kind === "point" || takesCoordinates(part) || isPostgisPoint(column);
   if (type.array) return arrayConvert(column, element, isPoint);
   return (value, notes) => {
     if (value.kind === "array" && !(isPoint && isCoordinatePair(value.items))) {
@@ -98,9 +110,20 @@ export function compileConvert(column: PlannedColumn): Convert {
   };
 }
 
-function arrayConvert(column: PlannedColumn, element: Convert, isPoint: boolean): Convert {
+/** Converts a piece of the value; a value that lacks the piece is null. */
+function partConvert(part: ValuePart, convert: Convert): Convert {
   return (value, notes) => {
-    if (value.kind === "null") return null;
+    const taken = takePart(part, value);
+    if (taken instanceof Refusal) return taken;
+    if (!taken.exact) notes.rounded = true;
+    return taken.value === null ? null : convert(taken.value, notes);
+  };
+}
+
+function arrayConvert(column: PlannedColumn, element: Convert, isPoint: boolean): Convert {
+  return (given, notes) => {
+    if (given.kind === "null") return null;
+    const value = vectorElements(column, given);
     const isOne = value.kind !== "array" || (isPoint && isCoordinatePair(value.items));
     let items = isOne ? [value] : column.valueType.kind === "json" ? value.items : leaves(value.items, isPoint);
     if (column.array === "first") items = items.filter((item) => item.kind !== "null").slice(0, 1);
@@ -183,7 +206,7 @@ function compileScalar(column: PlannedColumn, type: ValueType): Convert {
     case "enum":
       return compileEnum(type);
     default:
-      return compileText(column, type);
+      return extensionConvert(column, (text, notes) => cleanText(text, column, notes)) ?? compileText(column, type);
   }
 }
 
@@ -193,6 +216,7 @@ function compileInteger(column: PlannedColumn, type: ValueType): Convert {
   const refusal = new Refusal("not_an_integer", `The value is not a number, and the column is ${type.base}.`, "22P02");
   const tooBig = new Refusal("out_of_range", `The number is out of range for ${type.base}.`, "22003");
   const fraction = new Refusal("fraction", `The number has a fraction, and the column is ${type.base}.`, "22P02");
+  if (column.field?.type === "date_nanos") return compileNanos(column, tooBig, most);
   return (value, notes) => {
     const decimal = readNumber(value, column, refusal);
     if (decimal === null || decimal instanceof Refusal) return decimal;
@@ -205,6 +229,17 @@ function compileInteger(column: PlannedColumn, type: ValueType): Convert {
     const text = decimalText(whole.decimal.digits === "" ? { ...whole.decimal, scale: 0 } : whole.decimal);
     const integer = BigInt(text);
     return integer > most || integer < -most - 1n ? tooBig : text;
+  };
+}
+
+/** A date_nanos in an integer column is what Elasticsearch indexes: the nanoseconds since 1970. */
+function compileNanos(column: PlannedColumn, tooBig: Refusal, most: bigint): Convert {
+  const read = readInstant(column);
+  return (value) => {
+    const instant = read(value);
+    if (instant instanceof Refusal) return instant;
+    const nanos = BigInt(instant.seconds) * 1_000_000_000n + BigInt(instant.nanos);
+    return nanos > most || nanos < -most - 1n ? tooBig : String(nanos);
   };
 }
 
@@ -407,16 +442,19 @@ function matching(expression: RegExp, refusal: Refusal): Convert {
 
 function compileAddress(column: PlannedColumn, kind: "inet" | "cidr"): Convert {
   const takesPrefix = column.field?.type !== "ip";
+  // The bits behind the prefix of an ip_range count for nothing to Elasticsearch.
+  const isRange = column.field?.type === "ip_range";
   const refusal = new Refusal(
     "not_an_ip",
     `The value is not an IPv4 or IPv6 ${kind === "cidr" ? "network" : "address"}.`,
     "22P02",
   );
   return (value) => {
+    if (isRange && kind === "cidr" && (value.kind === "string" || value.kind === "object")) return networkOf(value);
     if (value.kind === "object") return isObject();
     if (value.kind !== "string") return refusal;
     const [address = "", prefix, ...rest] = value.text.split("/");
-    const bits = isIPv4(address) ? 32 : isIPv6(address) && !address.includes("%") ? 128 : 0;
+    const bits = addressBits(address);
     if (bits === 0 || rest.length > 0) return refusal;
     if (prefix !== undefined && !(takesPrefix && /^\d{1,3}$/.test(prefix) && Number(prefix) <= bits)) return refusal;
     if (kind === "cidr" && prefix !== undefined && !isNetwork(address, Number(prefix), bits)) return refusal;
@@ -426,22 +464,7 @@ function compileAddress(column: PlannedColumn, kind: "inet" | "cidr"): Convert {
 
 /** Whether no bit of the address is set behind the prefix. */
 function isNetwork(address: string, prefix: number, bits: number): boolean {
-  let groups: number[];
-  if (bits === 32) groups = address.split(".").map(Number);
-  else {
-    // The URL parser writes an IPv6 address in its one canonical form, without dotted quads.
-    const [head = "", tail] = new URL(`http://[${address}]`).hostname.slice(1, -1).split("::");
-    const left = hexGroups(head);
-    const right = hexGroups(tail);
-    groups = [...left, ...Array.from({ length: 8 - left.length - right.length }, () => 0), ...right];
-  }
-  const width = bits / groups.length;
-  const number = groups.reduce((sum, group) => (sum << BigInt(width)) | BigInt(group), 0n);
-  return (number & ((1n << BigInt(bits - prefix)) - 1n)) === 0n;
-}
-
-function hexGroups(part: string | undefined): number[] {
-  return part ? part.split(":").map((group) => Number.parseInt(group, 16)) : [];
+  return (addressNumber(address) & ((1n << BigInt(bits - prefix)) - 1n)) === 0n;
 }
 
 function compileBytes(): Convert {
@@ -449,7 +472,7 @@ function compileBytes(): Convert {
   return (value) => {
     if (value.kind === "object") return isObject();
     if (value.kind !== "string") return refusal;
-    const base64 = value.text.replace(/[\r\n]/g, "");
+    const base64 = value.text.replace(/[ \t\r\n]/g, "");
     if (base64.length % 4 !== 0 || !/^[A-Za-z0-9+/]*={0,2}$/.test(base64)) return refusal;
     return `\\x${Buffer.from(base64, "base64").toString("hex")}`;
   };
@@ -484,15 +507,6 @@ const RANGE_ELEMENTS: Record<string, string> = {
   tstzrange: "timestamp with time zone",
   daterange: "date",
 };
-/** Elasticsearch's range fields and the field type of their bounds, so that bounds are read like values of it. */
-const RANGE_FIELDS: Record<string, string> = {
-  integer_range: "integer",
-  long_range: "long",
-  float_range: "float",
-  double_range: "double",
-  date_range: "date",
-};
-
 function compileRange(column: PlannedColumn, type: ValueType): Convert {
   const elementType = parseValueType(RANGE_ELEMENTS[type.base] ?? "text");
   const fieldType = RANGE_FIELDS[column.field?.type ?? ""];
@@ -504,26 +518,26 @@ function compileRange(column: PlannedColumn, type: ValueType): Convert {
     },
     elementType,
   );
-  const refusal = new Refusal("not_a_range", "The value is not an object of gte or gt, and lte or lt.", "22P02");
-  const reversed = new Refusal("not_a_range", "The range ends before it starts.", "22000");
+  const reversed = new Refusal("not_a_range", "The range ends before it starts, or holds nothing.", "22000");
+  const isInteger = elementType.kind === "integer";
   return (value, notes) => {
-    if (value.kind !== "object") return refusal;
-    const sides = { lower: "", upper: "" };
-    let open = "(";
-    let close = ")";
-    for (const [name, limit] of value.entries) {
-      const side = name === "gte" || name === "gt" ? "lower" : name === "lte" || name === "lt" ? "upper" : null;
-      if (side === null || sides[side] !== "") return refusal;
-      if (limit.kind === "null") continue;
-      const text = bound(limit, notes);
-      if (text instanceof Refusal) return text;
-      if (text === null) continue;
-      sides[side] = text;
-      if (name === "gte") open = "[";
-      if (name === "lte") close = "]";
+    const sides = readSides(value);
+    if (sides instanceof Refusal) return sides;
+    let { lower, upper } = sides;
+    const low = lower === null ? null : bound(lower.limit, notes);
+    if (low instanceof Refusal) return low;
+    const high = upper === null ? null : bound(upper.limit, notes);
+    if (high instanceof Refusal) return high;
+    if (low === null) lower = null;
+    if (high === null) upper = null;
+    if (low !== null && high !== null && isEmpty(low, high, lower?.open === true, upper?.open === true, elementType)) {
+      return reversed;
     }
-    if (sides.lower !== "" && sides.upper !== "" && isAfter(sides.lower, sides.upper, elementType)) return reversed;
-    return `${open}${quoteBound(sides.lower)},${quoteBound(sides.upper)}${close}`;
+    const greatest = isInteger && 2n ** BigInt(elementType.bits - 1) - 1n;
+    if (low !== null && lower?.open === true && greatest !== false && BigInt(low) === greatest) return reversed;
+    // PostgreSQL writes integer ranges with an open end, which the greatest integer has no room for.
+    const isEndless = high === null || (upper?.open === false && greatest !== false && BigInt(high) === greatest);
+    return `${low === null || lower?.open === true ? "(" : "["}${quoteBound(low ?? "")},${isEndless ? "" : quoteBound(high)}${isEndless || upper?.open === true ? ")" : "]"}`;
   };
 }
 
@@ -531,16 +545,27 @@ function quoteBound(text: string): string {
   return text === "" ? "" : `"${text}"`;
 }
 
-/** Whether the lower bound is greater; both are texts that this module wrote. */
-function isAfter(lower: string, upper: string, type: ValueType): boolean {
-  if (type.kind === "integer" || type.kind === "numeric") {
-    const left = parseDecimal(lower, { lenient: false });
-    const right = parseDecimal(upper, { lenient: false });
-    return left !== null && left !== "huge" && right !== null && right !== "huge" && compareDecimals(left, right) > 0;
+/** Whether no value lies between two bounds, which are texts that this module wrote. */
+function isEmpty(lower: string, upper: string, openLower: boolean, openUpper: boolean, type: ValueType): boolean {
+  if (type.kind === "integer") {
+    return BigInt(lower) + (openLower ? 1n : 0n) > BigInt(upper) - (openUpper ? 1n : 0n);
   }
+  const order = type.kind === "numeric" ? compareNumbers(lower, upper) : compareMoments(lower, upper);
+  return order > 0 || (order === 0 && (openLower || openUpper));
+}
+
+function compareNumbers(lower: string, upper: string): number {
+  const left = parseDecimal(lower, { lenient: false });
+  const right = parseDecimal(upper, { lenient: false });
+  if (left === null || left === "huge" || right === null || right === "huge") return 0;
+  return compareDecimals(left, right);
+}
+
+function compareMoments(lower: string, upper: string): number {
   const left = momentKey(lower);
   const right = momentKey(upper);
-  return left.year !== right.year ? left.year > right.year : left.rest > right.rest;
+  if (left.year !== right.year) return left.year - right.year;
+  return left.rest === right.rest ? 0 : left.rest > right.rest ? 1 : -1;
 }
 
 function momentKey(text: string): { year: number; rest: string } {

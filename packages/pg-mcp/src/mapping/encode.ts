@@ -58,6 +58,8 @@ const SLAB_BYTES = 1024 * 1024;
 const REJECT_VALUE_CHARACTERS_MAX = 200;
 const TAB = 9;
 const LF = 10;
+/** Only null starts with it. */
+const LETTER_N = 110;
 const NONE: readonly string[] = [];
 
 interface CompiledColumn {
@@ -282,10 +284,12 @@ export function createEncoder(plan: LoadPlan, options: { exact?: boolean } = {})
     isValid: boolean,
     notes: Notes,
   ): JsonValue | undefined | Refusal {
-    if (start === -1) {
-      const constant = column.plan.field?.constant;
-      return constant === undefined ? undefined : { kind: "string", text: constant, raw: JSON.stringify(constant) };
+    const constant = column.plan.field?.constant;
+    // A constant_keyword has its value in every document, whether `_source` says it, says null, or says nothing.
+    if (constant !== undefined && (start === -1 || line[start] === LETTER_N)) {
+      return { kind: "string", text: constant, raw: JSON.stringify(constant) };
     }
+    if (start === -1) return undefined;
     const several = span === null ? scanner.several.get(column.slot) : undefined;
     const end = span === null ? (scanner.ends[column.slot] ?? 0) : span.end;
     const places = several ?? [{ start, end, flag: DECODE, inside: [] }];

@@ -17,6 +17,9 @@ const BACKSLASH = 92;
 /** The fast path of a column, or null where every value is judged by the exact conversion. */
 export function compileFast(column: PlannedColumn): FastWrite | null {
   const type = column.valueType;
+  const fieldType = column.field?.type;
+  if (column.part !== null) return null;
+  if (type.kind === "integer" && fieldType === "date_nanos") return null;
   if (type.array) {
     if (column.array === "first" || column.array === "json") return null;
     const element = compileElement(type);

@@ -1,5 +1,6 @@
 import { nearest, ToolError } from "@es-to-pg/mcp-kit";
 import type { FieldProfile, MappingField } from "@es-to-pg/staging";
+import { partOf, type ValuePart } from "./parts.ts";
 import { META_PATHS } from "./plan.ts";
 import type { ValueType } from "./value-type.ts";
 
@@ -20,10 +21,10 @@ export class Fields {
   }
 
   /**
-   * Where the value of a path stands in `_source`, and its field: multi-fields stand in their parent and aliases in
-   * what they name. Throws `unknown_field` with the nearest paths.
+   * Where the value of a path stands in `_source`, and its field: multi-fields stand in their parent, aliases in what
+   * they name, and `location.lat` in the geo_point. Throws `unknown_field` with the nearest paths.
    */
-  locate(path: string): { path: string; field: MappingField | null } {
+  locate(path: string): { path: string; field: MappingField | null; part?: ValuePart } {
     if (META_PATHS.some((meta) => meta === path)) return { path, field: null };
     const parent = this.#multi.get(path);
     if (parent !== undefined) return this.locate(parent);
@@ -31,11 +32,23 @@ export class Fields {
     const target = field?.type === "alias" ? field.parameters?.["path"] : undefined;
     if (typeof target === "string" && target !== path) return this.locate(target);
     if (field !== undefined) return { path, field };
+    const inside = this.#locatePart(path);
+    if (inside !== undefined) return inside;
     if (!this.isKnown || this.#profiled.has(path) || this.#isInsideOpenObject(path)) return { path, field: null };
     throw new ToolError("unknown_field", "The documents of this export have no such field.", {
       next: "Use one of the nearest paths, or _id, _index, _routing, _seq_no.",
       details: { field: path, nearest: nearest(path, this.paths()) },
     });
+  }
+
+  /** A piece of a value, such as `period.lower` of a range. */
+  #locatePart(path: string): { path: string; field: MappingField; part: ValuePart } | undefined {
+    const dot = path.lastIndexOf(".");
+    const whole = this.#byPath.get(path.slice(0, dot));
+    if (dot < 0 || whole === undefined) return undefined;
+    const located = this.locate(whole.path);
+    const found = located.field === null ? undefined : partOf(located.field, path.slice(dot + 1));
+    return found === undefined ? undefined : { path: located.path, ...found };
   }
 
   /** Paths that `_source` can hold. */

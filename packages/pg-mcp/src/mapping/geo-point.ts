@@ -12,11 +12,13 @@ export interface GeoPoint {
 const NUMBER = "[+-]?(?:\\d+\\.?\\d*|\\.\\d+)(?:[eE][+-]?\\d+)?";
 const LAT_LON = new RegExp(`^\\s*(${NUMBER})\\s*,\\s*(${NUMBER})\\s*(?:,\\s*(${NUMBER})\\s*)?$`);
 const WKT = new RegExp(`^\\s*POINT\\s*\\(\\s*(${NUMBER})\\s+(${NUMBER})(?:\\s+(${NUMBER}))?\\s*\\)\\s*$`, "i");
-const GEOHASH = /^[0-9bcdefghjkmnp-z]{1,12}$/;
+const GEOHASH = /^[0-9bcdefghjkmnp-z]+$/;
+/** Elasticsearch reads no more digits of a geohash. */
+const GEOHASH_DIGITS_MAX = 12;
 const GEOHASH_DIGITS = "0123456789bcdefghjkmnpqrstuvwxyz";
 
 /**
- * Reads one of the six forms of a geo_point: `{lat,lon}`, `"lat,lon"`, `[lon,lat]`, WKT, GeoJSON, geohash. Null: none
+ * Reads one of the six forms of a geo_point: `{lat,lon}`, `"lat,lon"`, `[lon,lat]`, WKT, GeoJSON, geohash (also as `{geohash}`). Null: none
  * of them, or outside of the globe.
  */
 export function readGeoPoint(value: JsonValue): GeoPoint | null {
@@ -36,7 +38,10 @@ export function readGeoPoint(value: JsonValue): GeoPoint | null {
     const isPoint = type?.kind === "string" && type.text.toLowerCase() === "point";
     return isPoint && coordinates.kind === "array" ? fromCoordinates(coordinates.items) : null;
   }
-  return point(numberText(entries.get("lon")), numberText(entries.get("lat")), true);
+  const hash = entries.get("geohash");
+  if (hash?.kind === "string") return GEOHASH.test(hash.text) ? decodeGeohash(hash.text) : null;
+  const isFlat = !entries.has("z");
+  return point(numberText(entries.get("lon")), numberText(entries.get("lat")), isFlat);
 }
 
 /** Whether an array is one point (`[lon,lat]`) and not several. */
@@ -67,11 +72,12 @@ function degrees(text: string | undefined, most: number): string | null {
   return Math.abs(Number(text)) <= most ? decimalText(decimal) : null;
 }
 
+/** The corner of the cell in the south-west: the point that Elasticsearch takes. */
 function decodeGeohash(hash: string): GeoPoint {
   const longitude: [number, number] = [-180, 180];
   const latitude: [number, number] = [-90, 90];
   let even = true;
-  for (const digit of hash) {
+  for (const digit of hash.slice(0, GEOHASH_DIGITS_MAX)) {
     const bits = GEOHASH_DIGITS.indexOf(digit);
     for (let bit = 4; bit >= 0; bit -= 1) {
       const range = even ? longitude : latitude;
@@ -80,9 +86,5 @@ function decodeGeohash(hash: string): GeoPoint {
       even = !even;
     }
   }
-  return { longitude: centre(longitude), latitude: centre(latitude), exact: false };
-}
-
-function centre([low, high]: [number, number]): string {
-  return String((low + high) / 2);
+  return { longitude: String(longitude[0]), latitude: String(latitude[0]), exact: false };
 }

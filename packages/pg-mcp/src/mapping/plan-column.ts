@@ -2,6 +2,7 @@ import type { MappingField } from "@es-to-pg/staging";
 import { compileConvert } from "./convert.ts";
 import type { JsonValue } from "./json-value.ts";
 import type { MappingColumn } from "./mapping.ts";
+import type { ValuePart } from "./parts.ts";
 import type { DocumentPath, PlannedColumn } from "./plan.ts";
 import { Refusal } from "./refusal.ts";
 import { stageTypeOf, type ValueType } from "./value-type.ts";
@@ -17,6 +18,7 @@ export function planColumn(options: {
   valueType: ValueType;
   from: DocumentPath | null;
   field: MappingField | null;
+  part?: ValuePart | null;
   notNull: boolean;
 }): PlannedColumn {
   const { column, targetType, valueType, from, field, notNull } = options;
@@ -29,6 +31,7 @@ export function planColumn(options: {
     load: column.load ?? true,
     from,
     field,
+    part: options.part ?? null,
     ...(column.expression === undefined ? {} : { expression: column.expression }),
     array: column.array ?? null,
     nul: column.nul ?? "reject",
@@ -54,7 +57,7 @@ function constantText(planned: PlannedColumn, constant: string | number | boolea
     typeof constant === "string"
       ? { kind: "string", text: constant, raw }
       : { kind: typeof constant === "number" ? "number" : "boolean", raw };
-  const text = compileConvert(planned)(value, { rounded: false, replaced: false });
+  const text = compileConvert({ ...planned, part: null })(value, { rounded: false, replaced: false });
   if (text instanceof Refusal) throw new RangeError(`${setting} does not fit: ${text.message}`);
   if (text === null) throw new RangeError(`${setting} is null to a field of this type`);
   return text;

@@ -1,6 +1,7 @@
 import type { MappingField } from "@es-to-pg/staging";
 import type { Table } from "../postgres/catalog.ts";
 import type { ArrayPolicy, EncodingPolicy, Mapping, NulPolicy, RoundPolicy } from "./mapping.ts";
+import type { ValuePart } from "./parts.ts";
 import type { ValueType } from "./value-type.ts";
 
 /** A dotted path in `_source`, or one of `_id`, `_index`, `_routing`, `_seq_no`. */
@@ -36,8 +37,10 @@ export interface PlannedColumn {
   /** False for a column that only expressions read. */
   load: boolean;
   from: DocumentPath | null;
-  /** The field of the mapping behind `from`, if the export knows one. */
+  /** The field of the mapping behind `from`, if the export knows one; of a part, the field that the part would be. */
   field: MappingField | null;
+  /** The piece of the value that the column takes; null: the value as it is. */
+  part: ValuePart | null;
   /** Text form of a value that is the same for every row. */
   constant?: string | null;
   expression?: string;

@@ -7,6 +7,7 @@ import { addColumnsStatement, type ColumnDraft, createTableStatements } from "./
 import { createEncoder } from "./encode.ts";
 import { Fields, misfit } from "./fields.ts";
 import type { Mapping, MappingColumn } from "./mapping.ts";
+import { partOf } from "./parts.ts";
 import type { LoadPlan, PlannedColumn } from "./plan.ts";
 import type { RejectReason } from "./refusal.ts";
 import { resolveMapping } from "./resolve.ts";
@@ -18,6 +19,8 @@ const COLUMNS_MAX = 1500;
 /** How long the forecast may read staged documents. */
 const FORECAST_MS_MAX = 1_500;
 const LINES_PER_TURN = 500;
+/** Pieces of values that an existing table may have columns for. */
+const PIECES = ["lat", "lon", "lower", "upper", "name", "parent"];
 export const FORECAST_DOCUMENTS_MAX = 10_000;
 
 export interface ProposeOptions {
@@ -157,10 +160,21 @@ function sourceFields(fields: readonly MappingField[]): MappingField[] {
   });
 }
 
+/** Every piece that a column may take instead of the whole value, in the words of which such columns are named. */
+function piecePaths(field: MappingField): string[] {
+  return PIECES.flatMap((name) => (partOf(field, name) === undefined ? [] : [`${field.path}.${name}`]));
+}
+
+/** Pieces of values that need a column of their own beside their field's. */
+function sourcePieces(field: MappingField): MappingField[] {
+  const parent = field.type === "join" ? partOf(field, "parent") : undefined;
+  return parent === undefined ? [field] : [field, parent.field];
+}
+
 function newTable(options: ProposeOptions, table: { schema: string; table: string }): Draft {
   const profiles = new Map(options.profile.map((profile) => [profile.path, profile]));
   const taken = new Set<string>();
-  const all = sourceFields(options.fields);
+  const all = sourceFields(options.fields).flatMap(sourcePieces);
   const columns = all.slice(0, COLUMNS_MAX).map((field) => {
     const name = freeName(proposeColumnName(field.path), taken);
     return { name, from: field.path, type: proposeType(field, profiles.get(field.path)).type, settings: {} };
@@ -231,11 +245,12 @@ async function fitTable(options: ProposeOptions, table: Table): Promise<Draft> {
   const offer = (name: string, path: string) => {
     if (!candidates.has(name)) candidates.set(name, path);
   };
-  const sources = sourceFields(options.fields);
+  const sources = sourceFields(options.fields).flatMap(sourcePieces);
   const containers = options.fields.filter(({ type, nested }) => type === "object" && nested !== true);
   for (const { path } of sources) offer(path, path);
   for (const { path } of sources) offer(proposeColumnName(path), path);
   for (const { path } of [...sources, ...containers]) offer(plainName(path), path);
+  for (const field of sources) for (const path of piecePaths(field)) offer(plainName(path), path);
   for (const meta of ["_id", "_index", "_routing", "_seq_no"]) candidates.set(meta, meta);
 
   const columns: Draft["columns"] = [];
@@ -392,7 +407,7 @@ function verdictOf(column: PlannedColumn, options: ProposeOptions, forecast: For
   const profile = options.profile.find(({ path }) => path === column.from);
   const base = {
     column: column.column,
-    from: column.from ?? "",
+    from: column.part === null ? (column.from ?? "") : `${column.from}.${column.part.name}`,
     ...(column.field === null ? {} : { field_type: column.field.type }),
     type: column.targetType,
   };
@@ -452,6 +467,8 @@ function otherType(type: string, column: PlannedColumn, table: ProposeOptions["t
 function doubtOf(column: PlannedColumn, profile: FieldProfile, documents: number | null): RejectReason | undefined {
   const { valueType: type } = column;
   const { kinds, shapes } = profile;
+  // The profile tells of whole values, the column takes a piece of them.
+  if (column.part !== null) return undefined;
   if (
     column.notNull &&
     column.onNull === null &&

@@ -144,6 +144,7 @@ function resolveColumn(options: {
       valueType,
       from: located?.path ?? null,
       field,
+      part: located?.part ?? null,
       notNull: loads && !isComputed && (isKey || target?.notNull === true),
     });
   } catch (error) {
