@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { clip, fitItems } from "./answer.ts";
+import { clip, fitItems, visibleJson } from "./answer.ts";
 
 test("fits whole items and says that bytes cut them", () => {
   const items = [{ a: "é".repeat(20) }, { a: "b" }, { a: "c" }];
@@ -31,4 +31,11 @@ test("makes foreign text one visible line", () => {
   expect(clip("a\r\nb\tc\u0000\u202Ed\u2028\u200B\uD800é", 100)).toBe(
     "a\\r\\nb\\tc\\u0000\\u202ed\\u2028\\u200b\\ud800é",
   );
+});
+
+test("writes invisible characters of an answer as escapes that read back the same", () => {
+  const value = { "a\u202eb": "\u2028\u0085\u200b\u{e0041}", family: "👩\u200d👧 é日" };
+  const text = visibleJson(value);
+  expect(text).toBe('{"a\\u202eb":"\\u2028\\u0085\\u200b\\udb40\\udc41","family":"👩\u200d👧 é日"}');
+  expect(JSON.parse(text)).toEqual(value);
 });

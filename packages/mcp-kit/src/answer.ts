@@ -47,3 +47,23 @@ function visible(character: string): string {
   const code = (character.codePointAt(0) ?? 0).toString(16);
   return code.length > 4 ? `\\u{${code}}` : `\\u${code.padStart(4, "0")}`;
 }
+
+/**
+ * Compact JSON whose text holds no invisible characters: those that end a line for some readers, turn its direction or
+ * smuggle text past a person are written as escapes, which every parser reads back as the same values.
+ */
+export function visibleJson(value: unknown): string {
+  return JSON.stringify(value).replace(DISGUISES, escapeUnits);
+}
+
+/** As `INVISIBLE`, but for the two joiners, which scripts and emoji need. */
+const DISGUISES = /(?![\u200c\u200d])[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]/gu;
+
+/** A character beyond the first 65,536 takes two escapes. */
+function escapeUnits(character: string): string {
+  let escapes = "";
+  for (let at = 0; at < character.length; at++) {
+    escapes += `\\u${character.charCodeAt(at).toString(16).padStart(4, "0")}`;
+  }
+  return escapes;
+}

@@ -1,4 +1,4 @@
-import { ANSWER_BYTES_MAX, clip } from "./answer.ts";
+import { ANSWER_BYTES_MAX, clip, visibleJson } from "./answer.ts";
 import { readArguments } from "./arguments.ts";
 import type { Logger } from "./log.ts";
 import { withoutHostPhrases, withoutPasswords } from "./redact.ts";
@@ -54,7 +54,7 @@ async function run<Context>(
   try {
     const params = readArguments(tool, given);
     const answer = tool.output.parse(await tool.handler(params, { ...boundary.context, ...call }));
-    const text = JSON.stringify(answer);
+    const text = visibleJson(answer);
     const bytes = Buffer.byteLength(text);
     if (bytes > ANSWER_BYTES_MAX) {
       boundary.logger.error("answer_too_large", { tool: tool.name, bytes });
@@ -93,7 +93,7 @@ function errorResult(error: ToolError): ToolResult {
     retryable,
     ...(next === undefined ? {} : { next: clip(next, MESSAGE_CHARACTERS_MAX) }),
   };
-  let text = JSON.stringify({ error: { ...short, ...details, ...short } });
-  if (Buffer.byteLength(text) > ANSWER_BYTES_MAX) text = JSON.stringify({ error: short });
+  let text = visibleJson({ error: { ...short, ...details, ...short } });
+  if (Buffer.byteLength(text) > ANSWER_BYTES_MAX) text = visibleJson({ error: short });
   return { content: [{ type: "text", text: withoutHostPhrases(withoutPasswords(text)) }], isError: true };
 }

@@ -17,7 +17,13 @@ test("does not count the cursor among the arguments, nor the order of keys", () 
   expect(decodeCursor(same, cursor, position)).toEqual({ after: "x" });
 });
 
+function amended(cursor: string): string {
+  const [bound] = JSON.parse(Buffer.from(cursor, "base64url").toString("utf8"));
+  return Buffer.from(JSON.stringify([bound, { after: "y" }])).toString("base64url");
+}
+
 test.each([
+  ["a position put in by hand", scope, amended(encodeCursor(scope, { after: "x" }))],
   ["other arguments", { ...scope, arguments: { pattern: "b*" } }, encodeCursor(scope, { after: "x" })],
   ["another tool", { ...scope, tool: "list_tables" }, encodeCursor(scope, { after: "x" })],
   ["another position", scope, encodeCursor(scope, { page: 1 })],

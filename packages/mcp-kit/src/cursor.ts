@@ -13,7 +13,7 @@ const CURSOR_LENGTH_MAX = 16_384;
 
 /** An opaque text from which the same call goes on at `position`. */
 export function encodeCursor(scope: CursorScope, position: unknown): string {
-  return Buffer.from(JSON.stringify([binding(scope), position])).toString("base64url");
+  return Buffer.from(JSON.stringify([binding(scope, position), position])).toString("base64url");
 }
 
 /** The position in a cursor that `encodeCursor` made for the same tool and arguments; `invalid_cursor` for any other text. */
@@ -23,8 +23,8 @@ export function decodeCursor<S extends z.ZodType>(scope: CursorScope, cursor: st
     throw invalidCursor("The cursor is not one that this tool gave out.");
   }
   const [bound, value] = content;
-  if (bound !== binding(scope)) {
-    throw invalidCursor("The cursor belongs to a call with other arguments.");
+  if (bound !== binding(scope, value)) {
+    throw invalidCursor("The cursor belongs to a call with other arguments, or has been changed.");
   }
   const parsed = position.safeParse(value);
   if (!parsed.success) throw invalidCursor("The cursor is not one that this tool gave out.");
@@ -43,11 +43,14 @@ function readContent(cursor: string): [string, unknown] | undefined {
   }
 }
 
-/** Ties a cursor to its call. It keeps mistakes apart, not attackers: a position holds nothing that a caller may not ask for. */
-function binding(scope: CursorScope): string {
+/**
+ * Ties a cursor to its call and to what it holds, so that a model cannot make one up or amend it. It keeps no attacker
+ * out, who could compute it too: a position holds nothing that a caller may not ask for.
+ */
+function binding(scope: CursorScope, position: unknown): string {
   const { arguments: given } = scope;
   const counted = typeof given === "object" && given !== null ? { ...given, cursor: undefined } : given;
-  return digest([scope.tool, counted]).slice(0, 16);
+  return digest([scope.tool, counted, position]).slice(0, 16);
 }
 
 function invalidCursor(message: string): ToolError {
