@@ -193,6 +193,36 @@ describe("what an export holds", () => {
     expect(await indices.openContexts(index)).toBe(0);
   });
 
+  it("refuses to go on from an export of other documents, whose rest would be in neither", async () => {
+    const query = { range: { price: { lt: 3 } } };
+    const { export_id: since } = await start({ query, fields: ["price"], fresh: true });
+    for (const other of [{}, { query }, { query, fields: ["price", "tags"] }, { index: `${products}-cheap`, query }]) {
+      await expect(start({ ...other, since })).rejects.toMatchObject({
+        code: "since_unusable",
+        details: { earlier: { query: JSON.stringify(query), fields: ["price"] } },
+      });
+    }
+    const second = await start({ query, fields: ["price"], since });
+    expect(second).toMatchObject({ status: "completed", documents: 0 });
+    // An increment can itself be gone on from.
+    expect(await start({ query, fields: ["price"], since: second.export_id })).toMatchObject({ status: "completed" });
+  });
+
+  it("says of documents that cannot be given out inline that staging takes them", async () => {
+    const index = randomName("inline");
+    await indices.create(index, { mappings: { dynamic: false } });
+    await indices.put(index, "1", `{"a":"${"x".repeat(9_000_000)}"}`);
+    await indices.refresh(index);
+    await expect(start({ index, delivery: "inline" })).rejects.toMatchObject({ code: "too_large_inline" });
+    await indices.put(index, "1", '{"a":1} // and so on');
+    await indices.put(index, "2", '{"a":2}');
+    await indices.refresh(index);
+    await expect(start({ index, delivery: "inline" })).rejects.toMatchObject({
+      code: "not_inline",
+      next: expect.stringContaining("staged"),
+    });
+  });
+
   it("refuses to go on where the history is another one", async () => {
     const index = randomName("history");
     await indices.create(index);
@@ -201,7 +231,8 @@ describe("what an export holds", () => {
     await indices.request("DELETE", `/${index}`);
     await indices.create(index);
     await expect(start({ index, since })).rejects.toMatchObject({ code: "since_history_changed" });
-    const { export_id: cut } = await start({ max_documents: 3, fresh: true });
-    await expect(start({ since: cut })).rejects.toMatchObject({ code: "since_unusable" });
+    const cut = await start({ max_documents: 3, fresh: true });
+    expect(cut.watermark).toBe(false);
+    await expect(start({ since: cut.export_id })).rejects.toMatchObject({ code: "since_unusable" });
   });
 });

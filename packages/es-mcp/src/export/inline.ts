@@ -23,15 +23,19 @@ export async function exportInline(
   const { indices } = await elasticsearch.names(request.index, { includeHidden: request.includeHidden, signal });
   const { path, query } = targetsOf(indices, request.query);
   const size = Math.min(request.maxDocuments ?? INLINE_DOCUMENTS_MAX, INLINE_DOCUMENTS_MAX);
-  const page = await elasticsearch.bytes(
-    {
-      method: "POST",
-      path: [path, "_search"],
-      query: { allow_partial_search_results: "false" },
-      body: { size, query, sort: ["_doc"], seq_no_primary_term: true, track_total_hits: true },
-    },
-    { signal, bytesMax: INLINE_BYTES_MAX },
-  );
+  const page = await elasticsearch
+    .bytes(
+      {
+        method: "POST",
+        path: [path, "_search"],
+        query: { allow_partial_search_results: "false" },
+        body: { size, query, sort: ["_doc"], seq_no_primary_term: true, track_total_hits: true },
+      },
+      { signal, bytesMax: INLINE_BYTES_MAX },
+    )
+    .catch((error: unknown) => {
+      throw error instanceof ToolError && error.code === "response_too_large" ? tooLarge({}) : error;
+    });
   const lines = new LineWriter(request.fields === undefined ? undefined : new FieldSelection(request.fields));
   lines.begin(page);
   const scanned = new PageScanner().scan(page, { visit: (hit) => void lines.append(hit) });
@@ -39,11 +43,12 @@ export async function exportInline(
   if (scanned.timedOut || scanned.shardsFailed > 0) {
     throw new ToolError("shards_failed", "Not every shard of the index answers.", { retryable: true });
   }
-  if (request.maxDocuments === undefined && total > INLINE_DOCUMENTS_MAX) throw tooLarge(total, lines.lines.length);
-  if (lines.lines.length > ANSWER_BYTES_MAX - ANSWER_BYTES_REST) throw tooLarge(total, lines.lines.length);
+  const bytes = lines.lines.length;
+  if (request.maxDocuments === undefined && total > INLINE_DOCUMENTS_MAX) throw tooLarge({ total });
+  if (bytes > ANSWER_BYTES_MAX - ANSWER_BYTES_REST) throw tooLarge({ total, bytes });
   if (scanned.stoppedAtLineComment) {
-    throw new ToolError("not_inline", "A document with a line comment behind it can only be read into staging.", {
-      next: "Leave delivery out.",
+    throw new ToolError("not_inline", "A document ends in a comment that hides the ones after it.", {
+      next: STAGE_INSTEAD,
     });
   }
   const texts = lines.lines.toString("utf8").split("\n").slice(0, -1);
@@ -53,9 +58,11 @@ export async function exportInline(
 /** A page that is read for an answer of 24 KiB; larger documents are for staging anyway. */
 const INLINE_BYTES_MAX = 8 * 1024 * 1024;
 
-function tooLarge(total: number, bytes: number): ToolError {
+const STAGE_INSTEAD = "Leave delivery out: the export is staged, and its handle goes to pg-mcp.";
+
+function tooLarge(met: { total?: number; bytes?: number }): ToolError {
   return new ToolError("too_large_inline", "The documents are too many or too large for an answer.", {
-    next: "Leave delivery out: the export is staged, and its handle goes to pg-mcp.",
-    details: { total, documents_max: INLINE_DOCUMENTS_MAX, bytes, bytes_max: ANSWER_BYTES_MAX - ANSWER_BYTES_REST },
+    next: STAGE_INSTEAD,
+    details: { ...met, documents_max: INLINE_DOCUMENTS_MAX, bytes_max: ANSWER_BYTES_MAX - ANSWER_BYTES_REST },
   });
 }

@@ -1,3 +1,4 @@
+import { matchesWildcard } from "../elasticsearch/wildcard.ts";
 import { decodeString } from "./profile.ts";
 import { ScanError, skipComment } from "./scan.ts";
 
@@ -54,14 +55,12 @@ export function compactDocument(
 
 /** Which paths an export keeps: a dotted path keeps all beneath it, and `*` stands for any characters. */
 export class FieldSelection {
-  readonly #patterns: RegExp[];
+  readonly #patterns: string[];
   readonly #segments: { exact: string; open: boolean }[];
   readonly #known = new Map<string, Verdict>();
 
   constructor(fields: readonly string[]) {
-    this.#patterns = fields.map(
-      (field) => new RegExp(`^${field.split("*").map(escapeRegExp).join(".*")}(\\..*)?$`, "su"),
-    );
+    this.#patterns = fields.flatMap((field) => [field, `${field}.*`]);
     // What stands before the first star: a path can lead to a match only if the two agree as far as both go.
     this.#segments = fields.map((field) => {
       const star = field.indexOf("*");
@@ -74,7 +73,7 @@ export class FieldSelection {
     const known = this.#known.get(path);
     if (known !== undefined) return known;
     let verdict: Verdict = "dropped";
-    if (this.#patterns.some((pattern) => pattern.test(path))) verdict = "kept";
+    if (this.#patterns.some((pattern) => matchesWildcard(pattern, path))) verdict = "kept";
     else if (
       this.#segments.some(({ exact, open }) => exact.startsWith(`${path}.`) || (open && `${path}.`.startsWith(exact)))
     ) {
@@ -89,10 +88,6 @@ type Verdict = "kept" | "searched" | "dropped";
 
 /** Verdicts remembered. It bounds memory where keys are data. */
 const KNOWN_PATHS_MAX = 10_000;
-
-function escapeRegExp(text: string): string {
-  return text.replace(/[.*+?^${}()|[\]\\]/g, "\\$&");
-}
 
 /**
  * Copies what a selection keeps of a scanned document, compacted; kept values keep their bytes. Objects of which

@@ -1,4 +1,4 @@
-import { type Jobs, type Logger, nearest, ToolError } from "@es-to-pg/mcp-kit";
+import { clip, type Jobs, type Logger, nearest, ToolError } from "@es-to-pg/mcp-kit";
 import {
   type ExportWriter,
   type Manifest,
@@ -14,6 +14,7 @@ import { FieldSelection } from "./rewrite.ts";
 import { runExport } from "./run-export.ts";
 import { closePoints, openSnapshot, type Snapshot, touchPoints, type Watermark } from "./snapshot.ts";
 import { withStartLock } from "./start-lock.ts";
+import { isCut } from "./state.ts";
 
 /** For how long after its end the same call is answered with the export that is there, in milliseconds. */
 const REUSE_MS = 120_000;
@@ -95,7 +96,7 @@ async function createExport(
     { signal },
   );
   if (request.fields !== undefined) refuseUnknownFields(request.fields, mapping);
-  const since = request.since === undefined ? undefined : await readSince(store, request.since);
+  const since = request.since === undefined ? undefined : await readSince(store, request.since, request, clusterUuid);
   const query = request.query ?? { match_all: {} };
   const snapshot: Snapshot = await openSnapshot({ elasticsearch, indices, query, since, signal });
   let writer: ExportWriter;
@@ -277,7 +278,7 @@ function refuseUnknownFields(fields: readonly string[], mapping: readonly Mappin
       });
     if (isKnown) continue;
     throw new ToolError("unknown_field", "The mapping has no field of this name.", {
-      next: "Use one of the nearest names or get_mapping; end the name in * to export a field that is not mapped.",
+      next: "Use one of the nearest names or get_mapping; a field that is not mapped can be named with a * beside mapped ones.",
       details: {
         field,
         nearest: nearest(
@@ -294,7 +295,13 @@ function refuseUnknownFields(fields: readonly string[], mapping: readonly Mappin
   }
 }
 
-async function readSince(store: StagingStore, exportId: string): Promise<Watermark> {
+/** The watermark of the earlier export, if what has changed since then makes it whole again. */
+async function readSince(
+  store: StagingStore,
+  exportId: string,
+  request: ExportRequest,
+  clusterUuid: string,
+): Promise<Watermark> {
   const earlier = await store.read(exportId);
   const refuse = (message: string): ToolError =>
     new ToolError("since_unusable", message, {
@@ -302,9 +309,24 @@ async function readSince(store: StagingStore, exportId: string): Promise<Waterma
       details: { since: exportId },
     });
   if (earlier.status !== "completed") throw refuse("The earlier export is not complete, so nothing can go on from it.");
-  const found = earlier.source.indices.reduce((sum, { documents }) => sum + documents, 0);
-  if (earlier.source.expected < found) throw refuse("The earlier export was cut by max_documents.");
+  if (isCut(earlier)) throw refuse("The earlier export was cut by max_documents.");
   if (earlier.watermark.length === 0) throw refuse("The earlier export has no watermark.");
+  const { since, max_documents: maxDocuments } = earlier.source;
+  const repeated = { ...request, since: since ?? undefined, maxDocuments: maxDocuments ?? undefined };
+  if (requestDigest(repeated, clusterUuid) !== earlier.request_digest) {
+    // What it did not select then would be in neither export unless it has changed.
+    throw new ToolError("since_unusable", "The earlier export selected other documents.", {
+      next: "Give the index, query, fields and include_hidden of the earlier export, or export without since.",
+      details: {
+        since: exportId,
+        earlier: {
+          indices: earlier.source.indices.slice(0, 5).map(({ name }) => name),
+          query: earlier.source.query === null ? null : clip(JSON.stringify(earlier.source.query), 300),
+          fields: earlier.source.fields?.slice(0, 10).map((field) => clip(field, 100)) ?? null,
+        },
+      },
+    });
+  }
   return earlier.watermark;
 }
 

@@ -43,6 +43,11 @@ export function isSettled(store: StagingStore, manifest: Manifest): boolean {
   return manifest.status !== "working" || store.isStalled(manifest);
 }
 
+/** Whether there is more than `max_documents` let through. */
+export function isCut({ source }: Manifest): boolean {
+  return source.expected < source.indices.reduce((sum, { documents }) => sum + documents, 0);
+}
+
 /** An export as a model needs it: counts, what to look out for, and what to do next. */
 export function describeExport(
   store: StagingStore,
@@ -69,7 +74,7 @@ export function describeExport(
     ...(totals.compacted > 0 ? { compacted: totals.compacted } : {}),
     ...(totals.invalid_utf8 > 0 ? { invalid_utf8: totals.invalid_utf8 } : {}),
     ...(profile.length > 0 ? { profile: summarise(profile) } : {}),
-    ...(manifest.status === "completed" ? { watermark: manifest.watermark.length > 0 } : {}),
+    ...(manifest.status === "completed" ? { watermark: manifest.watermark.length > 0 && !isCut(manifest) } : {}),
     ...(warnings.length > 0 ? { warnings: warnings.slice(0, WARNINGS_MAX).map((text) => clip(text, 400)) } : {}),
     ...(error === null ? {} : { error: { ...error, message: clip(error.message, 600) } }),
     next: nextStep(manifest, stalled),
