@@ -285,6 +285,16 @@ describe("allow and deny lists", () => {
   });
 });
 
+test("a denied index is not even asked while its name is looked up", async () => {
+  await using proxy = await openProxy(url, () => undefined);
+  await using session = await openSession({ ELASTICSEARCH_URL: proxy.url, ES_MCP_INDICES_DENY: "*-orders" });
+  for (const tool of ["search_documents", "count_documents", "get_mapping", "profile_index", "bulk_export"]) {
+    expect((await session.call(tool, { index: orders })).data.error.code).toBe("index_not_allowed");
+  }
+  const asked = proxy.seen.filter((line) => !/^HEAD \/|^GET \/_resolve\/index\/|^GET \/_cluster\//.test(line));
+  expect(asked).toEqual([]);
+});
+
 describe("configuration", () => {
   test("a start with problems ends with all of them and no secret", async () => {
     const result = spawnSync(process.execPath, [fileURLToPath(new URL("../dist/main.js", import.meta.url))], {

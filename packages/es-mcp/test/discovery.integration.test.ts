@@ -381,6 +381,36 @@ describe("get_document", () => {
     expect((await session.call("search_documents", { index })).data.hits[0]._source).toEqual({ a: 1, c: "// kept" });
   });
 
+  test("reads documents that end in a comment, which hides the rest of an answer, and says that they were rewritten", async () => {
+    const index = name("trailing");
+    await indices.create(index, { mappings: { dynamic: false } });
+    for (const id of ["1", "2", "3"]) await indices.put(index, id, `{"a":${id}} // "}`);
+    await indices.refresh(index);
+    const one = await session.call("get_document", { index, id: "2" });
+    expect(one.data).toMatchObject({ _source: { a: 2 }, hint: expect.stringContaining("comment") });
+    const pages = [];
+    for (let cursor: string | undefined; ; ) {
+      const { data } = await session.call("search_documents", { index, size: 2, ...(cursor && { cursor }) });
+      expect(data.hint).toContain("comment");
+      pages.push(...data.hits.map(({ _id }: { _id: string }) => _id));
+      cursor = data.next_cursor;
+      if (cursor === undefined) break;
+    }
+    expect(new Set(pages)).toEqual(new Set(["1", "2", "3"]));
+    expect(await indices.openContexts(index)).toBe(0);
+  });
+
+  test.each([".", "..", "a/b?c#d,*", 'a\nb\u202e"\\\\', "日本"])("reads a document whose id is %j", async (id) => {
+    const index = name("ids");
+    await indices.request(
+      "POST",
+      `/${index}/_bulk?refresh=true`,
+      `${JSON.stringify({ index: { _id: id } })}\n{"a":1}\n`,
+      "application/x-ndjson",
+    );
+    expect((await session.call("get_document", { index, id })).data).toMatchObject({ _id: id, _source: { a: 1 } });
+  });
+
   test("gives the document with its version and exact values", async () => {
     const { data } = await session.call("get_document", { index: exact, id: "1" });
     expect(data).toEqual({
@@ -446,6 +476,20 @@ describe("names", () => {
   test.each(["get_mapping", "search_documents", "count_documents"])("%s says that an index is closed", async (tool) => {
     const { data } = await session.call(tool, { index: closed });
     expect(data.error).toMatchObject({ code: "index_closed", next: expect.stringContaining("Open the index") });
+  });
+
+  test("profile_index names the nearest of a misspelt field instead of an empty profile", async () => {
+    const { data } = await session.call("profile_index", { index: products, fields: ["prise"], sample: 5 });
+    expect(data).toMatchObject({
+      returned: 0,
+      unknown_fields: [{ field: "prise", nearest: ["price"] }],
+      next: expect.stringContaining("get_mapping"),
+    });
+  });
+
+  test("a name in quotation marks is told so", async () => {
+    const { data } = await session.call("count_documents", { index: `"${products}"` });
+    expect(data.error).toMatchObject({ code: "index_not_allowed", next: expect.stringContaining("quotation marks") });
   });
 
   test("a pattern that meets a closed index says so beside its answer", async () => {

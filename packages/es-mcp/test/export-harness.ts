@@ -130,6 +130,7 @@ export function intercept(
   before: (request: EsRequest, signal: AbortSignal) => Promise<void> | void,
 ): Elasticsearch {
   return {
+    restricted: elasticsearch.restricted,
     json: async (request, options) => {
       await before(request, options.signal);
       return await elasticsearch.json(request, options);

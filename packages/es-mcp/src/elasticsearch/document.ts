@@ -1,6 +1,7 @@
 import { ToolError } from "@es-to-pg/mcp-kit";
 import { z } from "zod";
 import type { Elasticsearch, IndexName } from "./elasticsearch.ts";
+import { readDocuments } from "./rewritten.ts";
 import { targetsOf } from "./targets.ts";
 
 const wholeNumber = z.union([z.int(), z.string()]);
@@ -15,7 +16,10 @@ const documentSchema = z.object({
   _source: z.unknown().optional(),
 });
 
-export type Document = z.output<typeof documentSchema>;
+export type Document = z.output<typeof documentSchema> & {
+  /** Not as it was stored, because a comment in it cannot be read otherwise. */
+  rewritten?: true;
+};
 
 const foundSchema = z.union([documentSchema.extend({ found: z.literal(true) }), z.object({ found: z.literal(false) })]);
 
@@ -33,7 +37,9 @@ export async function getDocument(
 ): Promise<Document> {
   const { indices, id, routing } = request;
   const [only, ...others] = indices;
-  if (only !== undefined && others.length === 0 && only.aliasFilter === undefined) {
+  // An address with a dot as a segment of its own means another one to every library on the way.
+  const isAddressable = id !== "." && id !== "..";
+  if (only !== undefined && others.length === 0 && only.aliasFilter === undefined && isAddressable) {
     const document = await readNow(elasticsearch, only.name, id, routing, signal);
     if (document !== undefined) return document;
   }
@@ -62,12 +68,14 @@ async function readNow(
   signal: AbortSignal,
 ): Promise<Document | undefined> {
   try {
-    const answer = await elasticsearch.json(
+    const { answer, rewritten } = await readDocuments(
+      elasticsearch,
       { method: "GET", path: [index, "_doc", id], ...(routing === undefined ? {} : { query: { routing } }) },
       { signal, accept: [404] },
     );
     const parsed = foundSchema.safeParse(answer);
-    return parsed.success && parsed.data.found ? parsed.data : undefined;
+    if (!parsed.success || !parsed.data.found) return undefined;
+    return rewritten ? { ...parsed.data, rewritten } : parsed.data;
   } catch (error) {
     if (error instanceof ToolError && error.code === "routing_missing") return undefined;
     throw error;
@@ -80,7 +88,8 @@ async function searchId(
   signal: AbortSignal,
 ): Promise<Document[]> {
   const { path, query } = targetsOf(indices, { ids: { values: [id] } });
-  const answer = await elasticsearch.json(
+  const { answer, rewritten } = await readDocuments(
+    elasticsearch,
     {
       method: "POST",
       path: [path, "_search"],
@@ -89,5 +98,6 @@ async function searchId(
     },
     { signal },
   );
-  return z.object({ hits: z.object({ hits: z.array(documentSchema) }) }).parse(answer).hits.hits;
+  const { hits } = z.object({ hits: z.object({ hits: z.array(documentSchema) }) }).parse(answer).hits;
+  return rewritten ? hits.map((hit) => ({ ...hit, rewritten })) : hits;
 }

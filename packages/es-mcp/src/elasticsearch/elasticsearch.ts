@@ -68,6 +68,8 @@ export interface ResolvedIndex extends IndexName {
 
 /** Everything this server asks of Elasticsearch. Failures are `ToolError`s; an abort throws the signal's reason. */
 export interface Elasticsearch {
+  /** Whether the configuration permits some indices only: then nothing is asked of a name that has not been expanded. */
+  readonly restricted: boolean;
   /** The answer's body through `parseExactJson`. */
   json(request: EsRequest, options: RequestOptions): Promise<unknown>;
   /** The answer's body as it came, never parsed. */

@@ -59,8 +59,11 @@ export function refuseNames(parts: readonly string[]): void {
   // Elasticsearch reads a leading underscore as an API and a leading minus as an exclusion.
   const strange = parts.find((part) => part.startsWith("_") || /[\\/?"<>|\s#]/.test(part));
   if (strange !== undefined) {
+    const isQuoted = /^["'`].*["'`]$/.test(strange);
     throw new ToolError("index_not_allowed", "This is no name of an index.", {
-      next: "Give a name, an alias, a data stream or a pattern with *.",
+      next: isQuoted
+        ? "Give the name without quotation marks."
+        : "Give a name, an alias, a data stream or a pattern with *.",
       details: { index: strange },
     });
   }

@@ -92,3 +92,13 @@ test.each([
   const failure = refused(answer(status, body), settings);
   expect(failure).toMatchObject({ code, retryable });
 });
+
+test.each([
+  "unknown query [price]",
+  "[brand] query malformed, no start_object after query name",
+  "[match] malformed query, expected [END_OBJECT] but found [FIELD_NAME]",
+])("shows how a query is written after: %s", (reason) => {
+  const error = { type: "parsing_exception", reason };
+  const failure = refused(answer(400, { error: { root_cause: [error], ...error }, status: 400 }), settings);
+  expect(failure.next).toContain('{"term":{"brand":"acme"}}');
+});

@@ -211,7 +211,9 @@ export function refused(answer: WireAnswer, settings: EsSettings): ToolError {
   }
   if (status === 400) {
     return new ToolError("query_invalid", "Elasticsearch refuses the request.", {
-      next: "Correct what the reason names. get_mapping shows the fields and their types.",
+      next: isClauseUnknown(deepest?.reason)
+        ? 'A query names its kind first: {"term":{"brand":"acme"}}, {"match":{"name":"chair"}}, {"range":{"price":{"gte":10}}}, several in {"bool":{"filter":[…]}}.'
+        : "Correct what the reason names. get_mapping shows the fields and their types.",
       details,
     });
   }
@@ -219,6 +221,13 @@ export function refused(answer: WireAnswer, settings: EsSettings): ToolError {
     retryable: status >= 500,
     details,
   });
+}
+
+/** Whether the kind of a query is missing, because the field stands in its place, or misspelt. */
+function isClauseUnknown(reason: string | null | undefined): boolean {
+  return /^unknown query \[|query malformed, no start_object after query name|malformed query, expected \[END_OBJECT\]/.test(
+    reason ?? "",
+  );
 }
 
 function causeOf(answer: WireAnswer): Cause | undefined {

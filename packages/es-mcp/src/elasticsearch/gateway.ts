@@ -26,6 +26,7 @@ import { hostsOf, refused } from "./failures.ts";
 import { guardBody } from "./guard.ts";
 import { flattenMapping, mergeMappings, sourceModeOf } from "./mapping.ts";
 import { inPaths, pathOf } from "./requests.ts";
+import { answerUnreadable } from "./rewritten.ts";
 import { withoutComments } from "./without-comments.ts";
 
 /** Time for the names that an `index_not_found` suggests: a hint must not double the wait. */
@@ -58,6 +59,10 @@ class Gateway implements Elasticsearch {
   constructor(settings: EsSettings) {
     this.#settings = settings;
     this.#connection = new EsConnection(settings);
+  }
+
+  get restricted(): boolean {
+    return this.#settings.ES_MCP_INDICES_ALLOW.length + this.#settings.ES_MCP_INDICES_DENY.length > 0;
   }
 
   async json(request: EsRequest, options: RequestOptions): Promise<unknown> {
@@ -342,6 +347,11 @@ function parseAnswer(text: string): unknown {
     return parseExactJson(text);
   } catch (error) {
     if (!(error instanceof SyntaxError)) throw error;
+  }
+  try {
     return parseExactJson(withoutComments(text));
+  } catch (error) {
+    if (!(error instanceof SyntaxError)) throw error;
+    throw answerUnreadable(error);
   }
 }

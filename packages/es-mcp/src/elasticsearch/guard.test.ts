@@ -41,7 +41,14 @@ test.each([
   expect(codeOf(body)).toBe("lookup_refused");
 });
 
+test("refuses a query in base64, in which a script or a lookup could hide", () => {
+  const hidden = Buffer.from(JSON.stringify({ script: { script } })).toString("base64");
+  expect(codeOf({ query: { bool: { must: [{ wrapper: { query: hidden } }] } } })).toBe("wrapper_refused");
+});
+
 test.each([
+  ["a field called wrapper", { query: { match: { wrapper: { query: "paper" } } } }],
+  ["an aggregation called wrapper", { aggs: { wrapper: { terms: { field: "a" } } } }],
   ["a field called script", { query: { match: { script: "hamlet" } } }],
   ["terms of a field called script", { query: { terms: { script: ["hamlet"] } } }],
   ["a range of a field called script", { query: { range: { script: { gte: 1 } } } }],

@@ -35,6 +35,9 @@ const FIELD_CLAUSES = new Set([
   "properties",
 ]);
 
+/** A clause whose query is base64 text, in which neither scripts nor look-ups could be seen. */
+const OPAQUE_CLAUSE = "wrapper";
+
 /** What makes an object under `range.script` code and no range. */
 const SCRIPT_PARTS = new Set(["source", "inline", "id", "lang", "params"]);
 
@@ -59,6 +62,7 @@ function walk(value: unknown, parent: string, depth: number): void {
   if (!isRecord(value)) return;
   refuseLookup(value, parent);
   for (const [key, member] of Object.entries(value)) {
+    if (key === OPAQUE_CLAUSE && isOpaque(parent, member)) throw wrapperRefused();
     if (SCRIPT_KEYS.has(key) || (key === "script" && !isField(parent, member))) throw scriptRefused(key);
     walk(member, key, depth + 1);
   }
@@ -69,6 +73,10 @@ function isField(parent: string, member: unknown): boolean {
   if (FIELD_CLAUSES.has(parent)) return true;
   if (parent === "terms") return Array.isArray(member);
   return parent === "range" && isRecord(member) && !Object.keys(member).some((key) => SCRIPT_PARTS.has(key));
+}
+
+function isOpaque(parent: string, member: unknown): boolean {
+  return !FIELD_CLAUSES.has(parent) && isRecord(member) && typeof member["query"] === "string";
 }
 
 /** Terms lookup, indexed shapes, percolated and liked documents, and lookup runtime fields name an index of their own. */
@@ -86,6 +94,12 @@ function refuseLookup(value: Record<string, unknown>, parent: string): void {
 
 function isId(value: unknown): boolean {
   return typeof value === "string" || typeof value === "number";
+}
+
+function wrapperRefused(): ToolError {
+  return new ToolError("wrapper_refused", "Queries in base64 (wrapper) are not run.", {
+    next: "Write the query itself, as JSON.",
+  });
 }
 
 function scriptRefused(key: string): ToolError {

@@ -12,6 +12,7 @@ function none(): never {
 /** Answers written after Elasticsearch's documentation: the engine of the integration tests has no data streams. */
 function written(indices: IndexName[], answer: (request: EsRequest) => unknown): Elasticsearch {
   return {
+    restricted: false,
     names: async () => ({ indices, leftOut: [], isExact: true }),
     json: async (request) => answer(request),
     bytes: none,

@@ -2,6 +2,7 @@ import { ToolError } from "@es-to-pg/mcp-kit";
 import { z } from "zod";
 import type { Elasticsearch, IndexName, Names } from "./elasticsearch.ts";
 import { isRecord } from "./record.ts";
+import { readDocuments } from "./rewritten.ts";
 import { refuseGlobal, targetsOf } from "./targets.ts";
 
 /** How long a snapshot waits for the next page. */
@@ -67,11 +68,14 @@ export interface SearchPage {
   aggregations: Record<string, unknown> | undefined;
   /** The snapshot, to be passed on or closed; none where only aggregations were asked or the credentials permit none. */
   pit: string | undefined;
+  /** Whether the documents are not as they were stored, because a comment in one cannot be read otherwise. */
+  rewritten: boolean;
 }
 
 /**
- * One page of a search by expression. A plain name is searched while it is being expanded: in nearly every case it
- * stands for permitted indices only, and where it does not, what was found is thrown away and the rest searched anew.
+ * One page of a search by expression. Where every index may be read, a plain name is searched while it is being
+ * expanded: in nearly every case it stands for open indices only, and where it does not, what was found is thrown away
+ * and the rest searched anew.
  */
 export async function searchExpression(
   elasticsearch: Elasticsearch,
@@ -81,7 +85,8 @@ export async function searchExpression(
 ): Promise<{ page: SearchPage; names: Names }> {
   const expanding = elasticsearch.names(expression, { includeHidden: false, signal });
   // Aggregations tell no index, so that nothing would show an alias that has just been moved.
-  if (!isPlainName(expression) || request.position !== undefined || request.aggs !== undefined) {
+  const isForeseeable = isPlainName(expression) && request.position === undefined && request.aggs === undefined;
+  if (elasticsearch.restricted || !isForeseeable) {
     const names = await expanding;
     return { names, page: await searchPage(elasticsearch, { ...request, indices: names.indices }, signal) };
   }
@@ -137,18 +142,19 @@ async function searchPage(
     ...(pit === undefined ? {} : { pit: { id: pit, keep_alive: KEEP_ALIVE } }),
   };
   try {
-    const answer = answerSchema.parse(
-      await elasticsearch.json(
-        { method: "POST", path: pit === undefined ? [path, "_search"] : ["_search"], query: WHOLE_ANSWERS, body },
-        { signal, bytesMax: SEARCH_BYTES_MAX },
-      ),
+    const read = await readDocuments(
+      elasticsearch,
+      { method: "POST", path: pit === undefined ? [path, "_search"] : ["_search"], query: WHOLE_ANSWERS, body },
+      { signal, bytesMax: SEARCH_BYTES_MAX },
     );
+    const answer = answerSchema.parse(read.answer);
     if (answer.timed_out || answer._shards.failed > 0) throw incomplete(answer._shards.failed);
     return {
       total: position?.total ?? answer.hits.total?.value ?? 0,
       hits: answer.hits.hits,
       aggregations: answer.aggregations,
       pit: answer.pit_id ?? pit,
+      rewritten: read.rewritten,
     };
   } catch (error) {
     if (pit !== undefined) await closeSnapshot(elasticsearch, pit);
@@ -187,16 +193,25 @@ async function openSnapshot(
 }
 
 function sortOf({ sort, query }: SearchRequest, snapshot: boolean): unknown[] {
-  const wanted = sort.length > 0 ? sort.map(sortItem) : query === undefined ? [] : [{ _score: "desc" }];
+  const wanted = sort.length > 0 ? [...sort] : query === undefined ? [] : [{ _score: "desc" }];
   // The last resort makes the order total; only a snapshot knows it.
   return snapshot ? [...wanted, { _shard_doc: "asc" }] : wanted.length > 0 ? wanted : ["_doc"];
 }
 
-/** Models write `price:desc`, as the query string of Elasticsearch takes it. */
-function sortItem(item: unknown): unknown {
-  const match = typeof item === "string" ? /^(.+):(asc|desc)$/.exec(item) : null;
-  return match === null ? item : { [match[1] ?? ""]: match[2] };
+/** Clauses of a sort. Models write `price:desc,name` as for Elasticsearch's query string, and `price desc` or `-price`, too. */
+export function sortClauses(sort: unknown): unknown[] {
+  const items = sort === undefined ? [] : [sort].flat();
+  return items.flatMap((item) => (typeof item === "string" ? item.split(",").map(sortClause) : [item]));
 }
+
+function sortClause(text: string): unknown {
+  const [, field, order] = /^\s*(.+?)(?:\s*:\s*|\s+)(asc|desc)\s*$/i.exec(text) ?? [];
+  if (field !== undefined && order !== undefined) return { [field]: order.toLowerCase() };
+  const name = text.trim();
+  return /^-./.test(name) ? { [name.slice(1)]: "desc" } : name;
+}
+
+const SQL = /^\s*select\s.+\sfrom\s/is;
 
 /** The query as the caller gave it: DSL, query string or both. */
 export function queryOf(
@@ -204,6 +219,12 @@ export function queryOf(
   queryString: string | undefined,
 ): Record<string, unknown> | undefined {
   const dsl = unwrapped(query);
+  if (queryString !== undefined && SQL.test(queryString)) {
+    // To Lucene these are words to look for, and it would find nearly everything.
+    throw new ToolError("query_invalid", "query_string is Lucene syntax and not SQL.", {
+      next: "Write conditions such as brand:acme AND price:>10, or Query DSL in query; choose fields, sort and size by the arguments of these names.",
+    });
+  }
   const text = queryString === undefined ? undefined : { query_string: { query: queryString } };
   if (dsl !== undefined && text !== undefined) return { bool: { must: [dsl, text] } };
   return dsl ?? text;
@@ -212,8 +233,25 @@ export function queryOf(
 /** Models often send the whole body, `{"query": {…}}`, where its query is asked for. */
 export function unwrapped(query: Record<string, unknown> | undefined): Record<string, unknown> | undefined {
   if (query === undefined || Object.keys(query).length === 0) return undefined;
-  const inner = query["query"];
-  return Object.keys(query).length === 1 && isRecord(inner) ? inner : query;
+  const { query: inner, ...others } = query;
+  if (!isRecord(inner)) return query;
+  const names = Object.keys(others);
+  if (names.length === 0) return inner;
+  throw new ToolError("query_invalid", "query is the query alone, and not a whole request body.", {
+    next: "Give what stands under query; the rest has arguments of its own where the tool takes it.",
+    details: { beside_query: names.slice(0, BESIDE_MAX) },
+  });
+}
+
+/** Names that an error quotes from a body that holds too much. */
+const BESIDE_MAX = 10;
+
+/** Models often send `{"aggs": {…}}` where what is in it is asked for. No type of aggregation has such a name. */
+export function unwrappedAggs(aggs: Record<string, unknown> | undefined): Record<string, unknown> | undefined {
+  const [only, ...others] = Object.entries(aggs ?? {});
+  if (only === undefined || others.length > 0) return aggs;
+  const [name, inner] = only;
+  return (name === "aggs" || name === "aggregations") && isRecord(inner) ? inner : aggs;
 }
 
 /** The exact number of documents that match. */

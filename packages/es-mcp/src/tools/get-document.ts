@@ -3,6 +3,7 @@ import { z } from "zod";
 import { getDocument as readDocument } from "../elasticsearch/document.ts";
 import { pickFields } from "../elasticsearch/fields.ts";
 import { fitValue } from "../elasticsearch/fit.ts";
+import { REWRITTEN_HINT } from "../elasticsearch/rewritten.ts";
 import { fieldPatterns, indexExpression } from "./inputs.ts";
 import { defineTool } from "./tool.ts";
 
@@ -35,7 +36,7 @@ export const getDocument = defineTool({
   annotations: { readOnlyHint: true, destructiveHint: false, idempotentHint: true, openWorldHint: false },
   async handler({ index, id, routing, fields }, { elasticsearch, signal }) {
     const { indices } = await elasticsearch.names(index, { includeHidden: false, signal });
-    const { _source, ...meta } = await readDocument(elasticsearch, { indices, id, routing }, signal);
+    const { _source, rewritten, ...meta } = await readDocument(elasticsearch, { indices, id, routing }, signal);
     const source = fields === undefined ? (_source ?? null) : pickFields(_source, fields);
     const { value, clipped } = fitValue(source, SOURCE_BYTES_MAX);
     const { _index, _id, _routing, _seq_no, _primary_term, _version } = meta;
@@ -53,6 +54,7 @@ export const getDocument = defineTool({
             clipped,
             hint: "The document is larger than an answer; name fields to see a part, bulk_export to move it whole.",
           }),
+      ...(rewritten === undefined ? {} : { hint: REWRITTEN_HINT }),
       ...(_source === undefined ? { hint: "The index keeps no _source, so there is nothing to show or export." } : {}),
     };
   },

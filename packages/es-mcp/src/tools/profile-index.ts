@@ -2,10 +2,12 @@ import { clip, fitItems } from "@es-to-pg/mcp-kit";
 import { type FieldProfile, type MappingField, proposeType } from "@es-to-pg/staging";
 import { z } from "zod";
 import { expressionParts } from "../elasticsearch/expand.ts";
+import { unknownAmong } from "../elasticsearch/fields.ts";
 import { unwrapped } from "../elasticsearch/search.ts";
 import { FieldSelection } from "../export/rewrite.ts";
 import { profileSample } from "../export/sample.ts";
 import { fieldPatterns, includeHidden, indexExpression, queryDsl } from "./inputs.ts";
+import { unknownFields, unknownFieldsOf } from "./outputs.ts";
 import { defineTool } from "./tool.ts";
 
 /** Documents of a sample. Elasticsearch gives no more at once where an index does not raise its limit. */
@@ -30,6 +32,7 @@ export const profileIndex = defineTool({
     returned: z.int(),
     fields_total: z.int(),
     cut_by: z.literal("bytes").optional(),
+    unknown_fields: unknownFields,
     warnings: z.array(z.string()).optional(),
     next: z.string(),
   }),
@@ -47,6 +50,8 @@ export const profileIndex = defineTool({
       ({ path }) => selection.judge(path) === "kept",
     );
     const { items, cutBy } = fitItems(described);
+    const known = [...sample.mapping, ...sample.profile.map(({ path }) => ({ path, type: "unmapped" }))];
+    const unknown = unknownFieldsOf(unknownAmong(params.fields ?? [], known));
     return {
       documents: sample.documents,
       total: sample.total,
@@ -54,11 +59,18 @@ export const profileIndex = defineTool({
       returned: items.length,
       fields_total: described.length,
       ...(cutBy === null ? {} : { cut_by: cutBy }),
+      ...unknown,
       ...(sample.warnings.length > 0 ? { warnings: sample.warnings } : {}),
-      next: cutBy === null ? "bulk_export stages the documents." : "Name fields to see the rest.",
+      next: nextStep(sample.documents, described.length, cutBy !== null),
     };
   },
 });
+
+function nextStep(documents: number, fields: number, isCut: boolean): string {
+  if (isCut) return "Name fields to see the rest.";
+  if (documents === 0) return "Nothing matches; count_documents and get_mapping tell why.";
+  return fields === 0 ? "No field has these names; get_mapping lists them." : "bulk_export stages the documents.";
+}
 
 /** One entry per field of the mapping or the documents, in the order of the mapping; what is zero is left out. */
 export function describeFields(

@@ -2,7 +2,15 @@ import { decodeCursor, encodeCursor, ToolError } from "@es-to-pg/mcp-kit";
 import { z } from "zod";
 import { unknownFields as findUnknownFields, referencedFields } from "../elasticsearch/fields.ts";
 import { jsonBytes } from "../elasticsearch/fit.ts";
-import { closeSnapshot, positionSchema, queryOf, searchExpression } from "../elasticsearch/search.ts";
+import { REWRITTEN_HINT } from "../elasticsearch/rewritten.ts";
+import {
+  closeSnapshot,
+  positionSchema,
+  queryOf,
+  searchExpression,
+  sortClauses,
+  unwrappedAggs,
+} from "../elasticsearch/search.ts";
 import { fitPage } from "../elasticsearch/search-answer.ts";
 import { cursor, fieldPatterns, indexExpression, queryDsl } from "./inputs.ts";
 import { leftOut, leftOutOf, unknownFields, unknownFieldsOf } from "./outputs.ts";
@@ -24,7 +32,7 @@ export const searchDocuments = defineTool({
     query_string: z.string().min(1).optional().describe("Lucene syntax, e.g. brand:acme AND price:>10."),
     fields: fieldPatterns.describe("Paths or globs to return. Default: all."),
     sort: z
-      .union([z.string(), z.array(z.unknown())])
+      .union([z.string(), z.array(z.unknown()), z.record(z.string(), z.unknown())])
       .optional()
       .describe('"field", "field:desc" or DSL. Default: relevance.'),
     size: z.int().min(0).max(SIZE_MAX).optional().describe("Hits. Default 10, or 0 with aggs."),
@@ -46,11 +54,12 @@ export const searchDocuments = defineTool({
   }),
   annotations: { readOnlyHint: true, destructiveHint: false, idempotentHint: true, openWorldHint: false },
   async handler({ cursor: given, ...params }, { elasticsearch, signal }) {
-    const { index, aggs, fields, highlight = [] } = params;
+    const { index, fields, highlight = [] } = params;
+    const aggs = unwrappedAggs(params.aggs);
     const scope = { tool: "search_documents", arguments: params };
     const request = {
       query: queryOf(params.query, params.query_string),
-      sort: params.sort === undefined ? [] : [params.sort].flat(),
+      sort: sortClauses(params.sort),
       size: params.size ?? (aggs === undefined ? SIZE_DEFAULT : 0),
       aggs,
       highlight,
@@ -80,7 +89,11 @@ export const searchDocuments = defineTool({
       // A misspelt field finds nothing and is no error to Elasticsearch.
       ...(given === undefined && isSuspicious ? await unknownAmong([...referenced, ...(fields ?? [])]) : {}),
       ...(next === null ? {} : { next_cursor: encodeCursor(scope, next) }),
-      ...hintOf(hasMore && next === null, answer.clipped !== undefined),
+      ...hintOf({
+        hasNoCursor: hasMore && next === null,
+        isRewritten: page.rewritten,
+        isClipped: answer.clipped !== undefined,
+      }),
     };
   },
 });
@@ -102,12 +115,15 @@ function withUnknown(failure: ToolError, unknown: ReturnType<typeof unknownField
 /** A sort as clauses in which `referencedFields` finds the names. */
 function sortFields(sort: readonly unknown[]): unknown[] {
   return sort.flatMap((item) => {
-    if (typeof item === "string") return [{ field: item.replace(/:(asc|desc)$/, "") }];
+    if (typeof item === "string") return [{ field: item }];
     return typeof item === "object" && item !== null ? Object.keys(item).map((field) => ({ field })) : [];
   });
 }
 
-function hintOf(hasNoCursor: boolean, isClipped: boolean): { hint?: string } {
+/** The hint that matters most. */
+function hintOf(found: { hasNoCursor: boolean; isRewritten: boolean; isClipped: boolean }): { hint?: string } {
+  const { hasNoCursor, isRewritten, isClipped } = found;
+  if (isRewritten) return { hint: REWRITTEN_HINT };
   if (hasNoCursor) {
     return { hint: "There is no cursor for this search; narrow the query, or use bulk_export to read everything." };
   }
