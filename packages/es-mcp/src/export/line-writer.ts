@@ -15,6 +15,17 @@ const SOURCE_KEY = Buffer.from(',"_source":');
 /** Bytes that a line may have beyond its hit's: the keys, if a page is nothing but the shortest hits. */
 const LINE_BYTES_EXTRA = 64;
 
+/** Whether a hit begins with the bytes that its line begins with: members of a known length between the values say so. */
+function isHeadOfLine(hit: Hit): boolean {
+  return (
+    hit.idStart - hit.indexEnd === ID_KEY.length &&
+    hit.seqNoStart - hit.idEnd === SEQ_NO_KEY.length &&
+    hit.primaryTermStart - hit.seqNoEnd === PRIMARY_TERM_KEY.length &&
+    hit.start + INDEX_KEY.length === hit.indexStart &&
+    hit.routingStart < 0
+  );
+}
+
 /** Turns the hits of a page into lines of a part, in one buffer that every page uses again. */
 export class LineWriter {
   /** Documents rewritten because of comments or control bytes, over all pages. */
@@ -44,22 +55,8 @@ export class LineWriter {
   /** Appends the line of a hit and returns where its source lies in `lines`. */
   append(hit: Hit): { start: number; end: number } {
     const lineStart = this.#at;
-    this.#put(INDEX_KEY);
-    this.#copy(hit.indexStart, hit.indexEnd);
-    this.#put(ID_KEY);
-    this.#copy(hit.idStart, hit.idEnd);
-    if (hit.routingStart >= 0) {
-      this.#put(ROUTING_KEY);
-      this.#copy(hit.routingStart, hit.routingEnd);
-    }
-    if (hit.seqNoStart >= 0) {
-      this.#put(SEQ_NO_KEY);
-      this.#copy(hit.seqNoStart, hit.seqNoEnd);
-    }
-    if (hit.primaryTermStart >= 0) {
-      this.#put(PRIMARY_TERM_KEY);
-      this.#copy(hit.primaryTermStart, hit.primaryTermEnd);
-    }
+    if (isHeadOfLine(hit)) this.#copy(hit.indexStart - INDEX_KEY.length, hit.primaryTermEnd);
+    else this.#head(hit);
     this.#put(SOURCE_KEY);
     const start = this.#at;
     const { sourceStart, sourceEnd } = hit;
@@ -76,6 +73,25 @@ export class LineWriter {
     this.#lines[this.#at++] = LINE_FEED;
     if (this.#checkUtf8 && !isUtf8(this.#lines.subarray(lineStart, this.#at))) this.invalidUtf8++;
     return { start, end };
+  }
+
+  #head(hit: Hit): void {
+    this.#put(INDEX_KEY);
+    this.#copy(hit.indexStart, hit.indexEnd);
+    this.#put(ID_KEY);
+    this.#copy(hit.idStart, hit.idEnd);
+    if (hit.routingStart >= 0) {
+      this.#put(ROUTING_KEY);
+      this.#copy(hit.routingStart, hit.routingEnd);
+    }
+    if (hit.seqNoStart >= 0) {
+      this.#put(SEQ_NO_KEY);
+      this.#copy(hit.seqNoStart, hit.seqNoEnd);
+    }
+    if (hit.primaryTermStart >= 0) {
+      this.#put(PRIMARY_TERM_KEY);
+      this.#copy(hit.primaryTermStart, hit.primaryTermEnd);
+    }
   }
 
   /** The lines of this page so far. Valid until the next `begin`. */

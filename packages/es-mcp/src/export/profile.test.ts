@@ -7,8 +7,8 @@ import { DocumentScanner } from "./scan.ts";
 function profileOf(documents: readonly string[], profile = new Profile()): Profile {
   const scanner = new DocumentScanner();
   for (const document of documents) {
-    scanner.reset();
     const bytes = Buffer.from(document);
+    scanner.reset(bytes);
     scanner.scan(bytes, 0, bytes.length, profile);
   }
   return profile;

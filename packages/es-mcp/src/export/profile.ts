@@ -205,8 +205,8 @@ export class FieldStatistics {
  * remembers what followed it: the next key is found by comparing bytes, and only a surprise costs a look-up.
  */
 export class KeyNode {
-  /** Raw bytes of the key between its quotes. */
-  readonly key: Uint8Array;
+  /** Raw bytes of the key and its closing quote, to be compared four at a time. */
+  readonly key: DataView;
   /** Undefined at the root and beyond `PROFILE_PATHS_MAX`. */
   readonly field: FieldStatistics | undefined;
   readonly #children = new Map<string, KeyNode>();
@@ -216,7 +216,10 @@ export class KeyNode {
 
   constructor(profile: Profile, key: Uint8Array, field: FieldStatistics | undefined) {
     this.#profile = profile;
-    this.key = key;
+    const quoted = new Uint8Array(key.length + 1);
+    quoted.set(key);
+    quoted[key.length] = QUOTE;
+    this.key = new DataView(quoted.buffer);
     this.field = field;
   }
 
@@ -268,7 +271,7 @@ export class Profile {
       field = new FieldStatistics(path);
       this.#fields.set(path, field);
     }
-    return new KeyNode(this, Uint8Array.from(key), field);
+    return new KeyNode(this, key, field);
   }
 
   /** The profile so far, by path. */

@@ -264,7 +264,7 @@ class ExportRun {
       sortStart = hit.sortStart;
       sortEnd = hit.sortEnd;
       if (selected) {
-        this.#cutScanner.reset();
+        this.#cutScanner.reset(lines.buffer);
         this.#cutScanner.scan(lines.buffer, start, end, this.#profile);
       }
     };

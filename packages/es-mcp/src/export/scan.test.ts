@@ -3,7 +3,7 @@ import * as fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { Profile } from "./profile.ts";
 import { compactDocument } from "./rewrite.ts";
-import { PageScanner, ScanError } from "./scan.ts";
+import { DocumentScanner, PageScanner, ScanError } from "./scan.ts";
 
 interface Found {
   index: unknown;
@@ -52,6 +52,19 @@ function scan(page: Buffer, options: { profile?: Profile; single?: boolean } = {
     },
   });
   return { result, found };
+}
+
+/** Where the string of this text ends in a document that holds nothing else. */
+function endOfString(text: Buffer): "its own" | "refused" | "elsewhere" {
+  const document = Buffer.concat([Buffer.from('{"k":"'), text, Buffer.from('"}')]);
+  const scanner = new DocumentScanner();
+  scanner.reset(document);
+  try {
+    return scanner.scan(document, 0, document.length) === document.length ? "its own" : "elsewhere";
+  } catch (error) {
+    if (!(error instanceof ScanError)) throw error;
+    return error.message === "a string holds a control byte" ? "refused" : "elsewhere";
+  }
 }
 
 function compact(document: Buffer): string {
@@ -232,6 +245,23 @@ describe("PageScanner", () => {
     ["no document", pageOf(["null"])],
   ])("refuses %s", (_name, page) => {
     expect(() => scan(page)).toThrow(ScanError);
+  });
+
+  it("ends a string at each of the bytes that end one, wherever it stands among its neighbours", () => {
+    const surprises: object[] = [];
+    for (const neighbour of [0x20, 0x21, 0x23, 0x5b, 0x5d, 0x7f, 0x80, 0xa2, 0xff]) {
+      for (let at = 0; at < 12; at++) {
+        for (let byte = 0; byte < 256; byte++) {
+          const text = Buffer.alloc(13, neighbour);
+          text[at] = byte;
+          const met = endOfString(text);
+          // Quotes end it early; a backslash only takes what follows with it.
+          const expected = byte < 0x20 ? "refused" : byte === 0x22 ? "elsewhere" : "its own";
+          if (met !== expected) surprises.push({ neighbour, at, byte, met });
+        }
+      }
+    }
+    expect(surprises).toEqual([]);
   });
 
   it("names the document that it cannot read", () => {

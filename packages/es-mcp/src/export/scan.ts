@@ -32,37 +32,6 @@ const CLOSE_BRACE = 0x7d;
 const OPEN_BRACKET = 0x5b;
 const CLOSE_BRACKET = 0x5d;
 
-/** 1 where a byte ends the plain run of a string: quote, backslash, control byte. */
-const STOPS_STRING = new Uint8Array(256);
-for (let byte = 0; byte < 0x20; byte++) STOPS_STRING[byte] = 1;
-STOPS_STRING[QUOTE] = 1;
-STOPS_STRING[BACKSLASH] = 1;
-
-/** Bytes of a string that are looked at one by one before memchr takes over; a call costs about as much. */
-const STRING_LOOP_BYTES = 64;
-
-/** The next place of one byte, remembered between calls that only move forward: one memchr per occurrence. */
-class NextByte {
-  readonly #byte: number;
-  #at = -1;
-
-  constructor(byte: number) {
-    this.#byte = byte;
-  }
-
-  reset(): void {
-    this.#at = -1;
-  }
-
-  from(bytes: Buffer, position: number): number {
-    if (this.#at < position) {
-      const at = bytes.indexOf(this.#byte, position);
-      this.#at = at < 0 ? Number.MAX_SAFE_INTEGER : at;
-    }
-    return this.#at;
-  }
-}
-
 const VALUE = 0;
 const KEY = 1;
 const AFTER = 2;
@@ -74,24 +43,23 @@ const AFTER = 2;
 export class DocumentScanner {
   /** True when the last document holds a comment, a byte order mark or a control byte: it has to be compacted. */
   unclean = false;
-  readonly #backslash = new NextByte(BACKSLASH);
-  readonly #controls = [new NextByte(LINE_FEED), new NextByte(CARRIAGE_RETURN), new NextByte(0x09), new NextByte(0)];
   /** The open containers, by depth from 1. */
   readonly #isArray: boolean[] = [false];
   readonly #fields: (FieldStatistics | undefined)[] = [undefined];
   readonly #nodes: (KeyNode | undefined)[] = [undefined];
   readonly #previous: (KeyNode | undefined)[] = [undefined];
   #escaped = false;
+  #words: DataView = new DataView(new ArrayBuffer(0));
 
-  /** Forgets remembered positions, because the next bytes are another buffer's or lie before them. */
-  reset(): void {
-    this.#backslash.reset();
-    for (const control of this.#controls) control.reset();
+  /** Takes the buffer that the next documents lie in. */
+  reset(bytes: Buffer): void {
+    this.#words = new DataView(bytes.buffer, bytes.byteOffset, bytes.length);
   }
 
   /** Scans the object at `start` and returns the position after its bracket. White space before it belongs to it. */
   scan(bytes: Buffer, start: number, end: number, profile?: Profile): number {
     this.unclean = false;
+    const words = this.#words;
     let at = start;
     if (bytes[at] === 0xef && bytes[at + 1] === 0xbb && bytes[at + 2] === 0xbf) {
       this.unclean = true;
@@ -150,8 +118,8 @@ export class DocumentScanner {
         } else {
           const expected = previous === undefined ? node.first : previous.next;
           if (expected !== undefined) {
-            if (isKeyAt(bytes, keyStart, expected.key)) keyNode = expected;
-            else if (expected.next !== undefined && isKeyAt(bytes, keyStart, expected.next.key))
+            if (isKeyAt(words, keyStart, expected.key)) keyNode = expected;
+            else if (expected.next !== undefined && isKeyAt(words, keyStart, expected.next.key))
               keyNode = expected.next;
           }
           if (keyNode === undefined) {
@@ -160,7 +128,7 @@ export class DocumentScanner {
             if (previous === undefined) node.first = keyNode;
             else previous.next = keyNode;
           } else {
-            at = keyStart + keyNode.key.length + 1;
+            at = keyStart + keyNode.key.byteLength;
           }
           previous = keyNode;
           field = keyNode.field;
@@ -251,42 +219,42 @@ export class DocumentScanner {
   /** Returns the position after the closing quote of the string whose text begins at `start`. */
   #string(bytes: Buffer, start: number, end: number): number {
     this.#escaped = false;
-    const loopEnd = Math.min(end, start + STRING_LOOP_BYTES);
-    let at = start;
-    while (at < loopEnd && STOPS_STRING[bytes[at] ?? 0] === 0) at++;
-    if (bytes[at] === QUOTE && at < loopEnd) return at + 1;
-    if (at === loopEnd) {
-      const quote = bytes.indexOf(QUOTE, at);
-      if (
-        quote >= 0 &&
-        quote < end &&
-        this.#backslash.from(bytes, at) > quote &&
-        !this.#controlBefore(bytes, at, quote)
-      ) {
-        return quote + 1;
+    const words = this.#words;
+    for (let at = start; at < end; ) {
+      if (at + 4 <= end) {
+        const word = words.getInt32(at, true);
+        // In the first of the four bytes that is no plain one, a subtraction borrows: `^ 2` brings the quote in line with
+        // the control bytes, `^ 0x5c` makes the backslash 0, and `~word` leaves out what is no ASCII.
+        const stops =
+          (((word ^ 0x0202_0202) - 0x2121_2121) | ((word ^ 0x5c5c_5c5c) - 0x0101_0101)) & ~word & 0x8080_8080;
+        if (stops === 0) {
+          at += 4;
+          continue;
+        }
+        at += (31 - Math.clz32(stops & -stops)) >> 3;
       }
-    }
-    for (; at < end; at++) {
       const byte = bytes[at] ?? 0;
-      if (STOPS_STRING[byte] === 0) continue;
       if (byte === QUOTE) return at + 1;
-      if (byte !== BACKSLASH) throw new ScanError("a string holds a control byte", at);
-      this.#escaped = true;
+      if (byte < 0x20) throw new ScanError("a string holds a control byte", at);
+      if (byte === BACKSLASH) {
+        this.#escaped = true;
+        at++;
+      }
       at++;
     }
-    throw new ScanError("a string does not end", at);
-  }
-
-  #controlBefore(bytes: Buffer, start: number, end: number): boolean {
-    for (const control of this.#controls) if (control.from(bytes, start) < end) return true;
-    return false;
+    throw new ScanError("a string does not end", end);
   }
 }
 
-function isKeyAt(bytes: Buffer, start: number, key: Uint8Array): boolean {
-  const length = key.length;
-  if (bytes[start + length] !== QUOTE) return false;
-  for (let index = 0; index < length; index++) if (bytes[start + index] !== key[index]) return false;
+/** Whether a key's bytes and its closing quote lie at `start`. */
+function isKeyAt(words: DataView, start: number, key: DataView): boolean {
+  const length = key.byteLength;
+  if (start + length > words.byteLength) return false;
+  let index = 0;
+  for (; index + 4 <= length; index += 4) {
+    if (words.getInt32(start + index, true) !== key.getInt32(index, true)) return false;
+  }
+  for (; index < length; index++) if (words.getInt8(start + index) !== key.getInt8(index)) return false;
   return true;
 }
 
@@ -376,6 +344,8 @@ function isDigit(byte: number | undefined): boolean {
 
 /** Where the parts of one hit lie in its page. The object is reused: read it before the next hit. */
 export interface Hit {
+  /** Where its bracket opens. */
+  start: number;
   /** JSON values, as [start, end) of the page; -1 where the hit has none. */
   indexStart: number;
   indexEnd: number;
@@ -424,6 +394,7 @@ export interface ScanPageOptions {
 }
 
 const EMPTY_HIT: Hit = {
+  start: -1,
   indexStart: -1,
   indexEnd: -1,
   idStart: -1,
@@ -446,7 +417,7 @@ export class PageScanner {
   readonly #documents = new DocumentScanner();
 
   scan(page: Buffer, options: ScanPageOptions): ScannedPage {
-    this.#documents.reset();
+    this.#documents.reset(page);
     const result: ScannedPage = {
       pitId: undefined,
       scrollId: undefined,
@@ -527,6 +498,7 @@ export class PageScanner {
     let at = expectByte(page, start, OPEN_BRACE);
     hit.indexStart = hit.idStart = hit.routingStart = hit.seqNoStart = hit.primaryTermStart = -1;
     hit.sourceStart = hit.sortStart = -1;
+    hit.start = start;
     hit.unclean = false;
     for (;;) {
       if (page[at] !== QUOTE) throw new ScanError("a hit is not as expected", at);
@@ -546,7 +518,7 @@ export class PageScanner {
         at = this.#source(page, valueStart, hit, options);
         if (at < 0) return at;
       } else {
-        at = page[at] === QUOTE ? skipString(page, at) : skipValue(page, at);
+        at = skipMember(page, at);
         if (length === 6 && third === 0x6e) {
           // _index
           hit.indexStart = valueStart;
@@ -650,6 +622,16 @@ function skipString(page: Buffer, start: number): number {
     if (byte === BACKSLASH) at++;
   }
   throw new ScanError("the response ends inside a string", page.length);
+}
+
+/** `skipValue` for what most members of a hit are: a string, or a number at whose end a comma or a bracket stands. */
+function skipMember(page: Buffer, start: number): number {
+  const first = page[start] ?? 0;
+  if (first === QUOTE) return skipString(page, start);
+  if (first < ZERO || first > NINE) return skipValue(page, start);
+  let at = start + 1;
+  while (isDigit(page[at])) at++;
+  return page[at] === COMMA || page[at] === CLOSE_BRACE ? at : skipValue(page, start);
 }
 
 /** Returns the position after the value at `start`, written by Elasticsearch without white space. */
