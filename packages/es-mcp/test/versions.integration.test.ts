@@ -52,6 +52,16 @@ describe("Elasticsearch 9.2", () => {
     expect(nine.seen).not.toContain("GET /");
   });
 
+  test("shows its vectors in a profile and in documents that are given out inline", async () => {
+    await using session = await open(nine.url);
+    const { data: profile } = await session.call("profile_index", { index: "products" });
+    const embedding = profile.fields.find(({ path }: { path: string }) => path === "embedding");
+    expect(embedding).toMatchObject({ arrays: 2, missing_percent: 33.3 });
+    const { data } = await session.call("bulk_export", { index: "products", delivery: "inline" });
+    expect(data).toMatchObject({ returned: 3, total: 3 });
+    expect(JSON.stringify(data.documents)).toContain('"embedding":[0.25');
+  });
+
   test("gives its vectors to an export although it leaves them out of _source", async () => {
     await using session = await open(nine.url);
     const { data } = await session.call("bulk_export", { index: "products", wait_seconds: 30 });
@@ -80,6 +90,9 @@ describe("the Elasticsearch of the tests", () => {
       vectors.map((vector) => `{"embedding":${vector}}`),
     );
     await using session = await open(inject("elasticsearchUrl"));
+    expect((await session.call("profile_index", { index })).data).toMatchObject({ documents: 2 });
+    const inline = await session.call("bulk_export", { index, delivery: "inline" });
+    expect(JSON.stringify(inline.data.documents)).toContain('"embedding":[0.25');
     const { data } = await session.call("bulk_export", { index, wait_seconds: 30 });
     expect(data).toMatchObject({ status: "completed", documents: 2 });
     const text = await staged(data.export_id);

@@ -219,7 +219,7 @@ export const TYPE_ROWS: readonly TypeRow[] = [
     takes: ["integer", "decimal", "string"],
     strings: "number",
     arrays: "value",
-    notes: ["Newer versions leave vectors out of `_source`; vector needs the extension pgvector."],
+    notes: ["The type vector needs the extension pgvector."],
   },
   {
     types: ["sparse_vector", "rank_features"],

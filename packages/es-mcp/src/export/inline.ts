@@ -6,6 +6,7 @@ import { LineWriter } from "./line-writer.ts";
 import type { ExportRequest } from "./request.ts";
 import { FieldSelection } from "./rewrite.ts";
 import { PageScanner } from "./scan.ts";
+import { VectorRequest } from "./vectors.ts";
 
 /** Most documents that are given out in an answer. More belong into staging. */
 export const INLINE_DOCUMENTS_MAX = 100;
@@ -23,15 +24,22 @@ export async function exportInline(
   const { indices } = await elasticsearch.names(request.index, { includeHidden: request.includeHidden, signal });
   const { path, query } = targetsOf(indices, request.query);
   const size = Math.min(request.maxDocuments ?? INLINE_DOCUMENTS_MAX, INLINE_DOCUMENTS_MAX);
-  const page = await elasticsearch
-    .bytes(
-      {
-        method: "POST",
-        path: [path, "_search"],
-        query: { allow_partial_search_results: "false" },
-        body: { size, query, sort: ["_doc"], seq_no_primary_term: true, track_total_hits: true },
-      },
-      { signal, bytesMax: INLINE_BYTES_MAX },
+  const vectors = await vectorsIn(
+    elasticsearch,
+    indices.map(({ name }) => name),
+    signal,
+  );
+  const page = await vectors
+    .ask((body) =>
+      elasticsearch.bytes(
+        {
+          method: "POST",
+          path: [path, "_search"],
+          query: { allow_partial_search_results: "false" },
+          body: { size, query, sort: ["_doc"], seq_no_primary_term: true, track_total_hits: true, ...body },
+        },
+        { signal, bytesMax: INLINE_BYTES_MAX },
+      ),
     )
     .catch((error: unknown) => {
       throw error instanceof ToolError && error.code === "response_too_large" ? tooLarge({}) : error;
@@ -53,6 +61,16 @@ export async function exportInline(
   }
   const texts = lines.lines.toString("utf8").split("\n").slice(0, -1);
   return { documents: texts.map((text) => parseExactJson(text)), total };
+}
+
+/** Without the right to see the mapping, documents are given out as Elasticsearch shows them by itself. */
+async function vectorsIn(elasticsearch: Elasticsearch, names: string[], signal: AbortSignal): Promise<VectorRequest> {
+  try {
+    return new VectorRequest(await elasticsearch.mapping(names, { signal }));
+  } catch (error) {
+    if (error instanceof ToolError && error.code === "forbidden") return new VectorRequest([]);
+    throw error;
+  }
 }
 
 /** A page that is read for an answer of 24 KiB; larger documents are for staging anyway. */

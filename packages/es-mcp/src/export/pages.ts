@@ -146,30 +146,16 @@ export class ScrollReader {
 
   /** The first page; `scanned` tells this reader how to go on. */
   async first(index: string, query: unknown, size: number): Promise<Buffer> {
-    try {
-      return await this.#start(index, query, size);
-    } catch (error) {
-      if (!this.#vectors.isRefused(error)) throw error;
-      return await this.#start(index, query, size);
-    }
-  }
-
-  async #start(index: string, query: unknown, size: number): Promise<Buffer> {
-    return await this.#elasticsearch.bytes(
-      {
-        method: "POST",
-        path: [index, "_search"],
-        query: { scroll: KEEP_ALIVE, allow_partial_search_results: "false" },
-        body: {
-          size,
-          query,
-          sort: ["_doc"],
-          seq_no_primary_term: true,
-          track_total_hits: true,
-          ...this.#vectors.body,
+    return await this.#vectors.ask((body) =>
+      this.#elasticsearch.bytes(
+        {
+          method: "POST",
+          path: [index, "_search"],
+          query: { scroll: KEEP_ALIVE, allow_partial_search_results: "false" },
+          body: { size, query, sort: ["_doc"], seq_no_primary_term: true, track_total_hits: true, ...body },
         },
-      },
-      { signal: this.#signal, into: this.#into, timeoutMs: PAGE_TIMEOUT_MS },
+        { signal: this.#signal, into: this.#into, timeoutMs: PAGE_TIMEOUT_MS },
+      ),
     );
   }
 

@@ -6,6 +6,7 @@ import { targetsOf } from "../elasticsearch/targets.ts";
 import { PAGE_BYTES_MAX } from "./page-size.ts";
 import { Profile } from "./profile.ts";
 import { PageScanner } from "./scan.ts";
+import { VectorRequest } from "./vectors.ts";
 
 export interface Sample {
   documents: number;
@@ -36,7 +37,8 @@ export async function profileSample(
   );
   const profile = new Profile();
   const warnings: string[] = [];
-  for (let size = options.sample; ; size = Math.max(1, size >> 2)) {
+  const vectors = new VectorRequest(mapping);
+  for (let size = options.sample; ; ) {
     try {
       const page = await elasticsearch.bytes(
         {
@@ -46,6 +48,7 @@ export async function profileSample(
           body: {
             size,
             track_total_hits: true,
+            ...vectors.body,
             query: {
               function_score: { query: { bool: { filter: [query] } }, random_score: {}, boost_mode: "replace" },
             },
@@ -63,7 +66,9 @@ export async function profileSample(
       if (profile.truncated) warnings.push("There are more paths than are profiled: keys seem to be data.");
       return { documents: scanned.hits, total: scanned.total ?? 0, profile: profile.fields(), mapping, warnings };
     } catch (error) {
+      if (vectors.isRefused(error)) continue;
       if (!(error instanceof ToolError) || error.code !== "response_too_large" || size === 1) throw error;
+      size = Math.max(1, size >> 2);
     }
   }
 }

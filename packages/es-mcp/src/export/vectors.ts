@@ -12,6 +12,16 @@ export class VectorRequest {
     this.#isAsked = mapping.some(({ type }) => VECTOR_TYPES.has(type));
   }
 
+  /** Sends a search whose body has this part, twice where Elasticsearch refuses the part. */
+  async ask<Answer>(send: (body: VectorRequest["body"]) => Promise<Answer>): Promise<Answer> {
+    try {
+      return await send(this.body);
+    } catch (error) {
+      if (!this.isRefused(error)) throw error;
+      return await send(this.body);
+    }
+  }
+
   /** The part of a search's body. */
   get body(): { _source?: { exclude_vectors: false } } {
     return this.#isAsked ? { _source: { exclude_vectors: false } } : {};
