@@ -334,6 +334,30 @@ describe("create_table", () => {
     });
   });
 
+  it("asks the settings about the table that a name folds to", async () => {
+    const denying = { ...context, policy: { ...context.policy, tablesDeny: ["products"] } };
+    const columns = [{ name: "added", type: "text" }];
+    const params = createTable.input.parse({ table: "PRODUCTS", columns, add_columns: true });
+    expect(await codeOf(createTable.handler(params, denying))).toMatchObject({
+      code: "table_not_allowed",
+    });
+    const proposed = proposeMapping.input.parse({ table: "PRODUCTS", fields: [{ path: "id", type: "keyword" }] });
+    expect(await codeOf(proposeMapping.handler(proposed, denying))).toMatchObject({
+      code: "table_not_allowed",
+    });
+    expect(await create({ table: "PRODUCTS", columns })).toMatchObject({ table: "products", action: "exists" });
+  });
+
+  it("leaves the server's own state alone", async () => {
+    const params = { table: `${stateSchema}.loads`, columns: [{ name: "added", type: "text" }], add_columns: true };
+    expect(await codeOf(create(params))).toMatchObject({ code: "state_schema" });
+    expect(
+      await codeOf(propose({ table: `${stateSchema}.audit`, fields: [{ path: "id", type: "keyword" }] })),
+    ).toMatchObject({
+      code: "state_schema",
+    });
+  });
+
   it("refuses keys of columns that are not there", async () => {
     const columns = [{ name: "a", type: "text" }];
     expect(await codeOf(create({ table: "t", columns, primary_key: ["b"] }))).toMatchObject({
@@ -405,6 +429,7 @@ describe("resolveMapping", () => {
        CREATE UNLOGGED TABLE fleeting (id text PRIMARY KEY);
        CREATE TABLE made (id text PRIMARY KEY, twice text GENERATED ALWAYS AS (id || id) STORED, n int GENERATED ALWAYS AS IDENTITY);
        CREATE TABLE deferred (id text UNIQUE DEFERRABLE);
+       CREATE TABLE cutting (id text PRIMARY KEY, name name);
        CREATE TABLE flags (id text PRIMARY KEY, price boolean)`,
     );
     const mapping = { columns: [{ column: "id" }] };
@@ -417,9 +442,30 @@ describe("resolveMapping", () => {
       { code: "identity_column" },
     );
     expect(await codeOf(resolve({ ...mapping, key: ["id"] }, "deferred"))).toMatchObject({ code: "no_unique_key" });
+    expect(await codeOf(resolve(undefined, "cutting"))).toMatchObject({ code: "type_not_supported", column: "name" });
     expect(await codeOf(resolve({ columns: [{ column: "id" }, { column: "price" }] }, "flags"))).toMatchObject({
       code: "type_never_fits",
     });
+  });
+
+  it("maps an identity column by its name where its values override the sequence", async () => {
+    await database.admin.query("CREATE TABLE counted (id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, name text)");
+    const resolved = (identity?: "override") =>
+      database.postgres.write(
+        async (tx) => {
+          const table = await requireTable(tx, { table: "counted" });
+          return resolveMapping({ tx, mapping: undefined, table, fields: products, identity });
+        },
+        { signal },
+      );
+    expect((await resolved()).columns.map(({ column }) => column)).toEqual(["name"]);
+    expect(await resolved("override")).toMatchObject({ key: ["id"], columns: [{ column: "id" }, { column: "name" }] });
+  });
+
+  it("tells an expression that reads its own column to name a source for it", async () => {
+    const own = { columns: [{ column: "id" }, { column: "price", expression: "round(price * 1.2, 2)" }] };
+    const refusal = await resolve(own).catch((error: unknown) => error);
+    expect(refusal).toMatchObject({ code: "invalid_expression", next: expect.stringContaining('"from":"price"') });
   });
 
   it("stages an expression's inputs, by the column's own type or as text where the field is of another", async () => {

@@ -7,6 +7,7 @@ import {
   instantText,
   isInTimestampRange,
   roundInstant,
+  TEXT_DATE_FORMAT,
 } from "./dates.ts";
 import { compileVector, extensionConvert, isPostgisPoint, isVector, vectorElements } from "./extension-types.ts";
 import { isCoordinatePair, readGeoPoint } from "./geo-point.ts";
@@ -202,7 +203,7 @@ function compileScalar(column: PlannedColumn, type: ValueType): Convert {
     case "cidr":
       return compileAddress(column, type.kind);
     case "bytea":
-      return compileBytes();
+      return compileBytes(column);
     case "enum":
       return compileEnum(type);
     default:
@@ -363,9 +364,7 @@ export function dateFormat(column: PlannedColumn): string {
   const { field } = column;
   if (field?.format !== undefined) return field.format;
   if (field?.type === "date_nanos") return DEFAULT_DATE_NANOS_FORMAT;
-  return DATE_FIELDS.has(field?.type ?? "") || field?.type === "date_range"
-    ? DEFAULT_DATE_FORMAT
-    : "strict_date_optional_time";
+  return DATE_FIELDS.has(field?.type ?? "") || field?.type === "date_range" ? DEFAULT_DATE_FORMAT : TEXT_DATE_FORMAT;
 }
 
 function readInstant(column: PlannedColumn): (value: JsonValue) => Instant | Refusal {
@@ -467,11 +466,14 @@ function isNetwork(address: string, prefix: number, bits: number): boolean {
   return (addressNumber(address) & ((1n << BigInt(bits - prefix)) - 1n)) === 0n;
 }
 
-function compileBytes(): Convert {
+function compileBytes(column: PlannedColumn): Convert {
+  // A binary field holds base64; other texts may also be what PostgreSQL writes, which base64 cannot be taken for.
+  const takesHex = column.field?.type !== "binary";
   const refusal = new Refusal("not_base64", "The value is not base64.", "22023");
   return (value) => {
     if (value.kind === "object") return isObject();
     if (value.kind !== "string") return refusal;
+    if (takesHex && /^\\x(?:[0-9a-f]{2})*$/i.test(value.text)) return value.text;
     const base64 = value.text.replace(/[ \t\r\n]/g, "");
     if (base64.length % 4 !== 0 || !/^[A-Za-z0-9+/]*={0,2}$/.test(base64)) return refusal;
     return `\\x${Buffer.from(base64, "base64").toString("hex")}`;

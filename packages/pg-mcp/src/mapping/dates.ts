@@ -7,6 +7,8 @@ export interface Instant {
 /** What Elasticsearch assumes for a date field without `format`. */
 export const DEFAULT_DATE_FORMAT = "strict_date_optional_time||epoch_millis";
 export const DEFAULT_DATE_NANOS_FORMAT = "strict_date_optional_time_nanos||epoch_millis";
+/** Of texts that are no date field's: ISO, or what SQL writes and every answer of this server shows. */
+export const TEXT_DATE_FORMAT = "strict_date_optional_time||sql_timestamp";
 
 type Reader = (text: string) => Instant | null;
 
@@ -77,6 +79,9 @@ const BASIC_FORMATS: Record<string, string> = {
   basic_ordinal_date: "(?<year>\\d{4})(?<ordinal>\\d{3})",
 };
 
+/** The one name that is not Elasticsearch's: `2024-01-31 10:00:00.5+00`, unambiguous and yet no ISO form. */
+const SQL_TIMESTAMP = `(?<year>\\d{4})-(?<month>\\d{2})-(?<day>\\d{2}) (?<hour>\\d{2}):(?<minute>\\d{2})(?::(?<second>\\d{2})(?:${FRACTION})?)?${ZONE}?`;
+
 const STRICT_FORMATS = namedFormats("{2}");
 const LENIENT_FORMATS = namedFormats("{1,2}");
 
@@ -126,7 +131,9 @@ function oneReader(name: string): Reader | null {
       ? STRICT_FORMATS["date_optional_time"]
       : name.startsWith("strict_")
         ? STRICT_FORMATS[name.slice("strict_".length)]
-        : (LENIENT_FORMATS[name] ?? BASIC_FORMATS[name]);
+        : name === "sql_timestamp"
+          ? SQL_TIMESTAMP
+          : (LENIENT_FORMATS[name] ?? BASIC_FORMATS[name]);
   const expression = named ?? patternExpression(name);
   return expression === null ? null : expressionReader(expression);
 }

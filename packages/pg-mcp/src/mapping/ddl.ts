@@ -2,6 +2,7 @@ import { ToolError } from "@es-to-pg/mcp-kit";
 import {
   allowsTable,
   defaultSchemas,
+  mustNotBeState,
   quoteIdentifier,
   quoteLiteral,
   quoteTable,
@@ -40,10 +41,14 @@ export interface TableDraft {
 /** Defaults that mean the call and not its text. */
 const DEFAULT_CALLS = new Set(["now()", "current_date", "current_timestamp", "gen_random_uuid()"]);
 
-/** Where a table that may not exist yet belongs: `schema.table` in `table` is understood. Throws `table_not_allowed`. */
+/**
+ * Where a table that may not exist yet belongs: `schema.table` in `table` is understood. Throws `table_not_allowed`, and
+ * `state_schema` for the server's own.
+ */
 export function targetName(
   name: { table: string; schema?: string | undefined },
   policy: TablePolicy,
+  stateSchema: string,
 ): { schema: string; table: string } {
   const parts = /^(?:"((?:[^"]|"")+)"|([^".]+))\.(?:"((?:[^"]|"")+)"|([^".]+))$/su.exec(name.table);
   const first = parts?.[1]?.replaceAll('""', '"') ?? parts?.[2];
@@ -57,6 +62,7 @@ export function targetName(
       details: { table: target.table.slice(0, 100) },
     });
   }
+  mustNotBeState(target, stateSchema);
   if (!allowsTable(policy, target)) throw tableNotAllowed(target);
   return target;
 }
@@ -113,6 +119,20 @@ function names(columns: readonly string[]): string {
   return columns.map(quoteIdentifier).join(", ");
 }
 
+/** The table behind a target's name, if it exists; a name that only folds to it is judged by the settings again. */
+export async function findTarget(
+  tx: Transaction,
+  target: { schema: string; table: string },
+  policy: TablePolicy,
+  stateSchema: string,
+): Promise<Table | undefined> {
+  const table = await readTable(tx, target);
+  if (table === undefined) return undefined;
+  mustNotBeState(table, stateSchema);
+  if (!allowsTable(policy, table)) throw tableNotAllowed(table);
+  return table;
+}
+
 export interface CreateResult {
   action: "created" | "exists" | "columns_added" | "would_create" | "would_add_columns";
   statements: string[];
@@ -122,10 +142,11 @@ export interface CreateResult {
   different: { column: string; table: string; wanted: string }[];
 }
 
-/** Creates a table, or compares one that exists and adds what it lacks where that is asked for. */
+/** Creates a table, or compares the one that exists and adds what it lacks where that is asked for. */
 export async function createTable(
   tx: Transaction,
   draft: TableDraft,
+  existing: Table | undefined,
   options: { ifNotExists: boolean; addColumns: boolean; dryRun: boolean },
 ): Promise<CreateResult> {
   const formatted = await formatTypes(
@@ -134,7 +155,6 @@ export async function createTable(
   );
   const columns = draft.columns.map((column) => ({ ...column, type: formatted.get(column.type) ?? column.type }));
   checkNames({ ...draft, columns });
-  const existing = await readTable(tx, { schema: draft.schema, table: draft.table });
   if (existing === undefined) {
     const statements = createTableStatements({ ...draft, columns });
     await runAll(tx, statements, options.dryRun);

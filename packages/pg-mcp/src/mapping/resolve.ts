@@ -34,7 +34,7 @@ export async function resolveMapping(options: ResolveOptions): Promise<LoadPlan>
   const { tx, table, identity } = options;
   checkTarget(table);
   const fields = new Fields(options.fields, options.profile);
-  const mapping = options.mapping ?? sameNames(table, fields);
+  const mapping = options.mapping ?? sameNames(table, fields, identity);
   if (mapping.columns.length === 0) throw nothingMapped(table, fields);
 
   const byName = new Map(table.columns.map((column) => [column.name, column]));
@@ -44,6 +44,7 @@ export async function resolveMapping(options: ResolveOptions): Promise<LoadPlan>
     if (target === undefined) throw unknownColumn(column, table);
     if (target.generated !== null) throw generatedColumn(column);
     if (target.identity === "always" && identity !== "override") throw identityColumn(column);
+    if (CUTTING_TYPES.has(target.baseType)) throw cuttingType(column, target.type);
   }
   checkUnfed(table, mapping);
   const key = resolveKey(options.key ?? mapping.key, table, mapping);
@@ -184,7 +185,7 @@ function expressionInput(target: ValueType, targetType: string, field: MappingFi
 }
 
 /** The mapping that same names make; a column also takes the path whose proposed name it has. */
-function sameNames(table: Table, fields: Fields): Mapping {
+function sameNames(table: Table, fields: Fields, override: "override" | undefined): Mapping {
   const byName = new Map<string, string>();
   const paths = fields.all().filter((field) => isLeaf(field));
   for (const { path } of paths) {
@@ -195,7 +196,7 @@ function sameNames(table: Table, fields: Fields): Mapping {
   for (const { path } of paths) byName.set(path, path);
   const columns: MappingColumn[] = [];
   for (const { name, generated, identity, type } of table.columns) {
-    if (generated !== null || identity === "always") continue;
+    if (generated !== null || (identity === "always" && override === undefined)) continue;
     const object = fields.get(name);
     const holdsObject = object !== undefined && !isLeaf(object) && parseValueType(type).kind === "json";
     const path = holdsObject ? name : (byName.get(name) ?? (fields.isKnown ? undefined : name));
@@ -303,7 +304,7 @@ function namingColumn(error: unknown, column: string, staged: readonly string[])
     return error;
   }
   return new ToolError("invalid_expression", "PostgreSQL does not take the expression.", {
-    next: "An expression reads staged columns by their column names; stage more with load:false.",
+    next: 'An expression reads staged columns by their column names: give this column its own from ({"column":"price","from":"price","expression":"round(price, 1)"}), or stage others with load:false.',
     details: {
       column,
       sqlstate: error.code,
@@ -340,6 +341,16 @@ function identityColumn(column: string): ToolError {
   return new ToolError("identity_column", "The column is GENERATED ALWAYS AS IDENTITY: it counts by itself.", {
     next: 'Leave it out of the mapping, or say identity:"override".',
     details: { column },
+  });
+}
+
+/** Catalog types that take any text and keep its first byte, or its first 63. */
+const CUTTING_TYPES = new Set(["name", '"char"']);
+
+function cuttingType(column: string, type: string): ToolError {
+  return new ToolError("type_not_supported", "The column's type cuts what does not fit without a word.", {
+    next: "Leave the column out, or make it text.",
+    details: { column, type },
   });
 }
 

@@ -51,6 +51,15 @@ export function defaultSchemas(policy: TablePolicy): string[] {
   return literal.length > 0 ? literal : ["public"];
 }
 
+/** Throws where a table is part of the server's own state, which no tool may write. */
+export function mustNotBeState({ schema, table }: { schema: string; table: string }, stateSchema: string): void {
+  if (schema !== stateSchema) return;
+  throw new ToolError("state_schema", "That schema holds this server's own state; no tool writes there.", {
+    next: "Use a table of another schema; list_loads and list_rejects show the state.",
+    details: { schema, table },
+  });
+}
+
 export function tableNotAllowed({ schema, table }: { schema: string; table: string }): ToolError {
   return new ToolError("table_not_allowed", "This server's settings do not let its tools touch that table.", {
     next: "Call list_tables for the tables that can be used.",

@@ -1,6 +1,6 @@
 import { clip, ToolError } from "@es-to-pg/mcp-kit";
 import { z } from "zod";
-import { columnsOfMapping, createTable as create, targetName } from "../mapping/ddl.ts";
+import { columnsOfMapping, createTable as create, findTarget, targetName } from "../mapping/ddl.ts";
 import { type Mapping, mappingReferenceArgument } from "../mapping/mapping.ts";
 import { resolveMappingReference } from "../mapping/store.ts";
 import { defineTool } from "./tool.ts";
@@ -60,8 +60,8 @@ export const createTable = defineTool({
   }),
   annotations: { readOnlyHint: false, destructiveHint: false, idempotentHint: true, openWorldHint: false },
   async handler(params, { postgres, policy, settings, signal }) {
-    const target = targetName(params, policy);
-    const result = await postgres.write(
+    const target = targetName(params, policy, settings.PG_MCP_STATE_SCHEMA);
+    const { existing, result } = await postgres.write(
       async (tx) => {
         const mapping: Mapping | undefined =
           params.mapping === undefined
@@ -73,7 +73,8 @@ export const createTable = defineTool({
             next: "For an export: propose_mapping first, then mapping: map_….",
           });
         }
-        return await create(
+        const found = await findTarget(tx, target, policy, settings.PG_MCP_STATE_SCHEMA);
+        const made = await create(
           tx,
           {
             ...target,
@@ -81,14 +82,17 @@ export const createTable = defineTool({
             primaryKey: params.primary_key ?? mapping?.key ?? [],
             indexes: params.indexes ?? [],
           },
+          found,
           { ifNotExists: params.if_not_exists, addColumns: params.add_columns, dryRun: params.dry_run },
         );
+        return { existing: found, result: made };
       },
       { signal },
     );
     const asked = result.action === "exists" && result.missing.length > 0;
     return {
-      ...target,
+      schema: existing?.schema ?? target.schema,
+      table: existing?.table ?? target.table,
       action: result.action,
       ddl: shownDdl(result.statements),
       ...(result.missing.length > 0 ? { missing_columns: result.missing.slice(0, listedMax) } : {}),

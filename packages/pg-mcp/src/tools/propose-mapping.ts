@@ -2,7 +2,7 @@ import { clip, fitItems, ToolError } from "@es-to-pg/mcp-kit";
 import { type Manifest, type MappingField, newId, type StagingStore } from "@es-to-pg/staging";
 import { z } from "zod";
 import { ensureState } from "../load/state.ts";
-import { targetName } from "../mapping/ddl.ts";
+import { findTarget, targetName } from "../mapping/ddl.ts";
 import {
   type ColumnVerdict,
   FORECAST_DOCUMENTS_MAX,
@@ -10,7 +10,6 @@ import {
   proposeMapping as propose,
 } from "../mapping/propose.ts";
 import { saveMapping } from "../mapping/store.ts";
-import { readTable } from "../postgres/index.ts";
 import { defineTool } from "./tool.ts";
 
 /** Bytes of documents that a forecast holds in memory. */
@@ -73,11 +72,11 @@ export const proposeMapping = defineTool({
   annotations: { readOnlyHint: false, destructiveHint: false, idempotentHint: false, openWorldHint: false },
   async handler(params, { postgres, policy, settings, store, signal }) {
     const source = await readSource(params, store, signal);
-    const target = targetName(params, policy);
     const { PG_MCP_STATE_SCHEMA: stateSchema } = settings;
+    const target = targetName(params, policy, stateSchema);
     return await postgres.write(
       async (tx) => {
-        const table = await readTable(tx, target);
+        const table = await findTarget(tx, target, policy, stateSchema);
         const proposal = await propose({
           ...source,
           tx,
