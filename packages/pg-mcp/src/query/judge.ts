@@ -105,7 +105,10 @@ export async function judgeByNames(tx: Transaction, options: { sql: string; poli
        WHERE k.castfunc >= ${firstUserOid} AND (k.castcontext = 'i' OR t.typname = ANY($1::name[]))
      UNION ALL SELECT 'relations', c.oid::int8::text FROM pg_catalog.pg_class c
        WHERE c.relname = ANY($1::name[]) AND c.relkind IN ('r', 'p', 'v', 'm', 'f')
-         AND pg_catalog.has_schema_privilege(c.relnamespace, 'USAGE')`,
+         AND pg_catalog.has_schema_privilege(c.relnamespace, 'USAGE')
+         -- A relation is meant only if its schema is named as well, or looked into for names without one.
+         AND c.relnamespace IN (SELECT n.oid FROM pg_catalog.pg_namespace n
+           WHERE n.nspname = ANY($1::name[] || pg_catalog.current_schemas(true)))`,
     [names, sql],
   );
   const oidsOf = (kind: string) => rows.filter((row) => row[0] === kind).map((row) => Number(row[1]));
@@ -117,8 +120,7 @@ export async function judgeByNames(tx: Transaction, options: { sql: string; poli
     relations: oidsOf("relations"),
   };
   await judgeFunctions(tx, fresh, policy);
-  // A table of that name in a schema that is not meant must not refuse the statement: only views and secrets count.
-  await judgeTree(tx, await follow(tx, fresh, everything), policy);
+  await judgeTree(tx, await follow(tx, fresh, policy.tables ?? everything), policy);
 }
 
 async function resolveQuery(tx: Transaction, sql: string, parameterTypes: readonly string[]): Promise<TreeNode[]> {
