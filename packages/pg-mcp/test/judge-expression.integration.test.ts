@@ -45,14 +45,15 @@ describe("judgeExpression", () => {
     ["price) as a, (name", "numeric", "expression_refused"],
     ["$1 + 1", "integer", "42P02"],
     ["price) from pg_temp.judged_stage where (true", "numeric", "42601"],
-    ["1); drop table x; select (1", "numeric", "0A000"],
+    // A function's body may hold two statements, and is refused for them; before 14 the protocol refuses them.
+    ["1); drop table x; select (1", "numeric", "0A000 42601"],
     ["random()", "double precision", "function_refused"],
     ["pg_read_file('/etc/passwd')", "text", "function_refused"],
     ["nextval('pg_catalog.pg_class')", "bigint", "function_refused"],
     ["query_to_xml('select 1', true, true, '')::text", "text", "function_refused"],
     ["current_setting('app.secret')", "text", "sql_refused"],
   ])("refuses %s", async (expression, type, code) => {
-    await expect(judge(expression, type)).rejects.toMatchObject({ code });
+    await expect(judge(expression, type)).rejects.toSatisfy(({ code: told }) => code.split(" ").includes(told));
   });
 
   it("refuses a result that the target column does not take", async () => {

@@ -222,7 +222,9 @@ describe("count_rows", () => {
 
   it("estimates, and says that it did", async () => {
     expect(await call(countRows, { table: "shop.events", estimate: true })).toMatchObject({ exact: false });
-    const { count, exact } = await call(countRows, { table: "shop.events", where: "id > 0", estimate: true });
+    // Of an empty partition, a planner before 14 thinks ten pages.
+    const where = "id > 0 AND at < '2025-01-01'";
+    const { count, exact } = await call(countRows, { table: "shop.events", where, estimate: true });
     expect([exact, count > 400 && count < 600]).toEqual([false, true]);
   });
 

@@ -53,6 +53,12 @@ const tableSchema = z.object({
 export type Table = z.infer<typeof tableSchema>;
 export type Column = z.infer<typeof columnSchema>;
 
+/** SQL of whether a relation's rows were never counted; before 14 that looks as if it were empty. */
+export function neverCounted(relation: string): string {
+  return `(${relation}.reltuples < 0 OR ${relation}.reltuples = 0 AND ${relation}.relpages = 0
+    AND current_setting('server_version_num')::int4 < 140000)`;
+}
+
 /** A table by its OID as one JSON text: names and definitions need no second quoting that way. */
 const describeTable = `
 SELECT json_build_object(
@@ -63,7 +69,7 @@ SELECT json_build_object(
                          WHEN 'm' THEN 'materialized view' ELSE 'foreign table' END,
   'persistence', CASE c.relpersistence WHEN 'p' THEN 'permanent' WHEN 'u' THEN 'unlogged' ELSE 'temporary' END,
   'rowSecurity', row_security_active(c.oid),
-  'rowsEstimate', CASE WHEN c.reltuples < 0 THEN NULL ELSE c.reltuples::int8 END,
+  'rowsEstimate', CASE WHEN ${neverCounted("c")} THEN NULL ELSE c.reltuples::int8 END,
   'comment', obj_description(c.oid, 'pg_class'),
   'partitionOf', (SELECT i.inhparent::regclass::text FROM pg_inherits i WHERE i.inhrelid = c.oid AND c.relispartition),
   'partitionKey', CASE c.relkind WHEN 'p' THEN pg_get_partkeydef(c.oid) END,

@@ -23,10 +23,18 @@ declare module "pg" {
   }
 }
 
+/** What the server says of itself when a session begins. */
+interface ParameterStatus {
+  parameterName: string;
+  parameterValue: string;
+}
+
 type CopyFrom = typeof import("pg-copy-streams").from;
 
 /** Nobody who waits for an answer within ten seconds gains from a longer attempt. */
 const connectTimeoutMs = 8_000;
+/** Older servers lack what loads and reads are made of. */
+const majorMin = 13;
 /** A cancel request that has no effect by then is followed by the end of the connection. */
 const cancelGraceMs = 2_000;
 
@@ -46,15 +54,21 @@ export class Connection {
   readonly #options: ConnectionOptions;
   readonly #encrypted: boolean;
   readonly #copyFrom: CopyFrom;
+  /** The server's major version. */
+  readonly major: number;
   #broken = false;
   #bytesLeft = Number.POSITIVE_INFINITY;
   #overrun: Error | undefined;
 
-  constructor(client: Client, copyFrom: CopyFrom, options: ConnectionOptions, encrypted: boolean) {
+  constructor(
+    client: Client,
+    options: { copyFrom: CopyFrom; connection: ConnectionOptions; encrypted: boolean; major: number },
+  ) {
     this.#client = client;
-    this.#copyFrom = copyFrom;
-    this.#options = options;
-    this.#encrypted = encrypted;
+    this.#copyFrom = options.copyFrom;
+    this.#options = options.connection;
+    this.#encrypted = options.encrypted;
+    this.major = options.major;
     // An idle session that the server ends reports here; without a listener it would end the process.
     client.on("error", () => {
       this.#broken = true;
@@ -248,6 +262,10 @@ async function open(options: ConnectionOptions, encrypted: boolean): Promise<Con
   const client = new PgClient(config);
   // Errors before the connection stands reject connect(); a second one would otherwise be unhandled.
   client.on("error", () => {});
+  let version = "";
+  client.connection.on("parameterStatus", ({ parameterName, parameterValue }: ParameterStatus) => {
+    if (parameterName === "server_version") version = parameterValue;
+  });
   let timer: NodeJS.Timeout | undefined;
   const timeout = new Promise<never>((_, reject) => {
     timer = setTimeout(() => {
@@ -257,13 +275,27 @@ async function open(options: ConnectionOptions, encrypted: boolean): Promise<Con
   });
   try {
     await Promise.race([client.connect(), timeout]);
-    return new Connection(client, copyFrom, options, encrypted);
+    return new Connection(client, { copyFrom, connection: options, encrypted, major: supportedMajor(version) });
   } catch (error) {
     client.connection.stream.destroy();
     throw error;
   } finally {
     clearTimeout(timer);
   }
+}
+
+/** The major version of `14.5 (Debian 14.5-1)` or `18beta1`; throws where it is too old. */
+function supportedMajor(version: string): number {
+  const major = Number.parseInt(version, 10);
+  if (major >= majorMin) return major;
+  throw new ToolError(
+    "postgres_too_old",
+    `This server works with PostgreSQL ${majorMin} and later, and this is ${version}.`,
+    {
+      next: "Upgrade the database, or name another one in DATABASE_URL (or POSTGRES_HOST and POSTGRES_PORT).",
+      details: { server_version: version, supported_from: majorMin },
+    },
+  );
 }
 
 function tlsOptions({ host, tls }: ConnectionOptions): TlsOptions {
@@ -339,6 +371,7 @@ const certificateErrors = new Set([
 
 /** A failed attempt to connect as a `ToolError` that names the server, the TLS mode and what to change. */
 export function connectError(error: unknown, options: ConnectionOptions): ToolError {
+  if (error instanceof ToolError) return error;
   const message = error instanceof Error ? error.message : String(error);
   const code = codeOf(error);
   const at = `${options.host}:${options.port}`;

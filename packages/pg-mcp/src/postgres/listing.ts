@@ -1,3 +1,4 @@
+import { neverCounted } from "./catalog.ts";
 import { allowsTable, globToRegExp, type TablePolicy } from "./policy.ts";
 import type { Transaction } from "./postgres.ts";
 
@@ -61,11 +62,11 @@ export async function listTables(
   const page = start < 0 ? [] : matching.slice(start, start + limit);
   if (page.length === 0) return { tables: [], total: matching.length, more: false };
   const details = await tx.query(
-    `SELECT c.oid::text, c.relkind, c.reltuples::float8, coalesce(pg_total_relation_size(c.oid), 0)::float8,
+    `SELECT c.oid::text, c.relkind, CASE WHEN NOT ${neverCounted("c")} THEN c.reltuples::float8 END, coalesce(pg_total_relation_size(c.oid), 0)::float8,
        coalesce(p.partitions, 0)::int4, p.rows::float8, p.bytes::float8, obj_description(c.oid, 'pg_class')
      FROM pg_class c
      LEFT JOIN LATERAL (
-       SELECT count(*) AS partitions, sum(nullif(l.reltuples, -1)) AS rows, sum(pg_total_relation_size(l.oid)) AS bytes
+       SELECT count(*) AS partitions, sum(l.reltuples) FILTER (WHERE NOT ${neverCounted("l")}) AS rows, sum(pg_total_relation_size(l.oid)) AS bytes
        FROM pg_partition_tree(c.oid) t JOIN pg_class l ON l.oid = t.relid
        WHERE c.relkind = 'p' AND t.isleaf) p ON c.relkind = 'p'
      WHERE c.oid = ANY($1::oid[])`,
@@ -76,7 +77,7 @@ export async function listTables(
     // A table dropped between the two queries is gone from the list, too.
     const [, letter, estimate, bytes, partitions, partitionRows, partitionBytes, comment] = byOid.get(oid) ?? [];
     if (!isKind(letter)) return [];
-    const known = letter === "p" ? partitionRows : letter === "v" || estimate === -1 ? null : estimate;
+    const known = letter === "p" ? partitionRows : letter === "v" ? null : estimate;
     return [
       {
         schema: space,

@@ -15,6 +15,8 @@ export interface QueryResult {
 
 /** What may be done inside one transaction. */
 export interface Transaction {
+  /** The server's major version: 16. */
+  readonly major: number;
   /** Runs exactly one statement by the extended protocol. */
   query(sql: string, params?: readonly unknown[], options?: { answerBytesMax?: number }): Promise<QueryResult>;
   /** The types a statement takes and the columns it answers, without planning or running it. */
@@ -172,6 +174,10 @@ class Session implements Transaction {
     this.#signal = signal;
     this.#clientTimeoutMs = clientTimeoutMs;
     signal.addEventListener("abort", this.#onAbort, { once: true });
+  }
+
+  get major(): number {
+    return this.#connection.major;
   }
 
   close(): void {

@@ -22,7 +22,7 @@ SELECT current_user, current_database(),
 
 /** What the server lets the reading role do towards judging a statement. */
 export interface Capabilities {
-  /** Temporary functions with a parsed body can be made: not on a standby, before 14, or without the rights. */
+  /** Temporary functions with a parsed body can be made, before 14 temporary views: not on a standby or without the rights. */
   resolves: boolean;
   /** May bound the temporary files of a statement. */
   limitsFiles: boolean;
@@ -31,8 +31,7 @@ export interface Capabilities {
 /** Asks what the role of the transaction may use. */
 export async function readCapabilities(tx: Transaction): Promise<Capabilities> {
   const { rows } = await tx.query(
-    `SELECT current_setting('server_version_num')::int4 >= 140000 AND NOT pg_is_in_recovery()
-       AND has_database_privilege(current_database(), 'TEMP') AND has_language_privilege('sql', 'USAGE'),
+    `SELECT NOT pg_is_in_recovery() AND has_database_privilege(current_database(), 'TEMP') AND has_language_privilege('sql', 'USAGE'),
      (SELECT rolsuper FROM pg_roles WHERE rolname = current_user)`,
   );
   return { resolves: rows[0]?.[0] === true, limitsFiles: rows[0]?.[1] === true };

@@ -1,4 +1,4 @@
 export { countRows } from "./count.ts";
 export type { JudgePolicy } from "./function-policy.ts";
-export { judgeExpression, judgeStatement } from "./judge.ts";
+export { judgeExpression, judgeStatement, judgesAsFunction } from "./judge.ts";
 export { type QueryAnswer, runQuery } from "./run.ts";

@@ -22,20 +22,22 @@ import { checkSqlText } from "./sql-text.ts";
 
 /**
  * READ ONLY and ROLLBACK stop what happens inside the transaction. This judge stops what reaches outside of it: it lets
- * PostgreSQL resolve every name of a statement (as the body of a temporary function), and looks at
- * the functions, operators, casts, domains and relations that came out, by OID and not by spelling.
+ * PostgreSQL resolve every name of a statement (as the body of a temporary function, before 14 as a temporary view), and
+ * looks at the functions, operators, casts, domains and relations that came out, by OID and not by spelling.
  *
  * Refuses a statement that is not one plain query of functions that read. What was checked stays in the transaction as
- * `pg_temp.judged`, a function of the parameters: calling it runs the very tree that was judged, whatever has come to
- * answer to its names since.
+ * `pg_temp.judged`, a function of the parameters or a view: reading it runs the very tree that was judged, whatever has
+ * come to answer to its names since. False where no view can be made of the statement.
  */
 export async function judgeStatement(
   tx: Transaction,
   options: { sql: string; parameterTypes: readonly string[]; policy: JudgePolicy },
-): Promise<void> {
+): Promise<boolean> {
   const queries = await resolveQuery(tx, options.sql, options.parameterTypes);
+  if (queries === undefined) return false;
   if (queries.length !== 1) throw refused("more than one statement", "Send one statement per call.");
   await judgeTree(tx, queries, options.policy);
+  return true;
 }
 
 /**
@@ -64,7 +66,7 @@ export async function judgeExpression(
       await tx.query(`CREATE TEMPORARY TABLE judged_target (value ${expectedType}) ON COMMIT DROP`);
       // The line end closes a comment that the expression may leave open.
       const sql = `SELECT (${expression}\n) FROM pg_temp.judged_stage`;
-      const queries = await resolve(tx, sql, [], { ownCharacters: "SELECT (".length });
+      const queries = await resolve(tx, sql, [], { ownCharacters: "SELECT (".length, columns: 1 });
       checkScalar(queries);
       await judgeTree(tx, queries, { ...policy, repeatable: true });
       // Stage and target are empty: nothing is computed, but the assignment's types are checked as the load will.
@@ -80,7 +82,7 @@ export async function judgeExpression(
 }
 
 /**
- * The judgement where the server cannot resolve for us (a standby, a role without TEMPORARY, a server before 14): every
+ * The judgement where the server cannot resolve for us (a standby, a role without TEMPORARY): every
  * word of the text is taken for the name of a function, operator or relation, whatever stands around it. It refuses
  * more than the other.
  */
@@ -123,9 +125,32 @@ export async function judgeByNames(tx: Transaction, options: { sql: string; poli
   await judgeTree(tx, await follow(tx, fresh, policy.tables ?? everything), policy);
 }
 
-async function resolveQuery(tx: Transaction, sql: string, parameterTypes: readonly string[]): Promise<TreeNode[]> {
+async function resolveQuery(
+  tx: Transaction,
+  sql: string,
+  parameterTypes: readonly string[],
+): Promise<TreeNode[] | undefined> {
+  if (judgesAsFunction(tx.major)) return await resolveOrRefuse(tx, sql, parameterTypes);
+  // A view has no parameters.
+  if (parameterTypes.length > 0) return undefined;
+  const { columns } = await tx.describe(sql);
   try {
-    return await resolve(tx, sql, parameterTypes, { keep: true });
+    return await resolveOrRefuse(tx, sql, [], columns.length);
+  } catch (error) {
+    // No columns, or one of a type that no column can have.
+    if (isServerError(error) && error.code === "42P16") return undefined;
+    throw error;
+  }
+}
+
+async function resolveOrRefuse(
+  tx: Transaction,
+  sql: string,
+  parameterTypes: readonly string[],
+  columns?: number,
+): Promise<TreeNode[]> {
+  try {
+    return await resolve(tx, sql, parameterTypes, { keep: true, ...(columns === undefined ? {} : { columns }) });
   } catch (error) {
     // The server's own words would be about a function, of which the caller knows nothing.
     if (isServerError(error) && error.code === "42P13") throw refusedWriting();
@@ -134,24 +159,68 @@ async function resolveQuery(tx: Transaction, sql: string, parameterTypes: readon
   }
 }
 
+/** Whether what was judged is a function, which takes a parsed body, and no view. */
+export function judgesAsFunction(major: number): boolean {
+  return major >= 14;
+}
+
+/** How the server is made to resolve a query, and where the tree is then. */
+interface Resolver {
+  before: string;
+  after: string;
+  /** Answers the tree, and the OID of the view that holds it. */
+  tree: string;
+}
+
+function functionResolver(parameterTypes: readonly string[]): Resolver {
+  return {
+    // STABLE, because only then is the call replaced by the query itself, and rows come as they are found.
+    before: `CREATE OR REPLACE FUNCTION pg_temp.judged(${parameterTypes.join(", ")}) RETURNS SETOF record LANGUAGE sql STABLE BEGIN ATOMIC `,
+    after: "\n; END",
+    tree: "SELECT prosqlbody::text FROM pg_catalog.pg_proc WHERE proname = 'judged' AND pronamespace = pg_catalog.pg_my_temp_schema()",
+  };
+}
+
+function viewResolver(columns: number): Resolver {
+  // Names of its own: the query's may come twice.
+  const names = Array.from({ length: columns }, (_, index) => `c${index}`);
+  return {
+    before: `CREATE TEMPORARY VIEW judged ${columns === 0 ? "" : `(${names.join(", ")}) `}AS `,
+    after: "",
+    tree: `SELECT r.ev_action::text, c.oid::int8::text FROM pg_catalog.pg_rewrite r JOIN pg_catalog.pg_class c ON c.oid = r.ev_class
+      WHERE c.relname = 'judged' AND c.relnamespace = pg_catalog.pg_my_temp_schema()`,
+  };
+}
+
+/** Takes the entries out of a view's tree that stand for the view itself; they are no relations that it reads. */
+function withoutOwn(query: TreeNode, view: number): TreeNode {
+  const isOwn = (value: TreeValue) =>
+    typeof value !== "string" && !Array.isArray(value) && numbersOf(value, "relid").includes(view);
+  const strip = (values: TreeValue[]) =>
+    values.map((value) => (Array.isArray(value) ? value.filter((entry) => !isOwn(entry)) : value));
+  return {
+    ...query,
+    fields: query.fields.map((field) => (field.name === "rtable" ? { ...field, values: strip(field.values) } : field)),
+  };
+}
+
 /** The parsed queries of a text, resolved by the server and not run. */
 async function resolve(
   tx: Transaction,
   sql: string,
   parameterTypes: readonly string[],
-  { ownCharacters = 0, keep = false } = {},
+  { ownCharacters = 0, keep = false, columns = 0 } = {},
 ): Promise<TreeNode[]> {
-  // STABLE, because only then is the call replaced by the query itself, and rows come as they are found.
-  const head = `CREATE OR REPLACE FUNCTION pg_temp.judged(${parameterTypes.join(", ")}) RETURNS SETOF record LANGUAGE sql STABLE BEGIN ATOMIC `;
+  const { before, after, tree } = judgesAsFunction(tx.major) ? functionResolver(parameterTypes) : viewResolver(columns);
   let printed = "";
+  let view: number | undefined;
   const undo = new Error("undo");
   try {
     await tx.savepoint(async () => {
-      await withPosition(tx.query(`${head}${sql}\n; END`), head.length + ownCharacters);
-      const { rows } = await tx.query(
-        "SELECT prosqlbody::text FROM pg_catalog.pg_proc WHERE proname = 'judged' AND pronamespace = pg_catalog.pg_my_temp_schema()",
-      );
+      await withPosition(tx.query(`${before}${sql}${after}`), before.length + ownCharacters);
+      const { rows } = await tx.query(tree);
       printed = String(rows[0]?.[0]);
+      view = rows[0]?.[1] === undefined ? undefined : Number(rows[0][1]);
       if (!keep) throw undo;
     });
   } catch (error) {
@@ -162,7 +231,7 @@ async function resolve(
   for (let value = waiting.shift(); value !== undefined; value = waiting.shift()) {
     if (typeof value === "string") continue;
     if (Array.isArray(value)) waiting.push(...value);
-    else queries.push(value);
+    else queries.push(view === undefined ? value : withoutOwn(value, view));
   }
   return queries;
 }

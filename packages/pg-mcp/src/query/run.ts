@@ -11,7 +11,7 @@ import {
   type Transaction,
 } from "../postgres/index.ts";
 import { isShowableSetting, type JudgePolicy } from "./function-policy.ts";
-import { judgeByNames, judgeStatement } from "./judge.ts";
+import { judgeByNames, judgeStatement, judgesAsFunction } from "./judge.ts";
 import { encodeParameter } from "./parameters.ts";
 import { checkSqlText, readStatement } from "./sql-text.ts";
 
@@ -99,7 +99,7 @@ async function inScratch(
         return shape(plan.columns, plan.rows, { ...request, cellMax: request.bytesMax });
       }
       const columns = clipAtServer === undefined ? described.columns : (await tx.describe(sql)).columns;
-      const judged = resolved ? callOfJudged(columns, described.parameterTypes) : undefined;
+      const judged = resolved ? readOfJudged(tx.major, columns, described.parameterTypes) : undefined;
       await tx.query(`DECLARE answer NO SCROLL CURSOR FOR ${judged ?? sql}`, values);
       const answer = await fetchRowsOf(tx, request, columns);
       // The types that the values have, not those of their shortened text.
@@ -109,7 +109,7 @@ async function inScratch(
   );
 }
 
-/** Judges by what the server resolves; false where the server turns out to be read-only, as behind some poolers. */
+/** Judges by what the server resolves; false where it cannot, or turns out to be read-only, as behind some poolers. */
 async function judgeIfWritable(
   tx: Transaction,
   sql: string,
@@ -117,8 +117,7 @@ async function judgeIfWritable(
   policy: JudgePolicy,
 ): Promise<boolean> {
   try {
-    await judgeStatement(tx, { sql, parameterTypes, policy });
-    return true;
+    return await judgeStatement(tx, { sql, parameterTypes, policy });
   } catch (error) {
     if (isServerError(error) && error.code === "25006") return false;
     throw error;
@@ -131,10 +130,15 @@ const temporaryFilesMax = "1GB";
 const pseudoTypes = /^(?:record|cstring|void|unknown|internal|any\w*|trigger)(?:\[\])?$/;
 
 /**
- * The statement as a call of what was judged. A result without columns, or with one that has no real type, cannot be
+ * The statement as reading what was judged. A result without columns, or with one that has no real type, cannot be
  * called for: then the text itself runs, and only in the moment since the judgement may its names have changed.
  */
-function callOfJudged(columns: QueryResult["columns"], parameterTypes: readonly string[]): string | undefined {
+function readOfJudged(
+  major: number,
+  columns: QueryResult["columns"],
+  parameterTypes: readonly string[],
+): string | undefined {
+  if (!judgesAsFunction(major)) return "SELECT * FROM pg_temp.judged";
   if (columns.length === 0 || columns.some(({ type }) => pseudoTypes.test(type))) return undefined;
   const list = columns.map(({ type }, index) => `c${index} ${type}`);
   const parameters = parameterTypes.map((_, index) => `$${index + 1}`);
