@@ -103,12 +103,15 @@ export async function describeLoad(
     ...(load.dry_run && load.mode === "replace" && load.status === "completed"
       ? { confirm: confirmToken(load.load_id, load.digest) }
       : {}),
-    next: nextStep(load, found.alreadyLoaded === true),
+    next: nextStep(load, found),
   };
 }
 
-function nextStep(load: Load, alreadyLoaded: boolean): string {
-  if (alreadyLoaded) return "The export is in this table already; repeat:true appends it once more.";
+function nextStep(load: Load, { reused, alreadyLoaded }: { reused?: boolean; alreadyLoaded?: boolean }): string {
+  if (alreadyLoaded === true) return "The export is in this table already; repeat:true appends it once more.";
+  if (reused === true && load.status === "completed" && !load.dry_run) {
+    return "An equal load had just ended, so nothing was done now. verify_load compares; fresh:true loads again.";
+  }
   if (load.stalled) return "Its process is gone: make the same bulk_insert call again to go on from the ledger.";
   switch (load.status) {
     case "working":

@@ -150,12 +150,13 @@ SELECT row_to_json(answer)::text FROM (
       return load;
     },
 
-    /** A completed append of this export into this table, however long ago. */
+    /** An append of this export into this table that works or was completed, however long ago and by which mapping. */
     async findAppended(tx: Transaction, exportId: string, tableOid: string): Promise<Load | undefined> {
       const [load] = await read(
         tx,
-        `l.export_id = $1 AND l.table_oid = $2::oid AND l.mode = 'append' AND NOT l.dry_run AND l.status = 'completed'
-         ORDER BY l.finished_at DESC LIMIT 1`,
+        `l.export_id = $1 AND l.table_oid = $2::oid AND l.mode = 'append' AND NOT l.dry_run
+           AND l.status IN ('completed', 'working') AND l.arguments->>'rejects_of' IS NULL
+         ORDER BY l.finished_at DESC NULLS LAST LIMIT 1`,
         [exportId, tableOid],
       );
       return load;

@@ -1,6 +1,8 @@
 import { Buffer } from "node:buffer";
 import { ToolError } from "@es-to-pg/mcp-kit";
 import type { ExportReader, Manifest, MappingField, PartInfo, StagingStore } from "@es-to-pg/staging";
+import type { Mapping } from "../mapping/mapping.ts";
+import { META_PATHS } from "../mapping/plan.ts";
 
 /** What a load reads: parts that are listed one after another, until the source is complete. */
 export interface LoadSource {
@@ -66,6 +68,26 @@ export function mustBeUsable(manifest: Manifest, stalled: boolean): void {
   if (manifest.status === "completed" && manifest.totals.documents !== manifest.source.expected) {
     fail("is complete but does not hold the documents it expected", "Call bulk_export with fresh:true.");
   }
+}
+
+/** Before the names that a document's head takes for itself, so that a row's own `_id` is that of the row. */
+const OWN = "row.";
+
+const ownName = (name: string) => (META_PATHS.some((meta) => meta === name) ? OWN + name : name);
+
+/** The rows as documents name them: a row may have columns called `_id` and the like. */
+export function withOwnNames(rows: readonly Record<string, unknown>[]): Record<string, unknown>[] {
+  return rows.map((row) => Object.fromEntries(Object.entries(row).map(([name, value]) => [ownName(name), value])));
+}
+
+/** The mapping of rows that have such columns, reading them. */
+export function readingOwnNames(mapping: Mapping, rows: readonly Record<string, unknown>[]): Mapping {
+  const columns = mapping.columns.map((column) => {
+    const from = column.from ?? (column.expression === undefined ? column.column : undefined);
+    const isOwn = from !== undefined && ownName(from) !== from && rows.some((row) => from in row);
+    return isOwn && column.constant === undefined ? { ...column, from: ownName(from) } : column;
+  });
+  return { ...mapping, columns };
 }
 
 /** Rows of a call as documents: the id is the row's ordinal, and of two rows of one key the later one wins. */

@@ -6,14 +6,23 @@ import type { Mapping } from "../mapping/mapping.ts";
 import type { LoadPlan } from "../mapping/plan.ts";
 import { resolveMapping } from "../mapping/resolve.ts";
 import { resolveMappingReference } from "../mapping/store.ts";
-import { quoteTable, requireTable, type Transaction } from "../postgres/index.ts";
+import { mustNotBeState, quoteTable, requireTable, type Table, type Transaction } from "../postgres/index.ts";
 import type { LoadContext } from "./context.ts";
 import { openLedger } from "./ledger.ts";
 import { confirmNeeded, type MergeOutcome } from "./merge.ts";
 import type { LoadMode } from "./plan-sql.ts";
 import { openRejects, type RejectLimits } from "./rejects.ts";
 import { type LoadJob, runLoad } from "./run.ts";
-import { exportSource, hasEndedEarly, type LoadSource, mustBeUsable, rowFields, rowsSource } from "./source.ts";
+import {
+  exportSource,
+  hasEndedEarly,
+  type LoadSource,
+  mustBeUsable,
+  readingOwnNames,
+  rowFields,
+  rowsSource,
+  withOwnNames,
+} from "./source.ts";
 import { ensureState } from "./state.ts";
 import { sweepState } from "./sweep.ts";
 
@@ -110,12 +119,23 @@ export async function startLoad(context: LoadContext, given: LoadRequest, signal
         const mayReplace = working.arguments["confirmed"] === true;
         return holder === undefined ? { loadId: working.load_id } : { ...holder, mayReplace };
       }
+      if (
+        !request.repeat &&
+        request.mode === "append" &&
+        request.exportId !== undefined &&
+        !request.dryRun &&
+        isWhole
+      ) {
+        const appended = await ledger.findAppended(tx, request.exportId, plan.table.oid);
+        if (appended !== undefined) {
+          return {
+            loadId: appended.load_id,
+            reused: true,
+            ...(appended.status === "completed" ? { alreadyLoaded: true } : {}),
+          };
+        }
+      }
       if (!request.fresh && !request.repeat) {
-        const appended =
-          request.mode === "append" && request.exportId !== undefined && !request.dryRun && isWhole
-            ? await ledger.findAppended(tx, request.exportId, plan.table.oid)
-            : undefined;
-        if (appended !== undefined) return { loadId: appended.load_id, reused: true, alreadyLoaded: true };
         // An append of rejects must not come twice either, and is known by its arguments.
         const isAppend = request.mode === "append" && request.rejectsOf !== undefined && !request.dryRun;
         const reuseSeconds = isAppend ? settings.PG_MCP_RETENTION_DAYS * 86_400 : REUSE_SECONDS;
@@ -238,7 +258,8 @@ async function lookAtSource(context: LoadContext, request: LoadRequest): Promise
     });
   }
   if (rows !== undefined) {
-    return { fields: rowFields(rows), profile: [], expected: rows.length, open: async () => rowsSource(rows) };
+    const own = withOwnNames(rows);
+    return { fields: rowFields(own), profile: [], expected: rows.length, open: async () => rowsSource(own) };
   }
   const id = exportId ?? "";
   const store = await context.store();
@@ -289,11 +310,14 @@ async function planLoad(
   request: LoadRequest,
   source: Source,
 ): Promise<LoadPlan> {
-  const mapping =
+  const given =
     request.mapping === undefined
       ? request.rows && rowsMapping(request.rows, request.key)
       : await resolveMappingReference(tx, request.mapping, settings.PG_MCP_STATE_SCHEMA);
+  const mapping = given !== undefined && request.rows !== undefined ? readingOwnNames(given, request.rows) : given;
   const table = await requireTable(tx, { table: request.table, schema: request.schema }, policy);
+  mustNotBeState(table, settings.PG_MCP_STATE_SCHEMA);
+  mustHaveNoRules(table);
   const plan = await resolveMapping({
     tx,
     mapping,
@@ -306,15 +330,29 @@ async function planLoad(
   });
   await mustBeAllowed(tx, plan, request.mode);
   if ((request.mode === "upsert" || request.mode === "ignore") && plan.key.length === 0) {
-    throw new ToolError("no_unique_key", `${request.mode} needs a key, and the table has no primary key.`, {
-      next: "Pass key with the columns of a unique index, create one, or use mode append.",
+    const why = table.primaryKey === null ? "the table has no primary key" : "nothing feeds the table's primary key";
+    throw new ToolError("no_unique_key", `${request.mode} needs a key, and ${why}.`, {
+      next:
+        table.primaryKey === null
+          ? "Pass key with the columns of a unique index, create one, or use mode append."
+          : 'Map the primary key (an identity column with identity:"override"), pass key, or use mode append.',
       details: {
         uniques: table.uniques.map(({ name, columns }) => ({ name, columns })),
+        ...(table.primaryKey === null ? {} : { primary_key: table.primaryKey }),
         sql: `CREATE UNIQUE INDEX ON ${quoteTable(table)} (…);`,
       },
     });
   }
   return plan;
+}
+
+/** PostgreSQL refuses the statements of a load on a table with rules, or rewrites them into something uncounted. */
+function mustHaveNoRules(table: Table): void {
+  if (table.rules.length === 0) return;
+  throw new ToolError("rules_on_table", "The table has rules, which would rewrite what a load does.", {
+    next: "Put a trigger in the place of each rule, or load into another table.",
+    details: { table: `${table.schema}.${table.table}`, rules: table.rules.slice(0, 20) },
+  });
 }
 
 /** Rights that are missing now would end the load after its parts are staged. */
@@ -395,12 +433,14 @@ async function isConfirmed(
 }
 
 /** What a person should know before the figures: everything of the target's own that can touch the rows. */
-function warningsOf({ table }: LoadPlan, request: LoadRequest): string[] {
+function warningsOf({ table, unmapped }: LoadPlan, request: LoadRequest): string[] {
   const warnings: string[] = [];
+  if (unmapped.length > 0) {
+    warnings.push(`${unmapped.length} fields of the documents go to no column; propose_mapping names them`);
+  }
   if (table.triggers.length > 0) {
     warnings.push(`${table.triggers.length} triggers run on the target; rows they swallow count as suppressed`);
   }
-  if (table.rules.length > 0) warnings.push(`${table.rules.length} rules rewrite statements on the target`);
   if (request.dryRun) warnings.push("a dry run takes locks, advances sequences and runs triggers, then rolls back");
   return warnings;
 }

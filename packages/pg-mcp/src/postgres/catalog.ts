@@ -125,7 +125,10 @@ SELECT json_build_object(
     FROM pg_index i JOIN pg_class ic ON ic.oid = i.indexrelid WHERE i.indrelid = c.oid),
   'triggers', (
     SELECT coalesce(json_agg(g.tgname ORDER BY g.tgname), '[]'::json)
-    FROM pg_trigger g WHERE g.tgrelid = c.oid AND NOT g.tgisinternal AND g.tgenabled <> 'D'),
+    FROM pg_trigger g
+    WHERE g.tgrelid IN (SELECT c.oid UNION ALL SELECT l.relid FROM pg_partition_tree(c.oid) l WHERE l.relid <> c.oid)
+      -- The copies of a parent's trigger on its partitions are that trigger.
+      AND NOT g.tgisinternal AND g.tgparentid = 0 AND g.tgenabled <> 'D'),
   'rules', (
     SELECT coalesce(json_agg(r.rulename ORDER BY r.rulename), '[]'::json)
     FROM pg_rewrite r WHERE r.ev_class = c.oid AND r.rulename <> '_RETURN')

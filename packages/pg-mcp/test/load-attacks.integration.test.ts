@@ -1,0 +1,136 @@
+import { ToolError } from "@es-to-pg/mcp-kit";
+import { afterAll, beforeAll, describe, expect, inject, it } from "vitest";
+import { type Harness, openHarness, type StagedDocument, told } from "./load-harness.ts";
+
+let harness: Harness;
+let serial = 0;
+
+beforeAll(async () => {
+  harness = await openHarness(inject("databaseUrl"));
+});
+
+afterAll(async () => {
+  await harness.close();
+});
+
+/** A fresh table, and whatever its DDL needs beside it; `T` in the SQL stands for its name. */
+async function table(columns: string, ...after: string[]): Promise<string> {
+  const name = `t${++serial}`;
+  await harness.sql(`CREATE TABLE ${harness.schema}.${name} (${columns})`);
+  for (const statement of after) {
+    await harness.sql(statement.replaceAll(/\bT\b/g, `${harness.schema}.${name}`).replaceAll(/\bS\b/g, harness.schema));
+  }
+  return name;
+}
+
+const rowsOf = (name: string, columns = "*"): Promise<unknown[][]> =>
+  harness.sql(`SELECT ${columns} FROM ${harness.schema}.${name} ORDER BY 1`);
+
+const documents = (...sources: Record<string, unknown>[]): StagedDocument[] =>
+  sources.map((source, index) => ({ id: `d${index}`, source }));
+
+async function codeOf(work: Promise<unknown>): Promise<unknown> {
+  try {
+    await work;
+  } catch (error) {
+    return error instanceof ToolError ? error.code : error;
+  }
+  return "no error";
+}
+
+describe("rows of a call", () => {
+  it("may have columns by the names of a document's head", async () => {
+    const name = await table("_id text PRIMARY KEY, _index text, _seq_no bigint, v text");
+    const rows = [
+      { _id: "a", _index: "mine", _seq_no: "42", v: "x" },
+      { _id: "b", v: "y" },
+    ];
+    expect(told(await harness.load({ table: name, rows }))).toEqual({ expected: 2, staged: 2, inserted: 2 });
+    const mapping = { columns: [{ column: "_id" }, { column: "v", from: "_index" }] };
+    await harness.load({ table: name, rows: [{ _id: "c", _index: "other" }], mapping });
+    expect(await rowsOf(name)).toEqual([
+      ["a", "mine", "42", "x"],
+      ["b", null, null, "y"],
+      ["c", null, null, "other"],
+    ]);
+  });
+
+  it("read their ordinal where they have no such column", async () => {
+    const name = await table("n text PRIMARY KEY, v text");
+    const mapping = { columns: [{ column: "n", from: "_id" }, { column: "v" }] };
+    await harness.load({ table: name, rows: [{ v: "x" }, { v: "y" }], mapping });
+    expect(await rowsOf(name)).toEqual([
+      ["1", "x"],
+      ["2", "y"],
+    ]);
+  });
+});
+
+describe("before a row moves", () => {
+  it("refuses a table with rules, and the server's own state", async () => {
+    const name = await table("id text PRIMARY KEY", "CREATE RULE r AS ON DELETE TO T DO INSTEAD NOTHING");
+    const exportId = await harness.stage([documents({ id: "a" })]);
+    expect(await codeOf(harness.load({ table: name, exportId }))).toBe("rules_on_table");
+    const state = { table: "audit", schema: `${harness.schema}_state`, mode: "append" as const };
+    expect(await codeOf(harness.load({ ...state, rows: [{ action: "x" }] }))).toBe("state_schema");
+  });
+
+  it("says that nothing feeds the primary key, and warns of fields that go nowhere", async () => {
+    const counted = await table("id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, v text");
+    const fields = [
+      { path: "id", type: "long" },
+      { path: "v", type: "keyword" },
+      { path: "lost", type: "keyword" },
+    ];
+    const exportId = await harness.stage([documents({ id: 7, v: "x", lost: "y" })], fields);
+    await expect(harness.load({ table: counted, exportId })).rejects.toMatchObject({
+      code: "no_unique_key",
+      message: "upsert needs a key, and nothing feeds the table's primary key.",
+      next: expect.stringContaining('identity:"override"'),
+    });
+    const answer = await harness.load({ table: counted, exportId, overrideIdentity: true });
+    expect(answer.warnings).toEqual(["1 fields of the documents go to no column; propose_mapping names them"]);
+    expect(await rowsOf(counted)).toEqual([["7", "x"]]);
+  });
+});
+
+it("append writes an export once, with fresh:true and another mapping too, until repeat:true", async () => {
+  const name = await table("v text, w text");
+  const exportId = await harness.stage([documents({ v: "1", w: "2" })]);
+  const append = { table: name, exportId, mode: "append" as const };
+  const first = await harness.load(append);
+  expect(await harness.load({ ...append, fresh: true })).toMatchObject({
+    load_id: first.load_id,
+    already_loaded: true,
+  });
+  const other = { columns: [{ column: "v" }] };
+  expect(await harness.load({ ...append, mapping: other })).toMatchObject({ load_id: first.load_id });
+  expect(await rowsOf(name, "count(*)")).toEqual([["1"]]);
+  expect((await harness.load({ ...append, repeat: true })).load_id).not.toBe(first.load_id);
+});
+
+it("says that an equal load was answered and nothing done", async () => {
+  const name = await table("id text PRIMARY KEY");
+  const exportId = await harness.stage([documents({ id: "a" })]);
+  await harness.load({ table: name, exportId, fresh: false });
+  const again = await harness.load({ table: name, exportId, fresh: false });
+  expect(again).toMatchObject({ reused: true, next: expect.stringContaining("fresh:true") });
+});
+
+describe("the target's own code", () => {
+  it("may swallow rows on one partition alone", async () => {
+    const name = `t${++serial}`;
+    const own = `${harness.schema}.${name}`;
+    await harness.sql(`CREATE TABLE ${own} (id text PRIMARY KEY, v text) PARTITION BY LIST (id)`);
+    await harness.sql(`CREATE TABLE ${own}_a PARTITION OF ${own} FOR VALUES IN ('a')`);
+    await harness.sql(`CREATE TABLE ${own}_rest PARTITION OF ${own} DEFAULT`);
+    await harness.sql(`CREATE FUNCTION ${own}_swallow() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END'`);
+    await harness.sql(
+      `CREATE TRIGGER swallow BEFORE INSERT ON ${own}_rest FOR EACH ROW EXECUTE FUNCTION ${own}_swallow()`,
+    );
+    const exportId = await harness.stage([documents({ id: "a", v: "1" }, { id: "b", v: "2" }, { id: "c", v: "3" })]);
+    const answer = await harness.load({ table: name, exportId });
+    expect(told(answer)).toEqual({ expected: 3, staged: 3, inserted: 1, suppressed: 2 });
+    expect(await rowsOf(name)).toEqual([["a", "1"]]);
+  });
+});
