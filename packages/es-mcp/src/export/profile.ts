@@ -207,6 +207,8 @@ export class FieldStatistics {
 export class KeyNode {
   /** Raw bytes of the key and its closing quote, to be compared four at a time. */
   readonly key: DataView;
+  /** Its length, because asking a DataView for it is a call. */
+  readonly keyBytes: number;
   /** Undefined at the root and beyond `PROFILE_PATHS_MAX`. */
   readonly field: FieldStatistics | undefined;
   readonly #children = new Map<string, KeyNode>();
@@ -220,6 +222,7 @@ export class KeyNode {
     quoted.set(key);
     quoted[key.length] = QUOTE;
     this.key = new DataView(quoted.buffer);
+    this.keyBytes = quoted.length;
     this.field = field;
   }
 

@@ -118,8 +118,8 @@ export class DocumentScanner {
         } else {
           const expected = previous === undefined ? node.first : previous.next;
           if (expected !== undefined) {
-            if (isKeyAt(words, keyStart, expected.key)) keyNode = expected;
-            else if (expected.next !== undefined && isKeyAt(words, keyStart, expected.next.key))
+            if (isKeyAt(words, keyStart, end, expected)) keyNode = expected;
+            else if (expected.next !== undefined && isKeyAt(words, keyStart, end, expected.next))
               keyNode = expected.next;
           }
           if (keyNode === undefined) {
@@ -128,7 +128,7 @@ export class DocumentScanner {
             if (previous === undefined) node.first = keyNode;
             else previous.next = keyNode;
           } else {
-            at = keyStart + keyNode.key.byteLength;
+            at = keyStart + keyNode.keyBytes;
           }
           previous = keyNode;
           field = keyNode.field;
@@ -247,9 +247,8 @@ export class DocumentScanner {
 }
 
 /** Whether a key's bytes and its closing quote lie at `start`. */
-function isKeyAt(words: DataView, start: number, key: DataView): boolean {
-  const length = key.byteLength;
-  if (start + length > words.byteLength) return false;
+function isKeyAt(words: DataView, start: number, end: number, { key, keyBytes: length }: KeyNode): boolean {
+  if (start + length > end) return false;
   let index = 0;
   for (; index + 4 <= length; index += 4) {
     if (words.getInt32(start + index, true) !== key.getInt32(index, true)) return false;
