@@ -1,7 +1,7 @@
 export { proposeColumnName } from "./column-name.ts";
 export { newId } from "./ids.ts";
 export * from "./manifest.ts";
-export type { PartWriter } from "./part.ts";
+export type { LineChunk, PartWriter } from "./part.ts";
 export { proposeType, TYPE_ROWS, type TypeProposal } from "./postgres-type.ts";
 export type { ExportReader } from "./reader.ts";
 export { StagingError, type StagingErrorCode } from "./staging-error.ts";

@@ -10,6 +10,9 @@ const LF = 10;
 /** Bytes read at once, and so the size of a batch of lines, unless the caller says otherwise. */
 const BATCH_BYTES_MAX = 1024 * 1024;
 
+/** Line ends that a chunk has room for at first. */
+const ENDS_FIRST = 4096;
+
 /** The file of a part, derived from its position. */
 export function partFileName(index: number): string {
   return `part-${String(index).padStart(5, "0")}.ndjson`;
@@ -116,17 +119,25 @@ export class FilePartWriter implements PartWriter {
   }
 }
 
+/** Whole lines of a part as they stand in the file. */
+export interface LineChunk {
+  /** Starts with the first line; valid until the next chunk is asked for, because its memory is used again. */
+  bytes: Buffer;
+  /** Position of the LF of each line; the next line starts behind it. */
+  ends: Uint32Array;
+}
+
 /**
- * The lines of a part without their LF, in batches of about `batchBytesMax` bytes; a longer line makes a batch of its
- * own. Size, checksum and number of lines are checked, so a part that was cut or altered ends in `staging_corrupt`
- * and never in a short result: use nothing of a part before the iteration has ended.
+ * The lines of a part in chunks of about `chunkBytesMax` bytes; a longer line makes a chunk of its own. Size, checksum
+ * and number of lines are checked, so a part that was cut or altered ends in `staging_corrupt` and never in a short
+ * result: use nothing of a part before the iteration has ended.
  */
-export async function* readLines(
+export async function* readChunks(
   path: string,
   part: PartInfo,
-  options: { batchBytesMax?: number; signal?: AbortSignal } = {},
-): AsyncGenerator<Buffer[], void, undefined> {
-  const { batchBytesMax = BATCH_BYTES_MAX, signal } = options;
+  options: { chunkBytesMax?: number; signal?: AbortSignal } = {},
+): AsyncGenerator<LineChunk, void, undefined> {
+  const { chunkBytesMax = BATCH_BYTES_MAX, signal } = options;
   const corrupt = (why: string) =>
     new StagingError("staging_corrupt", `Part ${part.index} is damaged: ${why}.`, {
       next: "Delete this export and make it again.",
@@ -142,39 +153,46 @@ export async function* readLines(
   try {
     const { size } = await handle.stat();
     if (size !== part.bytes) throw corrupt(`it has ${size} bytes, the manifest says ${part.bytes}`);
+    let buffer = Buffer.allocUnsafeSlow(Math.max(1, Math.min(chunkBytesMax, part.bytes)));
+    let ends = new Uint32Array(ENDS_FIRST);
     let crc = 0;
     let bytes = 0;
     let lines = 0;
-    // Pieces of a line whose end has not been read; joined once, so that a line of 100 MB is not copied a hundred times.
-    let pieces: Buffer[] = [];
+    /** Bytes at the start of the buffer that are a line without its end. */
+    let kept = 0;
     for (;;) {
       signal?.throwIfAborted();
-      // A new buffer each time: the lines are views of it and belong to the caller.
-      const buffer = Buffer.allocUnsafeSlow(Math.max(1, Math.min(batchBytesMax, part.bytes - bytes)));
-      const { bytesRead } = await handle.read(buffer, 0, buffer.length, null);
+      if (kept === buffer.length) {
+        // One line fills the buffer. Doubled, so that a line of 100 MB is not copied a hundred times.
+        const larger = Buffer.allocUnsafeSlow(2 * buffer.length);
+        buffer.copy(larger, 0, 0, kept);
+        buffer = larger;
+      }
+      const { bytesRead } = await handle.read(buffer, kept, buffer.length - kept, null);
       if (bytesRead === 0) break;
-      const chunk = buffer.subarray(0, bytesRead);
-      crc = crc32(chunk, crc);
+      crc = crc32(buffer.subarray(kept, kept + bytesRead), crc);
       bytes += bytesRead;
       if (bytes > part.bytes) throw corrupt("it grew while it was read");
-      const batch: Buffer[] = [];
+      const filled = buffer.subarray(0, kept + bytesRead);
+      let count = 0;
       let start = 0;
-      for (let end = chunk.indexOf(LF); end !== -1; end = chunk.indexOf(LF, start)) {
-        const line = chunk.subarray(start, end);
-        if (pieces.length > 0) {
-          batch.push(Buffer.concat([...pieces, line]));
-          pieces = [];
-        } else {
-          batch.push(line);
+      // What was kept holds no LF.
+      for (let end = filled.indexOf(LF, kept); end !== -1; end = filled.indexOf(LF, start)) {
+        if (count === ends.length) {
+          const more = new Uint32Array(2 * count);
+          more.set(ends);
+          ends = more;
         }
+        ends[count++] = end;
         start = end + 1;
       }
-      if (start < bytesRead) pieces.push(chunk.subarray(start));
-      lines += batch.length;
-      if (batch.length > 0) yield batch;
+      lines += count;
+      if (count > 0) yield { bytes: buffer.subarray(0, start), ends: ends.subarray(0, count) };
+      kept = filled.length - start;
+      if (start > 0) buffer.copyWithin(0, start, filled.length);
     }
     if (bytes !== part.bytes) throw corrupt(`it has ${bytes} bytes, the manifest says ${part.bytes}`);
-    if (pieces.length > 0) throw corrupt("its last line has no end");
+    if (kept > 0) throw corrupt("its last line has no end");
     if (crcText(crc) !== part.crc32) throw corrupt(`its crc32 is ${crcText(crc)}, the manifest says ${part.crc32}`);
     if (lines !== part.documents) throw corrupt(`it has ${lines} lines, the manifest says ${part.documents}`);
   } finally {
@@ -182,7 +200,33 @@ export async function* readLines(
   }
 }
 
+/**
+ * The lines of a part without their LF, in batches of about `batchBytesMax` bytes, each in memory of its own; checked
+ * as `readChunks` does.
+ */
+export async function* readLines(
+  path: string,
+  part: PartInfo,
+  { batchBytesMax, signal }: { batchBytesMax?: number; signal?: AbortSignal } = {},
+): AsyncGenerator<Buffer[], void, undefined> {
+  const options = {
+    ...(batchBytesMax === undefined ? {} : { chunkBytesMax: batchBytesMax }),
+    ...(signal === undefined ? {} : { signal }),
+  };
+  for await (const { bytes, ends } of readChunks(path, part, options)) {
+    const own = Buffer.allocUnsafeSlow(bytes.length);
+    bytes.copy(own);
+    const batch: Buffer[] = [];
+    let start = 0;
+    for (const end of ends) {
+      batch.push(own.subarray(start, end));
+      start = end + 1;
+    }
+    yield batch;
+  }
+}
+
 /** Reads a whole part and throws `staging_corrupt` unless it is what the manifest says. */
 export async function verifyPart(path: string, part: PartInfo, signal?: AbortSignal): Promise<void> {
-  for await (const batch of readLines(path, part, signal === undefined ? {} : { signal })) void batch;
+  for await (const chunk of readChunks(path, part, signal === undefined ? {} : { signal })) void chunk;
 }

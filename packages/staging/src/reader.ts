@@ -5,7 +5,7 @@ import { z } from "zod";
 import { errorCode, isDirectory, makeDirectory, openForReading, type StagingMode, writeAtomically } from "./files.ts";
 import type { Manifest, PartInfo } from "./manifest.ts";
 import { readManifest } from "./manifest-file.ts";
-import { partFileName, readLines } from "./part.ts";
+import { type LineChunk, partFileName, readChunks, readLines } from "./part.ts";
 import { StagingError } from "./staging-error.ts";
 import { timestamp } from "./writer.ts";
 
@@ -17,6 +17,8 @@ export interface ExportReader {
   refresh(): Promise<Manifest>;
   /** The lines of a listed part without LF, in batches. Ends in `staging_corrupt` unless size, crc32 and count fit. */
   lines(part: PartInfo, options?: { batchBytesMax?: number; signal?: AbortSignal }): AsyncIterable<Buffer[]>;
+  /** The same in memory that is used again: the fast way for who is done with a chunk before asking for the next. */
+  chunks(part: PartInfo, options?: { chunkBytesMax?: number; signal?: AbortSignal }): AsyncIterable<LineChunk>;
   close(): Promise<void>;
 }
 
@@ -87,14 +89,24 @@ export class FileExportReader implements ExportReader {
     return this.#manifest;
   }
 
+  async *chunks(
+    part: PartInfo,
+    options: { chunkBytesMax?: number; signal?: AbortSignal } = {},
+  ): AsyncGenerator<LineChunk, void, undefined> {
+    yield* this.#reading((path) => readChunks(path, part, options), part);
+  }
+
   async *lines(
     part: PartInfo,
     options: { batchBytesMax?: number; signal?: AbortSignal } = {},
   ): AsyncGenerator<Buffer[], void, undefined> {
+    yield* this.#reading((path) => readLines(path, part, options), part);
+  }
+
+  async *#reading<T>(read: (path: string) => AsyncGenerator<T, void, undefined>, part: PartInfo) {
     if (this.#lost !== undefined) throw this.#lost;
-    const path = join(this.#home.directory, partFileName(part.index));
     try {
-      yield* readLines(path, part, options);
+      yield* read(join(this.#home.directory, partFileName(part.index)));
     } catch (error) {
       // A part is not damaged when the whole export has gone.
       if (error instanceof StagingError && !(await isDirectory(this.#home.directory))) throw this.#removed(error);

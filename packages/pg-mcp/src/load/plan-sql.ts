@@ -145,10 +145,8 @@ export function createTextStage(plan: LoadPlan, name: string): string {
   return `CREATE UNLOGGED TABLE ${name} (${columns.join(", ")})`;
 }
 
-export function copyStatement(plan: LoadPlan, table: string): string {
-  return `COPY ${table} (${stageColumns(plan)
-    .map(({ name }) => quoteIdentifier(name))
-    .join(", ")}) FROM STDIN`;
+export function copyStatement(table: string, columns: readonly string[]): string {
+  return `COPY ${table} (${columns.map(quoteIdentifier).join(", ")}) FROM STDIN`;
 }
 
 /** Moves rows of the text stage to the typed one. */

@@ -163,7 +163,7 @@ async function stageParts(
       parts = await inTransaction(job, signal, async (tx) => {
         const known = await ledger.parts(tx, holder.loadId);
         if (known.has(index)) return known;
-        const input = { part: index, lines: (partSignal: AbortSignal) => source.lines(index, partSignal) };
+        const input = { part: index, chunks: (partSignal: AbortSignal) => source.chunks(index, partSignal) };
         const figures = await stagePart(tx, input, { plan, tables, rejects, signal });
         await ledger.addPart(tx, holder, index, figures);
         job.onStep?.(`2.${index} commit`);

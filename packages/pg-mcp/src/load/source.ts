@@ -1,15 +1,18 @@
 import { Buffer } from "node:buffer";
 import { ToolError } from "@es-to-pg/mcp-kit";
-import type { ExportReader, Manifest, MappingField, PartInfo, StagingStore } from "@es-to-pg/staging";
+import type { ExportReader, LineChunk, Manifest, MappingField, PartInfo, StagingStore } from "@es-to-pg/staging";
 import type { Mapping } from "../mapping/mapping.ts";
 import { META_PATHS } from "../mapping/plan.ts";
+
+/** Bytes of a part that are read, encoded and sent at once: large for few calls, small for the memory they live in. */
+const CHUNK_BYTES_MAX = 512 * 1024;
 
 /** What a load reads: parts that are listed one after another, until the source is complete. */
 export interface LoadSource {
   /** What is there by now. Throws `source_failed` when no more will come and it is not complete. */
   poll(): Promise<{ parts: readonly Pick<PartInfo, "index" | "documents">[]; complete: boolean; expected: number }>;
-  /** Lines of one part without LF, in batches. */
-  lines(part: number, signal: AbortSignal): AsyncIterable<Buffer[]>;
+  /** Lines of one part, in chunks of memory that is used again. */
+  chunks(part: number, signal: AbortSignal): AsyncIterable<LineChunk>;
   close(): Promise<void>;
 }
 
@@ -34,10 +37,10 @@ export async function exportSource(
         expected: manifest.status === "completed" ? manifest.totals.documents : manifest.source.expected,
       };
     },
-    lines(index, signal) {
+    chunks(index, signal) {
       const part = manifest.parts.find((candidate) => candidate.index === index);
       if (part === undefined) throw new Error(`part ${index} is not listed`);
-      return reader.lines(part, { signal });
+      return reader.chunks(part, { signal, chunkBytesMax: CHUNK_BYTES_MAX });
     },
     close: () => reader.close(),
   };
@@ -92,11 +95,16 @@ export function readingOwnNames(mapping: Mapping, rows: readonly Record<string, 
 
 /** Rows of a call as documents: the id is the row's ordinal, and of two rows of one key the later one wins. */
 export function rowsSource(rows: readonly Record<string, unknown>[]): LoadSource {
-  const lines = rows.map((row, index) =>
-    Buffer.from(
-      JSON.stringify({ _index: "rows", _id: String(index + 1), _seq_no: index, _primary_term: 1, _source: row }),
-    ),
-  );
+  const ends = new Uint32Array(rows.length);
+  let end = -1;
+  const lines = rows.map((row, index) => {
+    const head = { _index: "rows", _id: String(index + 1), _seq_no: index, _primary_term: 1, _source: row };
+    const line = Buffer.from(`${JSON.stringify(head)}\n`);
+    end += line.length;
+    ends[index] = end;
+    return line;
+  });
+  const bytes = Buffer.concat(lines);
   return {
     async poll() {
       return {
@@ -105,8 +113,8 @@ export function rowsSource(rows: readonly Record<string, unknown>[]): LoadSource
         expected: rows.length,
       };
     },
-    async *lines() {
-      if (lines.length > 0) yield lines;
+    async *chunks() {
+      if (rows.length > 0) yield { bytes, ends };
     },
     async close() {},
   };

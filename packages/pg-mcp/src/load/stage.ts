@@ -1,7 +1,7 @@
-import { Buffer } from "node:buffer";
-import { Readable } from "node:stream";
+import { Buffer, isUtf8 } from "node:buffer";
 import { pipeline } from "node:stream/promises";
-import { createEncoder } from "../mapping/encode.ts";
+import type { LineChunk } from "@es-to-pg/staging";
+import { createEncoder, type Encoder, type Remark } from "../mapping/encode.ts";
 import type { LoadPlan } from "../mapping/plan.ts";
 import type { Transaction } from "../postgres/index.ts";
 import { errorCode, isRowError } from "./database-error.ts";
@@ -21,9 +21,15 @@ import type { Reject, Rejects } from "./rejects.ts";
 /** Rejects kept in memory before the COPY is ended to write them. Protects the heap from a part of nothing but rejects. */
 const PENDING_REJECTS_MAX = 2_000;
 
+/**
+ * Only buffers of this size are known to have left the process when the next is asked for: a socket keeps up to its
+ * high water mark (64 kB) in memory. Smaller ones, the last of a part for one, are copied.
+ */
+const REUSED_BYTES_MIN = 80 * 1024;
+
 export interface PartInput {
   part: number;
-  lines: (signal: AbortSignal) => AsyncIterable<Buffer[]>;
+  chunks: (signal: AbortSignal) => AsyncIterable<LineChunk>;
 }
 
 /**
@@ -32,36 +38,84 @@ export interface PartInput {
  */
 export async function stagePart(
   tx: Transaction,
-  { part, lines }: PartInput,
-  options: { plan: LoadPlan; tables: LoadTables; rejects: Rejects; signal: AbortSignal },
+  { part, chunks }: PartInput,
+  options: CopyOptions,
 ): Promise<LedgerPart> {
-  const { tables, rejects, signal } = options;
+  const { plan, tables, rejects, signal } = options;
   const before = await rejects.count(tx, tables.loadId);
   let read: Omit<LedgerPart, "rows" | "rejected">;
   try {
-    read = await tx.savepoint(() => copyTyped(tx, part, lines(signal), options));
+    read = await tx.savepoint(async () => {
+      const encoder = createEncoder(plan);
+      const rows = openRows(encoder, part);
+      await copyRows(tx, rows, chunks(signal), copyStatement(tables.stage, encoder.columns), options);
+      return rows.read();
+    });
   } catch (error) {
     if (!isRowError(error)) throw error;
-    read = await tx.savepoint(() => copyAsText(tx, part, lines(signal), options));
+    read = await tx.savepoint(() => copyAsText(tx, part, chunks(signal), options));
   }
   const rejected = (await rejects.count(tx, tables.loadId)) - before;
   return { ...read, rows: read.documents - rejected, rejected };
 }
 
-type CopyOptions = { plan: LoadPlan; tables: LoadTables; rejects: Rejects; signal: AbortSignal };
+/**
+ * Copies a part straight into the target, whose columns take the rows as they are: the shortest way where no row of the
+ * target can be in the way. Throws a row error where one is; the caller goes back to a savepoint then.
+ */
+export async function copyPart(
+  tx: Transaction,
+  { part, chunks }: PartInput,
+  options: CopyOptions,
+): Promise<LedgerPart & { inserted: number }> {
+  const { plan, tables, signal } = options;
+  const encoder = createEncoder(plan, { layout: "target" });
+  const rows = openRows(encoder, part);
+  const inserted = await copyRows(tx, rows, chunks(signal), copyStatement(tables.target, encoder.columns), options);
+  const read = rows.read();
+  return { ...read, rows: read.documents - rows.rejected, rejected: rows.rejected, inserted };
+}
 
-/** Encodes batches of lines as COPY text, and keeps what could not be encoded. */
-function openBatches(plan: LoadPlan, part: number) {
-  const encoder = createEncoder(plan);
+interface CopyOptions {
+  plan: LoadPlan;
+  tables: LoadTables;
+  rejects: Rejects;
+  signal: AbortSignal;
+}
+
+/** Encodes the lines of a part one by one, and keeps what could not be encoded. */
+function openRows(encoder: Encoder, part: number) {
   const rounded: Record<string, number> = {};
   const replaced: Record<string, number> = {};
-  let documents = 0;
+  // One object for all lines: a million of them would be the young generation's only work.
+  const at = { part, line: 0 };
+  let rejected = 0;
   let pending: Reject[] = [];
+
+  function note(bytes: Buffer, remark: Remark): void {
+    if (remark.reject === undefined) {
+      for (const column of remark.rounded) rounded[column] = (rounded[column] ?? 0) + 1;
+      for (const column of remark.replaced) replaced[column] = (replaced[column] ?? 0) + 1;
+      return;
+    }
+    const { documentId, column, reason, message, sqlstate, value } = remark.reject;
+    rejected++;
+    pending.push({
+      ...at,
+      document_index: documentIndexOf(bytes),
+      document_id: documentId,
+      column_name: column,
+      reason,
+      message,
+      sqlstate,
+      value,
+    });
+  }
+
   return {
-    rounded,
-    replaced,
-    get documents() {
-      return documents;
+    read: () => ({ documents: at.line, rounded, replaced }),
+    get rejected() {
+      return rejected;
     },
     get isFull() {
       return pending.length >= PENDING_REJECTS_MAX;
@@ -71,99 +125,91 @@ function openBatches(plan: LoadPlan, part: number) {
       pending = [];
       return taken;
     },
-    /** COPY rows of the lines that can be encoded, each with its line number. */
-    encode(batch: readonly Buffer[]): { line: number; copy: Buffer }[] {
+    /** COPY rows of the lines that can be encoded, in memory that the next call uses again. */
+    add({ bytes, ends }: LineChunk): Buffer {
+      const isValid = isUtf8(bytes);
+      let start = 0;
+      for (const end of ends) {
+        at.line++;
+        const remark = encoder.add(bytes, start, end, isValid || isUtf8(bytes.subarray(start, end)), at);
+        if (remark !== null) note(bytes.subarray(start, end), remark);
+        start = end + 1;
+      }
+      return encoder.take();
+    },
+    /** COPY rows one by one, each with its line number and memory of its own. */
+    each({ bytes, ends }: LineChunk): { line: number; copy: Buffer }[] {
       const rows: { line: number; copy: Buffer }[] = [];
-      for (const bytes of batch) {
-        const line = ++documents;
-        const encoded = encoder.encode(bytes, { part, line });
-        if (encoded.reject !== undefined) {
-          const { documentId, column, reason, message, sqlstate, value } = encoded.reject;
-          pending.push({
-            part,
-            line,
-            document_index: documentIndexOf(bytes),
-            document_id: documentId,
-            column_name: column,
-            reason,
-            message,
-            sqlstate,
-            value,
-          });
-        } else {
-          for (const column of encoded.rounded) rounded[column] = (rounded[column] ?? 0) + 1;
-          for (const column of encoded.replaced) replaced[column] = (replaced[column] ?? 0) + 1;
-          rows.push({ line, copy: encoded.copy });
-        }
+      let start = 0;
+      for (const end of ends) {
+        at.line++;
+        const line = bytes.subarray(start, end);
+        const encoded = encoder.encode(line, at);
+        if (encoded.reject === undefined) rows.push({ line: at.line, copy: encoded.copy });
+        if (encoded.reject !== undefined || encoded.rounded.length + encoded.replaced.length > 0) note(line, encoded);
+        start = end + 1;
       }
       return rows;
     },
   };
 }
 
-/** The rows' bytes in few pieces: the encoder writes one row behind the other, so that most of them need no copy. */
-function* adjoined(rows: readonly { copy: Buffer }[]): Generator<Buffer> {
-  let first: Buffer | undefined;
-  let length = 0;
-  for (const { copy } of rows) {
-    if (first !== undefined && first.buffer === copy.buffer && first.byteOffset + length === copy.byteOffset) {
-      length += copy.length;
-    } else {
-      if (first !== undefined) yield Buffer.from(first.buffer, first.byteOffset, length);
-      first = copy;
-      length = copy.length;
-    }
-  }
-  if (first !== undefined) yield Buffer.from(first.buffer, first.byteOffset, length);
-}
+type Rows = ReturnType<typeof openRows>;
 
 /** The `_index` of a line: its first member, and a name that needs no JSON escape. */
 function documentIndexOf(line: Buffer): string | null {
   return /^\{"_index":"([^"\\]*)"/.exec(line.toString("utf8", 0, 300))?.[1] ?? null;
 }
 
-async function copyTyped(tx: Transaction, part: number, lines: AsyncIterable<Buffer[]>, options: CopyOptions) {
-  const { plan, tables, rejects, signal } = options;
-  const batches = openBatches(plan, part);
-  const iterator = lines[Symbol.asyncIterator]();
+/** Encodes chunks into one COPY, or several where rejects pile up; answers the number of rows the server took. */
+async function copyRows(
+  tx: Transaction,
+  rows: Rows,
+  chunks: AsyncIterable<LineChunk>,
+  sql: string,
+  { tables, rejects, signal }: CopyOptions,
+): Promise<number> {
+  const iterator = chunks[Symbol.asyncIterator]();
   const reading = { ended: false };
+  let copied = 0;
   try {
     while (!reading.ended) {
-      await copyBuffers(
+      copied += await copyBuffers(
         tx,
-        copyStatement(plan, tables.stage),
+        sql,
         async function* () {
-          while (!batches.isFull) {
+          while (!rows.isFull) {
             const next = await iterator.next();
             if (next.done === true) {
               reading.ended = true;
               return;
             }
-            yield* adjoined(batches.encode(next.value));
+            const text = rows.add(next.value);
+            if (text.length > 0) yield text.length < REUSED_BYTES_MIN ? Buffer.from(text) : text;
           }
         },
         signal,
       );
-      await rejects.insert(tx, tables.loadId, batches.takeRejects());
+      await rejects.insert(tx, tables.loadId, rows.takeRejects());
     }
   } finally {
     await iterator.return?.();
   }
-  return { documents: batches.documents, rounded: batches.rounded, replaced: batches.replaced };
+  return copied;
 }
 
 /** The way out for a part that the typed stage refuses: nothing of it is believed but the bytes. */
-async function copyAsText(tx: Transaction, part: number, lines: AsyncIterable<Buffer[]>, options: CopyOptions) {
+async function copyAsText(tx: Transaction, part: number, chunks: AsyncIterable<LineChunk>, options: CopyOptions) {
   const { plan, tables, rejects, signal } = options;
   const text = tables.stage.replace(/"stage_/, '"text_');
   await tx.query(createTextStage(plan, text));
-  const batches = openBatches(plan, part);
-  for await (const batch of lines) {
-    const rows = batches.encode(batch);
-    await copyHalves(rows);
-    if (batches.isFull) await rejects.insert(tx, tables.loadId, batches.takeRejects());
+  const encoder = createEncoder(plan);
+  const lines = openRows(encoder, part);
+  for await (const chunk of chunks) {
+    await copyHalves(lines.each(chunk));
+    if (lines.isFull) await rejects.insert(tx, tables.loadId, lines.takeRejects());
   }
-  await rejects.insert(tx, tables.loadId, batches.takeRejects());
+  await rejects.insert(tx, tables.loadId, lines.takeRejects());
   await forBlocks(tx, text, {
     together: async (from, to) => {
       await tx.query(moveTextRows(plan, text, tables.stage, blockRange(from, to)));
@@ -173,7 +219,7 @@ async function copyAsText(tx: Transaction, part: number, lines: AsyncIterable<Bu
     },
   });
   await tx.query(`DROP TABLE ${text}`);
-  return { documents: batches.documents, rounded: batches.rounded, replaced: batches.replaced };
+  return lines.read();
 
   /** A line that the server cannot even read as text, for its encoding, is found by halving. */
   async function copyHalves(rows: readonly { line: number; copy: Buffer }[]): Promise<void> {
@@ -183,7 +229,7 @@ async function copyAsText(tx: Transaction, part: number, lines: AsyncIterable<Bu
       await tx.savepoint(() =>
         copyBuffers(
           tx,
-          copyStatement(plan, text),
+          copyStatement(text, encoder.columns),
           async function* () {
             yield Buffer.concat(rows.map((row) => row.copy));
           },
@@ -216,12 +262,17 @@ async function copyAsText(tx: Transaction, part: number, lines: AsyncIterable<Bu
   }
 }
 
-/** Sends buffers to a COPY with back-pressure; a failure on either side ends both. */
+/**
+ * Sends buffers to a COPY with back-pressure and answers the number of rows it took; a failure on either side ends
+ * both. The pipeline asks for the next buffer after the socket has taken the last one: it reads ahead of no generator.
+ */
 async function copyBuffers(
   tx: Transaction,
   sql: string,
-  buffers: () => AsyncIterable<Buffer>,
+  buffers: () => AsyncGenerator<Buffer>,
   signal: AbortSignal,
-): Promise<void> {
-  await pipeline(Readable.from(buffers(), { objectMode: true }), tx.copyIn(sql), { signal });
+): Promise<number> {
+  const copy = tx.copyIn(sql);
+  await pipeline(buffers, copy, { signal });
+  return copy.rowCount;
 }

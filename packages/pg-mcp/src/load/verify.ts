@@ -184,8 +184,8 @@ async function compare(
         await tx.query(createStage(plan, tables.stage));
         let staged = 0;
         for (const part of manifest.parts) {
-          const lines = (partSignal: AbortSignal) => reader.lines(part, { signal: partSignal });
-          const figures = await stagePart(tx, { part: part.index, lines }, { plan, tables, rejects, signal });
+          const chunks = (partSignal: AbortSignal) => reader.chunks(part, { signal: partSignal });
+          const figures = await stagePart(tx, { part: part.index, chunks }, { plan, tables, rejects, signal });
           staged += figures.documents;
           context.progress({ done: staged, total: manifest.totals.documents, message: "staging" });
         }

@@ -1,7 +1,7 @@
 import { isUtf8 } from "node:buffer";
 import { type Convert, type Converted, cleanText, compileConvert, type Notes } from "./convert.ts";
 import { copyEscape, textArrayLiteral } from "./copy-text.ts";
-import { compileFast, type FastWrite } from "./fast.ts";
+import { compileFast, copyBytes, type FastWrite } from "./fast.ts";
 import { arrayOf, JsonError, type JsonValue, mergedObject, parseJsonValue } from "./json-value.ts";
 import { emptyHead, type LineHead, readHead, type Span } from "./line-head.ts";
 import { type LoadPlan, META_PATHS, type PlannedColumn, type StageColumn, stageColumns } from "./plan.ts";
@@ -36,12 +36,25 @@ interface EncodedRow {
 
 export type Encoded = EncodedRow | { reject: EncodedReject };
 
+/** A row that is not just what the document says, or a document without a row. */
+export type Remark = Omit<EncodedRow, "copy"> | { reject: EncodedReject };
+
+/** Which columns a row has: the stage's, or those that are loaded alone, for a COPY straight into the target. */
+type RowLayout = "stage" | "target";
+
 export interface Encoder {
   /** Names of the stage's columns in COPY order. */
   columns: string[];
   stage: StageColumn[];
-  /** The COPY row of one staged line, or the reason it has none. The answer's buffer stays valid. */
+  /** The COPY row of one staged line in memory of its own, or the reason it has none. */
   encode(line: Buffer, at: LinePosition): Encoded;
+  /**
+   * Adds the COPY row of the line in [start, end) of `bytes` to those that `take` will give; answers only what there is
+   * to say of it. Behind the line is an LF or the end of the bytes; `isValid` says that they are known to be UTF-8.
+   */
+  add(bytes: Buffer, start: number, end: number, isValid: boolean, at: LinePosition): Remark | null;
+  /** The rows added since the last call, in memory that the next `add` uses again. */
+  take(): Buffer;
   /** Every column that refuses the line or changes its value, each by the exact conversion: for forecasts. */
   judge(line: Buffer): Judgement[];
 }
@@ -53,10 +66,11 @@ interface Judgement {
   value: string;
 }
 
-/** Rows are written into slabs of this size, because a buffer of its own for each row costs more than the row. */
-const SLAB_BYTES = 1024 * 1024;
+/** First size of the memory that rows are added up in, because a buffer of its own for each costs more than the row. */
+const SLAB_BYTES = 256 * 1024;
 const REJECT_VALUE_CHARACTERS_MAX = 200;
 const TAB = 9;
+const BACKSLASH = 92;
 const LF = 10;
 /** Only null starts with it. */
 const LETTER_N = 110;
@@ -79,8 +93,9 @@ interface CompiledColumn {
 const REPLACE = { nul: "replace", encoding: "replace" } as const;
 
 /** Compiles a plan once into the encoder of its rows; `exact` takes no fast path, which changes speed and nothing else. */
-export function createEncoder(plan: LoadPlan, options: { exact?: boolean } = {}): Encoder {
-  const stage = stageColumns(plan);
+export function createEncoder(plan: LoadPlan, options: { exact?: boolean; layout?: RowLayout } = {}): Encoder {
+  const isBare = options.layout === "target";
+  const stage = stageColumns(plan).filter(({ meta }) => meta === null || !isBare);
   const paths = [...new Set(plan.columns.flatMap(({ from }) => (from === null || isMetaPath(from) ? [] : [from])))];
   const scanner = new Scanner(paths);
   const key = new Set(plan.key);
@@ -100,13 +115,13 @@ export function createEncoder(plan: LoadPlan, options: { exact?: boolean } = {})
   let at = 0;
 
   function reserve(bytes: number): void {
-    if (at + bytes <= slab.length) return;
-    const written = at - rowStart;
-    const next = Buffer.allocUnsafeSlow(Math.max(SLAB_BYTES, 2 * (written + bytes)));
-    slab.copy(next, 0, rowStart, at);
+    if (at + bytes > slab.length) grow(bytes);
+  }
+
+  function grow(bytes: number): void {
+    const next = Buffer.allocUnsafeSlow(2 * (at + bytes));
+    slab.copy(next, 0, 0, at);
     slab = next;
-    rowStart = 0;
-    at = written;
   }
 
   function writeText(text: string): void {
@@ -114,30 +129,52 @@ export function createEncoder(plan: LoadPlan, options: { exact?: boolean } = {})
     at += slab.write(text, at);
   }
 
+  function writeNull(): void {
+    reserve(2);
+    slab[at++] = BACKSLASH;
+    slab[at++] = 78;
+  }
+
   function writeInteger(number: number): void {
     reserve(20);
-    if (number < 10) slab[at++] = 48 + number;
-    else at += slab.write(String(number), at, "latin1");
+    let length = 1;
+    for (let rest = number; rest >= 10; rest = Math.floor(rest / 10)) length += 1;
+    at += length;
+    for (let rest = number, to = at; length > 0; length -= 1, rest = Math.floor(rest / 10))
+      slab[--to] = 48 + (rest % 10);
   }
 
   /** Writes a text of the head for the stage's own columns, which must never stop a row. */
   function writeMeta(line: Buffer, { start, end, flag }: Span, isValid: boolean): void {
-    if (start < 0) writeText("\\N");
+    if (start < 0) writeNull();
     else if (flag === DECODE || !isValid) writeText(copyEscape(clean(headText(line, { start, end, flag }))));
     else {
       reserve(end - start);
-      at += line.copy(slab, at, start + 1, end - 1);
+      at = copyBytes(line, start + 1, end - 1, slab, at);
     }
   }
 
   function encode(line: Buffer, position: LinePosition): Encoded {
+    at = 0;
+    const remark = add(line, 0, line.length, isUtf8(line), position);
+    const copy = Buffer.from(take());
+    if (remark === null) return { copy, rounded: NONE, replaced: NONE };
+    return remark.reject === undefined ? { ...remark, copy } : remark;
+  }
+
+  function take(): Buffer {
+    const rows = slab.subarray(0, at);
+    at = 0;
+    return rows;
+  }
+
+  function add(line: Buffer, from: number, to: number, isValid: boolean, position: LinePosition): Remark | null {
     rowStart = at;
-    if (!readHead(line, head)) {
+    if (!readHead(line, head, from)) {
       return failed("", null, new Refusal("invalid_line", "The line is no staged document."), "");
     }
-    const isValid = isUtf8(line);
-    const end = scanner.scan(line, head.source, line.length);
-    if (end < 0 || line[end] !== 125 || end !== line.length - 1) {
+    const end = scanner.scan(line, head.source, to);
+    if (end < 0 || line[end] !== 125 || end !== to - 1) {
       const refusal = new Refusal(
         "invalid_json",
         "The document is not JSON, or nests deeper than 1000 levels.",
@@ -228,6 +265,20 @@ export function createEncoder(plan: LoadPlan, options: { exact?: boolean } = {})
       slab[at++] = TAB;
     }
 
+    // The last value's TAB ends the row where nothing follows.
+    if (isBare) slab[at - 1] = LF;
+    else {
+      writeStageMeta(line, position, isValid);
+      if (hasKeep) writeText(`\t${kept === null ? "\\N" : copyEscape(textArrayLiteral(kept))}`);
+      if (hasDefault) writeText(`\t${defaulted === null ? "\\N" : copyEscape(textArrayLiteral(defaulted))}`);
+      reserve(1);
+      slab[at++] = LF;
+    }
+    return rounded === null && replaced === null ? null : { rounded: rounded ?? NONE, replaced: replaced ?? NONE };
+  }
+
+  /** The stage's own columns, which say where the row comes from. */
+  function writeStageMeta(line: Buffer, position: LinePosition, isValid: boolean): void {
     writeInteger(position.part);
     slab[at++] = TAB;
     writeInteger(position.line);
@@ -241,13 +292,8 @@ export function createEncoder(plan: LoadPlan, options: { exact?: boolean } = {})
     writeMeta(line, head.routing, isValid);
     reserve(32);
     slab[at++] = TAB;
-    if (head.seqNo.start < 0) writeText("\\N");
-    else at += line.copy(slab, at, head.seqNo.start, head.seqNo.end);
-    if (hasKeep) writeText(`\t${kept === null ? "\\N" : copyEscape(textArrayLiteral(kept))}`);
-    if (hasDefault) writeText(`\t${defaulted === null ? "\\N" : copyEscape(textArrayLiteral(defaulted))}`);
-    reserve(1);
-    slab[at++] = LF;
-    return { copy: slab.subarray(rowStart, at), rounded: rounded ?? NONE, replaced: replaced ?? NONE };
+    if (head.seqNo.start < 0) writeNull();
+    else at = copyBytes(line, head.seqNo.start, head.seqNo.end, slab, at);
   }
 
   function judge(line: Buffer): Judgement[] {
@@ -266,11 +312,11 @@ export function createEncoder(plan: LoadPlan, options: { exact?: boolean } = {})
       if (value === undefined && column.plan.onMissing !== "null") continue;
       const converted = value === undefined ? null : value instanceof Refusal ? value : column.convert(value, notes);
       const shown = value === undefined || value instanceof Refusal ? "" : clipValue(value.raw);
-      const add = (outcome: Judgement["outcome"]) => found.push({ column: column.plan.column, outcome, value: shown });
-      if (converted instanceof Refusal) add(converted.reason);
-      else if (converted === null && column.nullText === null) add(column.isKey ? "null_key" : "null_not_allowed");
-      else if (notes.rounded) add("rounded");
-      else if (notes.replaced) add("replaced");
+      const note = (outcome: Judgement["outcome"]) => found.push({ column: column.plan.column, outcome, value: shown });
+      if (converted instanceof Refusal) note(converted.reason);
+      else if (converted === null && column.nullText === null) note(column.isKey ? "null_key" : "null_not_allowed");
+      else if (notes.rounded) note("rounded");
+      else if (notes.replaced) note("replaced");
     }
     return found;
   }
@@ -311,13 +357,18 @@ export function createEncoder(plan: LoadPlan, options: { exact?: boolean } = {})
   }
 
   /** Forgets the row and says why. */
-  function failed(documentId: string, column: string | null, refusal: Refusal, value: string): Encoded {
+  function failed(
+    documentId: string,
+    column: string | null,
+    refusal: Refusal,
+    value: string,
+  ): { reject: EncodedReject } {
     at = rowStart;
     const { reason, message, sqlstate } = refusal;
     return { reject: { documentId: clean(documentId), column, reason, message, sqlstate, value: clipValue(value) } };
   }
 
-  return { columns: stage.map(({ name }) => name), stage, encode, judge };
+  return { columns: stage.map(({ name }) => name), stage, encode, add, take, judge };
 }
 
 const NOWHERE: Occurrence = { start: 0, end: 0, flag: DECODE, inside: [] };

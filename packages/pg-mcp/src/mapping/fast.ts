@@ -75,7 +75,8 @@ function safeDigits(type: ValueType): number {
   return type.bits === 16 ? 4 : type.bits === 32 ? 9 : 18;
 }
 
-function copy(bytes: Buffer, start: number, end: number, out: Buffer, to: number): number {
+/** Copies bytes, and answers the position after them; for few of them a loop costs less than a call out of V8. */
+export function copyBytes(bytes: Buffer, start: number, end: number, out: Buffer, to: number): number {
   const length = end - start;
   if (length > 48) return to + bytes.copy(out, to, start, end);
   for (let i = 0; i < length; i += 1) out[to + i] = bytes[start + i] ?? 0;
@@ -89,11 +90,11 @@ function text(lengthMax: number | null): FastWrite {
     if (c === QUOTE) {
       // Bytes are at least as many as characters.
       if (flag === DECODE || (lengthMax !== null && end - start - 2 > lengthMax)) return NO;
-      return copy(bytes, start + 1, end - 1, out, to);
+      return copyBytes(bytes, start + 1, end - 1, out, to);
     }
     if (c === 45 || (c >= 48 && c <= 57)) {
       if ((lengthMax !== null && end - start > lengthMax) || !isNumber(bytes, start, end)) return NO;
-      return copy(bytes, start, end, out, to);
+      return copyBytes(bytes, start, end, out, to);
     }
     if (lengthMax !== null && lengthMax < 5) return NO;
     return boolean(bytes, start, end, flag, out, to);
@@ -114,7 +115,7 @@ const boolean: FastWrite = (bytes, start, end, _flag, out, to) => {
     bytes[start + 2] === 108 &&
     bytes[start + 3] === 115 &&
     bytes[start + 4] === 101;
-  return isTrue || isFalse ? copy(bytes, start, end, out, to) : NO;
+  return isTrue || isFalse ? copyBytes(bytes, start, end, out, to) : NO;
 };
 
 /** A number token of JSON's grammar; in texts its bytes are kept. */
@@ -167,7 +168,7 @@ function integer(digitsMax: number): FastWrite {
       // A lone zero is the only number that starts with one; "-0" is left to the exact conversion.
       if (!(count === 1 && p === last && first === start + quote)) return NO;
     }
-    return copy(bytes, start + quote, last, out, to);
+    return copyBytes(bytes, start + quote, last, out, to);
   };
 }
 
@@ -191,7 +192,7 @@ function numeric(integerDigitsMax: number, scaleMax: number): FastWrite {
       p = digits(bytes, fraction, last);
       if (p !== last || p === fraction || p - fraction > scaleMax) return NO;
     }
-    return copy(bytes, start + quote, last, out, to);
+    return copyBytes(bytes, start + quote, last, out, to);
   };
 }
 
@@ -203,7 +204,7 @@ function float(digitsMax: number): FastWrite {
     const first = start + quote;
     if (last - first > digitsMax || !isNumber(bytes, first, last)) return NO;
     for (let p = first; p < last; p += 1) if (bytes[p] === 101 || bytes[p] === 69) return NO;
-    return copy(bytes, first, last, out, to);
+    return copyBytes(bytes, first, last, out, to);
   };
 }
 
@@ -229,8 +230,8 @@ function date(kind: "timestamptz" | "timestamp" | "date", needsSeconds: boolean)
     const day = two(bytes, s + 8);
     if (!(year >= 1 && month >= 1 && month <= 12 && day >= 1 && day <= daysInMonth(year, month))) return NO;
     if (length === 10) {
-      if (kind === "date") return copy(bytes, s, last, out, to);
-      const o = copy(bytes, s, last, out, to);
+      if (kind === "date") return copyBytes(bytes, s, last, out, to);
+      const o = copyBytes(bytes, s, last, out, to);
       return o + out.write(kind === "timestamptz" ? " 00:00:00Z" : " 00:00:00", o, "latin1");
     }
     if (kind === "date" || length < 16 || bytes[s + 10] !== 84 || bytes[s + 13] !== 58) return NO;
@@ -257,8 +258,8 @@ function date(kind: "timestamptz" | "timestamp" | "date", needsSeconds: boolean)
       } else return NO;
     }
     if (p !== last) return NO;
-    if (kind === "timestamp") return copy(bytes, s, clock, out, to);
-    const o = copy(bytes, s, last, out, to);
+    if (kind === "timestamp") return copyBytes(bytes, s, clock, out, to);
+    const o = copyBytes(bytes, s, last, out, to);
     if (clock !== last) return o;
     out[o] = 90;
     return o + 1;

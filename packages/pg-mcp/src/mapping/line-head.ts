@@ -33,9 +33,12 @@ const SEQ_NO = Buffer.from(',"_seq_no":');
 const PRIMARY_TERM = Buffer.from(',"_primary_term":');
 const SOURCE = Buffer.from(',"_source":');
 
-/** Reads the head in the one order in which staging writes it; false for anything else. */
-export function readHead(line: Buffer, head: LineHead): boolean {
-  let p = skip(line, 0, INDEX);
+/**
+ * Reads the head at `start` in the one order in which staging writes it; false for anything else. The line ends where
+ * the buffer does, or in LF.
+ */
+export function readHead(line: Buffer, head: LineHead, start = 0): boolean {
+  let p = skip(line, start, INDEX);
   if (p < 0) return false;
   p = string(line, p, head.index);
   if (p < 0) return false;

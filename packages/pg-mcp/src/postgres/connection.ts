@@ -139,7 +139,7 @@ export class Connection {
   }
 
   /** The stream takes what `COPY … FROM STDIN` reads; it finishes when the server has taken all of it. */
-  copyIn(sql: string): Writable {
+  copyIn(sql: string): CopyStream {
     if (this.#broken) throw connectionLost();
     return this.#client.query(this.#copyFrom(sql));
   }
@@ -176,6 +176,9 @@ export class Connection {
     clearTimeout(timer);
   }
 }
+
+/** What `COPY … FROM STDIN` reads; after its end it knows how many rows the server took. */
+export type CopyStream = Writable & { readonly rowCount: number };
 
 interface Described {
   parameterTypeOids: number[];

@@ -1,7 +1,6 @@
-import type { Writable } from "node:stream";
 import { ToolError } from "@es-to-pg/mcp-kit";
 import type { ConnectionOptions } from "../config.ts";
-import { type Connection, connect } from "./connection.ts";
+import { type Connection, type CopyStream, connect } from "./connection.ts";
 import { Pool } from "./pool.ts";
 import { type Capabilities, readCapabilities } from "./posture.ts";
 import { builtInTypeName, renderValue } from "./types.ts";
@@ -22,7 +21,7 @@ export interface Transaction {
   /** The types a statement takes and the columns it answers, without planning or running it. */
   describe(sql: string): Promise<{ parameterTypes: string[]; columns: { name: string; type: string }[] }>;
   /** The stream takes what `COPY … FROM STDIN` reads; wait for its end (`finished`) before the next statement. */
-  copyIn(sql: string): Writable;
+  copyIn(sql: string): CopyStream;
   /** Runs the work under a savepoint and goes back to it when the work throws. */
   savepoint<T>(work: () => Promise<T>): Promise<T>;
 }
@@ -214,7 +213,7 @@ class Session implements Transaction {
     };
   }
 
-  copyIn(sql: string): Writable {
+  copyIn(sql: string): CopyStream {
     this.#signal.throwIfAborted();
     const stream = this.#connection.copyIn(sql);
     void this.#track(
