@@ -34,11 +34,23 @@ describe("rootFromUrl", () => {
 
 describe("defaultRoot", () => {
   it("is the user's state directory", () => {
-    expect(defaultRoot({}, "linux", "/home/u")).toBe("/home/u/.local/state/es-to-pg/staging");
-    expect(defaultRoot({ XDG_STATE_HOME: "/state" }, "linux", "/home/u")).toBe("/state/es-to-pg/staging");
-    expect(defaultRoot({ XDG_STATE_HOME: "state" }, "linux", "/home/u")).toBe("/home/u/.local/state/es-to-pg/staging");
-    expect(defaultRoot({}, "darwin", "/Users/u")).toBe("/Users/u/Library/Application Support/es-to-pg/staging");
+    expect(defaultRoot({}, "linux", () => "/home/u")).toBe("/home/u/.local/state/es-to-pg/staging");
+    expect(defaultRoot({ XDG_STATE_HOME: "/state" }, "linux", () => "/home/u")).toBe("/state/es-to-pg/staging");
+    expect(defaultRoot({ XDG_STATE_HOME: "state" }, "linux", () => "/home/u")).toBe(
+      "/home/u/.local/state/es-to-pg/staging",
+    );
+    expect(defaultRoot({}, "darwin", () => "/Users/u")).toBe("/Users/u/Library/Application Support/es-to-pg/staging");
   });
+});
+
+it("asks for STAGING_URL where the user has no home", () => {
+  const homeless = () => {
+    throw new Error("ENOENT");
+  };
+  expect(() => defaultRoot({}, "linux", homeless)).toThrow(
+    expect.objectContaining({ code: "staging_url_invalid", next: expect.stringContaining("STAGING_URL") }),
+  );
+  expect(defaultRoot({ XDG_STATE_HOME: "/state" }, "linux", homeless)).toBe("/state/es-to-pg/staging");
 });
 
 describe("mount points", () => {

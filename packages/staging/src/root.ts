@@ -8,11 +8,21 @@ import { StagingError } from "./staging-error.ts";
 export function defaultRoot(
   environment: NodeJS.ProcessEnv = process.env,
   platform: NodeJS.Platform = process.platform,
-  home: string = homedir(),
+  homeOf: () => string = homedir,
 ): string {
   const stateHome = environment.XDG_STATE_HOME;
   // The XDG specification says that a relative path is to be ignored.
   if (stateHome !== undefined && isAbsolute(stateHome)) return join(stateHome, "es-to-pg", "staging");
+  let home: string;
+  try {
+    home = homeOf();
+  } catch (error) {
+    // A uid that no passwd entry names has none, unless HOME says so.
+    throw new StagingError("staging_url_invalid", "There is no home directory to keep staged exports in.", {
+      next: "Set STAGING_URL, such as file:///var/lib/es-to-pg/staging.",
+      cause: error,
+    });
+  }
   if (platform === "darwin") return join(home, "Library", "Application Support", "es-to-pg", "staging");
   return join(home, ".local", "state", "es-to-pg", "staging");
 }

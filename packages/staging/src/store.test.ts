@@ -1,7 +1,10 @@
 import { Buffer } from "node:buffer";
 import { chmod, lstat, mkdir, readdir, readFile, rename, rm, symlink, utimes, writeFile } from "node:fs/promises";
+import { syncBuiltinESMExports } from "node:module";
+import os from "node:os";
 import { join } from "node:path";
-import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import { pathToFileURL } from "node:url";
+import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
 import { addPart, codeOf, completedExport, draft, line, temporaryRoot, until } from "../test/support.ts";
 import { newId } from "./ids.ts";
 import type { ExportWriter } from "./writer.ts";
@@ -219,6 +222,35 @@ describe("damage", () => {
     expect(corrupt.map((entry) => entry.export_id)).toEqual([exportId]);
     await store.remove(exportId);
     expect(await readdir(place.root)).toEqual([whole]);
+  });
+
+  it("says what is wrong also to a user whom no passwd entry names", async () => {
+    const userInfo = vi.spyOn(os, "userInfo").mockImplementation(() => {
+      throw new Error("uv_os_get_passwd returned ENOENT");
+    });
+    syncBuiltinESMExports();
+    try {
+      await writeFile(place.root, "no directory");
+      await expect(place.open()).rejects.toMatchObject({
+        code: "staging_unshared",
+        details: { uid: process.getuid?.(), gid: process.getgid?.() },
+      });
+    } finally {
+      userInfo.mockRestore();
+      syncBuiltinESMExports();
+    }
+  });
+
+  it("takes a root that is a link, and no link beneath it", async () => {
+    await place.open();
+    const linked = `${place.root}-link`;
+    await symlink(place.root, linked);
+    try {
+      const exportId = await completedExport(await place.open({ url: pathToFileURL(linked).href }));
+      expect((await (await place.open()).read(exportId)).status).toBe("completed");
+    } finally {
+      await rm(linked);
+    }
   });
 
   it("does not follow a link in the place of an export", async () => {

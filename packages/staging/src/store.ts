@@ -1,6 +1,6 @@
 import { Buffer } from "node:buffer";
-import { lstat, readdir, rename, rm } from "node:fs/promises";
-import { hostname, userInfo } from "node:os";
+import { lstat, readdir, realpath, rename, rm } from "node:fs/promises";
+import { hostname } from "node:os";
 import { basename, join } from "node:path";
 import {
   asStagingError,
@@ -96,7 +96,10 @@ const LIST_CONCURRENCY = 8;
 
 /** Opens the store and proves with a probe file that its root can be shared. */
 export async function openStore(options: StoreOptions = {}): Promise<StagingStore> {
-  const store = new FileStore(options);
+  const named = options.url === undefined ? defaultRoot() : rootFromUrl(options.url);
+  // Whoever runs the server may make the root a link. Beneath it no link is followed.
+  const root = await realpath(named).catch(() => named);
+  const store = new FileStore(root, options);
   await store.probe();
   return store;
 }
@@ -114,8 +117,8 @@ class FileStore implements StagingStore {
   /** Bytes of the files directly in an export, valid while the directory's mtime stays. */
   readonly #sizes = new Map<string, { mtimeMs: number; bytes: number; writers: string[] }>();
 
-  constructor(options: StoreOptions) {
-    this.root = options.url === undefined ? defaultRoot() : rootFromUrl(options.url);
+  constructor(root: string, options: StoreOptions) {
+    this.root = root;
     this.#mode = options.mode ?? "private";
     this.#ttlMs = (options.ttlHours ?? 72) * 3_600_000;
     this.#bytesMax = options.bytesMax ?? null;
@@ -228,7 +231,8 @@ class FileStore implements StagingStore {
       await rename(beside, directory);
       await syncDirectory(this.root);
     } catch (error) {
-      await rm(beside, { recursive: true, force: true }).catch(() => {});
+      // Under either name: nobody would work on what this call does not hand out.
+      for (const path of [beside, directory]) await rm(path, { recursive: true, force: true }).catch(() => {});
       const cause = asStagingError(error);
       if (cause instanceof StagingError) throw cause;
       throw this.#unshared(error instanceof Error ? error.message : String(error), error);
@@ -419,7 +423,9 @@ class FileStore implements StagingStore {
   }
 
   #unshared(why: string, cause?: unknown): StagingError {
-    const { uid, gid } = userInfo();
+    // Not userInfo(): it fails for a uid that no passwd entry names, such as the ones that OpenShift assigns.
+    const uid = process.getuid?.() ?? null;
+    const gid = process.getgid?.() ?? null;
     return new StagingError(
       "staging_unshared",
       `The staging root ${this.root} cannot be used by uid ${uid}, gid ${gid} in mode ${this.#mode}: ${why}.`,
@@ -537,7 +543,8 @@ class FileStore implements StagingStore {
       }
       return bytes;
     } catch (error) {
-      if (errorCode(error) === "ENOENT" || errorCode(error) === "ENOTDIR") return 0;
+      // Gone meanwhile, or another user's: one directory that cannot be counted must not stop everything else.
+      if (["ENOENT", "ENOTDIR", "EACCES", "EPERM"].includes(errorCode(error) ?? "")) return 0;
       throw error;
     }
   }
