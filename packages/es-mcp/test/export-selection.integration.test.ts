@@ -1,3 +1,5 @@
+import { writeFile } from "node:fs/promises";
+import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, inject, it } from "vitest";
 import { bulkExport } from "../src/tools/bulk-export.ts";
 import { cancelExport } from "../src/tools/cancel-export.ts";
@@ -133,6 +135,38 @@ describe("what an export holds", () => {
     const state = await start({ index });
     expect(state.warnings?.[0]).toContain("includes or excludes");
     expect((await linesOf(state)).map(({ source }) => source)).toEqual(['{"b":2}']);
+  });
+
+  it("makes a new export of an index that was made anew, or of a pattern that another one has joined", async () => {
+    const index = randomName("anew");
+    await indices.create(index);
+    await indices.put(index, "1", '{"a":1}');
+    const first = await start({ index: `${index}*` });
+    const again = await start({ index: `${index}*` });
+    expect(again).toMatchObject({ export_id: first.export_id, reused: true, next: expect.stringContaining("fresh") });
+    await indices.create(`${index}-2`);
+    const joined = await start({ index: `${index}*` });
+    expect(joined.indices).toHaveLength(2);
+    await indices.request("DELETE", `/${index}`);
+    await indices.create(index);
+    expect((await start({ index: `${index}*` })).documents).toBe(0);
+    const increment = await start({ index: `${index}-2`, since: (await start({ index: `${index}-2` })).export_id });
+    expect(increment.warnings).toEqual(["Documents deleted since the earlier export are not in it."]);
+    await indices.request("DELETE", `/${index}`);
+    const { warnings } = await start({ index: `${index}*`, since: joined.export_id });
+    expect(warnings?.at(-1)).toBe(`Gone since the earlier export, with all their documents: "${index}".`);
+  });
+
+  it("removes a damaged export, as its error says", async () => {
+    const { export_id = "" } = await start({ fresh: true });
+    await writeFile(join(harness.staging.root, export_id, "manifest.json"), "{");
+    await expect(getExport.handler({ export_id }, { ...harness, ...call })).rejects.toMatchObject({
+      code: "staging_corrupt",
+    });
+    expect(await deleteExport.handler({ export_id }, { ...harness, ...call })).toMatchObject({ deleted: true });
+    await expect(getExport.handler({ export_id }, { ...harness, ...call })).rejects.toMatchObject({
+      code: "unknown_export",
+    });
   });
 
   it("lists, tells of, refuses to cancel twice and deletes exports", async () => {

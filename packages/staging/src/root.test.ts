@@ -43,10 +43,11 @@ describe("defaultRoot", () => {
   });
 });
 
+function homeless(): never {
+  throw new Error("ENOENT");
+}
+
 it("asks for STAGING_URL where the user has no home", () => {
-  const homeless = () => {
-    throw new Error("ENOENT");
-  };
   expect(() => defaultRoot({}, "linux", homeless)).toThrow(
     expect.objectContaining({ code: "staging_url_invalid", next: expect.stringContaining("STAGING_URL") }),
   );

@@ -160,7 +160,7 @@ describe("PageScanner", () => {
     );
   });
 
-  it("agrees with JSON.parse on generated documents in any layout", () => {
+  it("agrees with JSON.parse on generated documents in any layout", { timeout: 30_000 }, () => {
     const blank = fc.constantFrom("", "", "", " ", "\n", "\r\n\t", "/**/", '/* "} */', "// x\n", "//\r");
     const layout = (value: unknown, blanks: string[], at: { n: number }): string => {
       const gap = () => blanks[at.n++ % blanks.length] ?? "";

@@ -12,7 +12,7 @@ import { snapshotLost } from "./pages.ts";
 import { type ExportRequest, requestDigest } from "./request.ts";
 import { FieldSelection } from "./rewrite.ts";
 import { runExport } from "./run-export.ts";
-import { closePoints, openSnapshot, type Snapshot, touchPoints, type Watermark } from "./snapshot.ts";
+import { closePoints, openSnapshot, type Snapshot, touchPoints } from "./snapshot.ts";
 import { withStartLock } from "./start-lock.ts";
 import { isCut } from "./state.ts";
 
@@ -75,7 +75,7 @@ export async function startExport(
   const { startLockStaleMs: staleMs } = context;
   return await withStartLock(
     { root: store.root, requestDigest: digest, signal, ...(staleMs === undefined ? {} : { staleMs }) },
-    async (mustHold) => (await findExport(context, digest, signal)) ?? (await create(mustHold)),
+    async (mustHold) => (await findExport(context, request, { digest, signal })) ?? (await create(mustHold)),
   );
 }
 
@@ -96,7 +96,8 @@ async function createExport(
     { signal },
   );
   if (request.fields !== undefined) refuseUnknownFields(request.fields, mapping);
-  const since = request.since === undefined ? undefined : await readSince(store, request.since, request, clusterUuid);
+  const earlier = request.since === undefined ? undefined : await readSince(store, request.since, request, clusterUuid);
+  const since = earlier?.watermark;
   const query = request.query ?? { match_all: {} };
   const snapshot: Snapshot = await openSnapshot({ elasticsearch, indices, query, since, signal });
   let writer: ExportWriter;
@@ -125,7 +126,7 @@ async function createExport(
       mapping,
       watermark: snapshot.watermark,
       checkpoint: { points: snapshot.points, point: 0, slice: 0, after: null },
-      warnings: [...snapshot.warnings, ...warningsOf(request, indices, leftOut)],
+      warnings: [...snapshot.warnings, ...warningsOf(indices, leftOut, earlier)],
     });
   } catch (error) {
     await closePoints(elasticsearch, snapshot.points);
@@ -138,8 +139,8 @@ async function createExport(
 /** The export that the same request has made, if it still stands for it; a stalled one goes on. */
 async function findExport(
   context: ExportContext,
-  digest: string,
-  signal: AbortSignal,
+  request: ExportRequest,
+  { digest, signal }: { digest: string; signal: AbortSignal },
 ): Promise<StartedExport | undefined> {
   const { store } = context;
   const { exports } = await store.list();
@@ -153,10 +154,23 @@ async function findExport(
       // One that is about to end as cancelled is not what the caller asks for.
       if (!(await store.isCancelRequested(exportId))) return { exportId, reused: true, resumed: false };
     } else if (manifest.status === "completed" && ageMs(manifest) < REUSE_MS) {
-      return { exportId, reused: true, resumed: false };
+      if (await isOfPresentIndices(context, request, manifest, signal))
+        return { exportId, reused: true, resumed: false };
     }
   }
   return undefined;
+}
+
+/** Whether the names still mean the indices of the export: one can have been made anew or have joined a pattern. */
+async function isOfPresentIndices(
+  { elasticsearch }: ExportContext,
+  { index, includeHidden }: ExportRequest,
+  { source }: Manifest,
+  signal: AbortSignal,
+): Promise<boolean> {
+  const { indices } = await elasticsearch.resolve(index, { includeHidden, signal });
+  const uuids = new Set(source.indices.map(({ uuid }) => uuid));
+  return indices.length === uuids.size && indices.every(({ uuid }) => uuids.has(uuid));
 }
 
 /** Takes up every export that its process left half-way. For a server that lives long; one on a pipe may end at once. */
@@ -295,13 +309,13 @@ function refuseUnknownFields(fields: readonly string[], mapping: readonly Mappin
   }
 }
 
-/** The watermark of the earlier export, if what has changed since then makes it whole again. */
+/** The earlier export, if what has changed since then makes it whole again. */
 async function readSince(
   store: StagingStore,
   exportId: string,
   request: ExportRequest,
   clusterUuid: string,
-): Promise<Watermark> {
+): Promise<Manifest> {
   const earlier = await store.read(exportId);
   const refuse = (message: string): ToolError =>
     new ToolError("since_unusable", message, {
@@ -327,10 +341,14 @@ async function readSince(
       },
     });
   }
-  return earlier.watermark;
+  return earlier;
 }
 
-function warningsOf(request: ExportRequest, indices: readonly ResolvedIndex[], leftOut: readonly LeftOut[]): string[] {
+function warningsOf(
+  indices: readonly ResolvedIndex[],
+  leftOut: readonly LeftOut[],
+  earlier: Manifest | undefined,
+): string[] {
   const warnings: string[] = [];
   const synthetic = indices.filter(({ sourceMode }) => sourceMode === "synthetic");
   if (synthetic.length > 0) {
@@ -346,7 +364,11 @@ function warningsOf(request: ExportRequest, indices: readonly ResolvedIndex[], l
   }
   if (leftOut.length > 0)
     warnings.push(`Left out: ${namesOf(leftOut)} (${[...new Set(leftOut.map(({ why }) => why))].join(", ")}).`);
-  if (request.since !== undefined) warnings.push("Documents deleted since the earlier export are not in it.");
+  if (earlier !== undefined) {
+    warnings.push("Documents deleted since the earlier export are not in it.");
+    const gone = earlier.source.indices.filter(({ uuid }) => !indices.some((index) => index.uuid === uuid));
+    if (gone.length > 0) warnings.push(`Gone since the earlier export, with all their documents: ${namesOf(gone)}.`);
+  }
   return warnings;
 }
 

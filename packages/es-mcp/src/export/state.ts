@@ -77,7 +77,7 @@ export function describeExport(
     ...(manifest.status === "completed" ? { watermark: manifest.watermark.length > 0 && !isCut(manifest) } : {}),
     ...(warnings.length > 0 ? { warnings: warnings.slice(0, WARNINGS_MAX).map((text) => clip(text, 400)) } : {}),
     ...(error === null ? {} : { error: { ...error, message: clip(error.message, 600) } }),
-    next: nextStep(manifest, stalled),
+    next: nextStep(manifest, { stalled, reused: started.reused === true }),
   };
 }
 
@@ -102,13 +102,23 @@ function summarise(profile: readonly FieldProfile[]): NonNullable<ExportState["p
   };
 }
 
-function nextStep({ status, error, checkpoint }: Manifest, stalled: boolean): string {
-  if (status === "completed") return "Give export_id to pg-mcp: propose_mapping, then bulk_insert.";
+function nextStep(manifest: Manifest, { stalled, reused }: { stalled: boolean; reused: boolean }): string {
+  const { status, error, checkpoint, source } = manifest;
+  if (status === "completed") {
+    if (source.expected === 0 && source.since === null) {
+      return "Nothing matched, so there is nothing to load; count_documents shows what a query finds.";
+    }
+    const load = "Give export_id to pg-mcp: propose_mapping, then bulk_insert.";
+    return reused ? `${load} It is as of pit_time; fresh: true exports what was written since, too.` : load;
+  }
   if (status === "cancelled") return "Start a new export, or remove this one with delete_export.";
   if (status === "working" && !stalled) {
     return "Call get_export with wait_seconds; pg-mcp may already plan with propose_mapping.";
   }
   if (checkpoint === null) return "Start a new export; the parts of this one load only with allow_partial.";
+  if (error?.code === "staging_full") {
+    return "Make room (delete_export of others, or more disk or STAGING_BYTES_MAX), then call bulk_export with the same arguments.";
+  }
   return stalled || error?.retryable === true
     ? "Call bulk_export with the same arguments to go on from the last part."
     : "Correct what the error names within 10 minutes, then call bulk_export with the same arguments to go on from the last part; fresh: true starts anew.";

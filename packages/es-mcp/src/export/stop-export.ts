@@ -48,10 +48,13 @@ async function cancelStalled({ elasticsearch, store }: ExportContext, exportId: 
   }
 }
 
-/** Removes an export that nobody works on or reads, and answers the bytes that it took. */
+/** Removes an export that nobody works on or reads, and answers the bytes that it took: none are known of a damaged one. */
 export async function deleteExport({ elasticsearch, store }: ExportContext, exportId: string): Promise<number> {
-  const { totals, checkpoint } = await store.read(exportId);
+  const manifest = await store.read(exportId).catch((error: unknown) => {
+    if (error instanceof StagingError && error.code === "staging_corrupt") return undefined;
+    throw error;
+  });
   await store.remove(exportId);
-  await closePoints(elasticsearch, checkpoint?.points ?? []);
-  return totals.bytes;
+  await closePoints(elasticsearch, manifest?.checkpoint?.points ?? []);
+  return manifest?.totals.bytes ?? 0;
 }
