@@ -62,6 +62,13 @@ test.each([
   expect(codeOf(body)).toBeUndefined();
 });
 
+test.each(["query_string", "simple_query_string"])("refuses a %s of parentheses that end Elasticsearch", (clause) => {
+  // Nested by real parentheses, and seemingly closed by quoted ones.
+  const query = (depth: number) => ({ query: { bool: { must: [{ [clause]: { query: '(")"'.repeat(depth) } }] } } });
+  expect(codeOf(query(201))).toBe("query_invalid");
+  expect(codeOf(query(200))).toBeUndefined();
+});
+
 test("refuses nesting without end", () => {
   let query: unknown = { match_all: {} };
   for (let depth = 0; depth < 200; depth += 1) query = { bool: { must: [query] } };

@@ -38,6 +38,15 @@ const FIELD_CLAUSES = new Set([
 /** A clause whose query is base64 text, in which neither scripts nor look-ups could be seen. */
 const OPAQUE_CLAUSE = "wrapper";
 
+/** Clauses whose `query` is text in Lucene's syntax. */
+const TEXT_CLAUSES = new Set(["query_string", "simple_query_string"]);
+
+/**
+ * Parentheses that such a text may open. Elasticsearch reads nested ones by recursion without a limit: some thousands
+ * overflow its stack, which ends the whole node.
+ */
+const PARENTHESES_MAX = 200;
+
 /** What makes an object under `range.script` code and no range. */
 const SCRIPT_PARTS = new Set(["source", "inline", "id", "lang", "params"]);
 
@@ -61,6 +70,7 @@ function walk(value: unknown, parent: string, depth: number): void {
   }
   if (!isRecord(value)) return;
   refuseLookup(value, parent);
+  if (TEXT_CLAUSES.has(parent)) refuseNestedText(value["query"]);
   for (const [key, member] of Object.entries(value)) {
     if (key === OPAQUE_CLAUSE && isOpaque(parent, member)) throw wrapperRefused();
     if (SCRIPT_KEYS.has(key) || (key === "script" && !isField(parent, member))) throw scriptRefused(key);
@@ -73,6 +83,14 @@ function isField(parent: string, member: unknown): boolean {
   if (FIELD_CLAUSES.has(parent)) return true;
   if (parent === "terms") return Array.isArray(member);
   return parent === "range" && isRecord(member) && !Object.keys(member).some((key) => SCRIPT_PARTS.has(key));
+}
+
+function refuseNestedText(text: unknown): void {
+  // All that open, whether they close again or not: what stands in quotes could hide how deep they are.
+  if (typeof text !== "string" || text.split("(").length - 1 <= PARENTHESES_MAX) return;
+  throw new ToolError("query_invalid", `The query string has more than ${PARENTHESES_MAX} parentheses.`, {
+    next: "Write it flatter, or use Query DSL.",
+  });
 }
 
 function isOpaque(parent: string, member: unknown): boolean {
