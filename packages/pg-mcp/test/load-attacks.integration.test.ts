@@ -1,6 +1,9 @@
 import { ToolError } from "@es-to-pg/mcp-kit";
 import { afterAll, beforeAll, describe, expect, inject, it } from "vitest";
-import { type Harness, openHarness, type StagedDocument, told } from "./load-harness.ts";
+import { showLoad } from "../src/load/show.ts";
+import { startLoad } from "../src/load/start.ts";
+import { verifyLoad } from "../src/load/verify.ts";
+import { addPart, type Harness, openHarness, requestDefaults, type StagedDocument, told } from "./load-harness.ts";
 
 let harness: Harness;
 let serial = 0;
@@ -133,4 +136,142 @@ describe("the target's own code", () => {
     expect(told(answer)).toEqual({ expected: 3, staged: 3, inserted: 1, suppressed: 2 });
     expect(await rowsOf(name)).toEqual([["a", "1"]]);
   });
+
+  it("finds what it names by the role's own search path", async () => {
+    const name = await table(
+      "id text PRIMARY KEY, v text",
+      `CREATE TABLE public.${harness.schema}_log (v text)`,
+      `CREATE FUNCTION S.log_it() RETURNS trigger LANGUAGE plpgsql AS
+        'BEGIN INSERT INTO ${harness.schema}_log VALUES (NEW.v); RETURN NEW; END'`,
+      "CREATE TRIGGER log_it AFTER INSERT ON T FOR EACH ROW EXECUTE FUNCTION S.log_it()",
+    );
+    try {
+      const exportId = await harness.stage([documents({ id: "a", v: "1" }, { id: "b", v: "2" })]);
+      expect(told(await harness.load({ table: name, exportId }))).toEqual({ expected: 2, staged: 2, inserted: 2 });
+      expect(await harness.sql(`SELECT v FROM public.${harness.schema}_log ORDER BY 1`)).toEqual([["1"], ["2"]]);
+    } finally {
+      await harness.sql(`DROP TABLE public.${harness.schema}_log`);
+    }
+  });
+
+  it("may give two rows one key", async () => {
+    const name = await table(
+      "id text PRIMARY KEY, v text",
+      "CREATE FUNCTION S.same() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN NEW.id := $$k$$; RETURN NEW; END'",
+      "CREATE TRIGGER same BEFORE INSERT ON T FOR EACH ROW EXECUTE FUNCTION S.same()",
+    );
+    const exportId = await harness.stage([documents({ id: "a", v: "1" }, { id: "b", v: "2" })]);
+    expect(told(await harness.load({ table: name, exportId }))).toEqual({
+      expected: 2,
+      staged: 2,
+      inserted: 1,
+      updated: 1,
+    });
+    expect(await rowsOf(name)).toEqual([["k", "2"]]);
+  });
+
+  it("may not keep rows that replace must remove", async () => {
+    const name = await table(
+      "id text PRIMARY KEY",
+      "INSERT INTO T VALUES ('old'), ('a'), ('b')",
+      "CREATE FUNCTION S.hold() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END'",
+      "CREATE TRIGGER hold BEFORE DELETE ON T FOR EACH ROW EXECUTE FUNCTION S.hold()",
+    );
+    const exportId = await harness.stage([documents({ id: "a" }, { id: "b" })]);
+    const answer = await harness.load({ table: name, exportId, mode: "replace", dryRun: true });
+    expect(answer).toMatchObject({ status: "failed", error: { code: "delete_refused", details: { left: 1 } } });
+  });
 });
+
+describe("keys that are equal by their own comparison", () => {
+  const spelled = documents({ id: "AA", v: "new" }, { id: "b", v: "1" }, { id: "B", v: "2" });
+
+  async function loadTwice(name: string) {
+    await harness.sql(`INSERT INTO ${harness.schema}.${name} VALUES ('aa', 'old', 'kept')`);
+    const exportId = await harness.stage([spelled]);
+    const mapping = {
+      columns: [{ column: "id" }, { column: "v" }, { column: "w", on_missing: "keep" as const }],
+    };
+    const first = await harness.load({ table: name, exportId, mapping });
+    const again = await harness.load({ table: name, exportId, mapping });
+    const verified = await verifyLoad(harness.context, again.load_id, { extra: true });
+    return { first: told(first), again: told(again), verdict: verified.verdict, rows: await rowsOf(name) };
+  }
+
+  const expected = {
+    first: { expected: 3, staged: 3, inserted: 1, updated: 1, deduplicated: 1 },
+    again: { expected: 3, staged: 3, unchanged: 2, deduplicated: 1 },
+    verdict: "equal",
+    rows: [
+      ["aa", "new", "kept"],
+      ["B", "2", "d"],
+    ],
+  };
+
+  it("are one key under a nondeterministic collation", async () => {
+    await harness.sql(
+      `CREATE COLLATION ${harness.schema}.fold (provider = icu, locale = 'und-u-ks-level2', deterministic = false)`,
+    );
+    const name = await table(`id text COLLATE ${harness.schema}.fold PRIMARY KEY, v text, w text DEFAULT 'd'`);
+    expect(await loadTwice(name)).toEqual(expected);
+  });
+
+  it("are one key in citext, whose operators live where the extension does", async () => {
+    await harness.sql("CREATE EXTENSION IF NOT EXISTS citext WITH SCHEMA public");
+    const name = await table("id public.citext PRIMARY KEY, v text, w text DEFAULT 'd'");
+    expect(await loadTwice(name)).toEqual(expected);
+  });
+});
+
+it("loads again what takes a sequence as its default", async () => {
+  const name = await table("id text PRIMARY KEY, n serial");
+  const exportId = await harness.stage([documents({ id: "a" }, { id: "b", n: 70 })]);
+  const mapping = { columns: [{ column: "id" }, { column: "n", on_missing: "keep" as const }] };
+  await harness.load({ table: name, exportId, mapping });
+  expect(told(await harness.load({ table: name, exportId, mapping }))).toMatchObject({ unchanged: 2 });
+  const defaults = { columns: [{ column: "id" }, { column: "n", on_missing: "default" as const }] };
+  expect(told(await harness.load({ table: name, exportId, mapping: defaults }))).toMatchObject({
+    updated: 1,
+    unchanged: 1,
+  });
+});
+
+it("lets a chain of parents of one load in, in any order, beside a document that is refused", async () => {
+  const name = await table(
+    "id text PRIMARY KEY, parent text REFERENCES T (id)".replace("T", `${harness.schema}.t${serial + 1}`),
+  );
+  const chain = Array.from({ length: 30 }, (_, n) => ({ id: `k${n}`, parent: n === 29 ? null : `k${n + 1}` }));
+  const exportId = await harness.stage([documents(...chain), documents({ id: "lost", parent: "nobody" })]);
+  const answer = await harness.load({ table: name, exportId });
+  expect(told(answer)).toEqual({ expected: 31, staged: 31, inserted: 30, rejected: 1 });
+  expect(answer.rejects).toMatchObject([{ reason: "foreign_key_violation", count: 1 }]);
+});
+
+it.each([["DROP COLUMN v"], ["ADD COLUMN needed integer NOT NULL"], ["DROP CONSTRAINT K"], ["RENAME TO R"]])(
+  "ends a load whose table was changed meanwhile: %s",
+  async (change) => {
+    const name = await table("id text PRIMARY KEY, v text");
+    const writer = await harness.openExport(1);
+    const exportId = writer.manifest.export_id;
+    const started = await startLoad(
+      harness.context,
+      {
+        ...requestDefaults,
+        table: name,
+        schema: harness.schema,
+        exportId,
+        mapping: { columns: [{ column: "id" }, { column: "v" }] },
+      },
+      harness.context.signal,
+    );
+    const sql = change.replace("K", `${name}_pkey`).replace("TO R", `TO ${name}_gone`);
+    await harness.sql(`ALTER TABLE ${harness.schema}.${name} ${sql}`);
+    if (change.startsWith("RENAME"))
+      await harness.sql(`CREATE TABLE ${harness.schema}.${name} (id text PRIMARY KEY, v text)`);
+    await addPart(writer, documents({ id: "a", v: "1" }));
+    await writer.finish("completed");
+    await started.ended;
+    const answer = await showLoad(harness.context, started.loadId, { waitSeconds: 20 });
+    expect(answer).toMatchObject({ status: "failed", error: { code: "table_changed", retryable: true } });
+  },
+);

@@ -3,8 +3,11 @@ export function errorCode(error: unknown): string | undefined {
   return error instanceof Error && "code" in error && typeof error.code === "string" ? error.code : undefined;
 }
 
-/** Classes of SQLSTATE that one row's values can cause: data, integrity, raised by a trigger, WITH CHECK OPTION. */
-export const ROW_ERROR_CLASSES = ["22", "23", "P0", "44"] as const;
+/**
+ * Classes of SQLSTATE that one row's values can cause: cardinality (two rows that a trigger gives one key), data,
+ * integrity, raised by a trigger, WITH CHECK OPTION.
+ */
+export const ROW_ERROR_CLASSES = ["21", "22", "23", "P0", "44"] as const;
 
 /** Whether a statement over many rows failed because of the values of some row. */
 export function isRowError(error: unknown): boolean {

@@ -1,7 +1,8 @@
-import { ToolError } from "@es-to-pg/mcp-kit";
+import { canonicalJson, ToolError } from "@es-to-pg/mcp-kit";
 import { z } from "zod";
-import { quoteLiteral, type Transaction } from "../postgres/index.ts";
-import { isRowError } from "./database-error.ts";
+import type { LoadPlan } from "../mapping/plan.ts";
+import { quoteLiteral, readTable, type Table, type Transaction } from "../postgres/index.ts";
+import { errorCode, isRowError } from "./database-error.ts";
 import { conservationBreach, type Figures, noFigures } from "./figures.ts";
 import { forBlocks } from "./isolate.ts";
 import type { LedgerPart } from "./ledger.ts";
@@ -31,6 +32,9 @@ import { checkRejectLimits, type RejectLimits, type Rejects } from "./rejects.ts
 
 /** Sorts and joins of the merge, one load of a table at a time; the server's default of 4 MB spills at 20 000 rows. */
 const MERGE_WORK_MEM = "64MB";
+
+/** Passes over documents that wait for parents in the same load. Bounds a chain in no order at all. */
+const FOREIGN_KEY_PASSES_MAX = 50;
 
 /** A stage of fewer rows is joined well enough by the planner's guess. */
 const ANALYZE_ROWS_MIN = 1_000;
@@ -74,6 +78,7 @@ export interface MergeOptions {
 export async function mergeStage(tx: Transaction, options: MergeOptions): Promise<MergeOutcome> {
   const { merge, tables, rejects, parts, expected, limits } = options;
   await lockTarget(tx, merge);
+  await mustBeUnchanged(tx, merge.plan);
   await tx.query(`SET LOCAL work_mem = '${MERGE_WORK_MEM}'`);
 
   const inLedger = [...parts.values()].reduce((sum, part) => sum + part.rows, 0);
@@ -100,12 +105,14 @@ export async function mergeStage(tx: Transaction, options: MergeOptions): Promis
   const afterPrepare = await rejects.count(tx, tables.loadId);
   checkRejectLimits(limits, afterPrepare, expected);
 
+  await setSearchPath(tx, "role");
   const replaces = merge.mode === "replace" && direct === undefined;
   const deleted = replaces ? await removeUnstaged(tx, options, ready.rows) : 0;
 
   // Deferred constraints are judged here, where a row can still be rejected, and not at COMMIT.
   await tx.query("SET CONSTRAINTS ALL IMMEDIATE");
   const written = direct === undefined ? await write(tx, options) : { inserted: direct, updated: 0, stored: [] };
+  await setSearchPath(tx, "fixed");
   if (merge.overridesIdentity) await advanceIdentities(tx, merge, tables);
   const rejected = await rejects.count(tx, tables.loadId);
   checkRejectLimits(limits, rejected, expected);
@@ -175,6 +182,32 @@ async function lockTarget(tx: Transaction, merge: MergePlan): Promise<void> {
   await tx.query("SET LOCAL lock_timeout = '30s'");
 }
 
+/** The plan was checked against the table as it was; rows may have been staged for an hour since. */
+async function mustBeUnchanged(tx: Transaction, plan: LoadPlan): Promise<void> {
+  const loaded = new Set(plan.columns.filter((column) => column.load).map((column) => column.column));
+  const shape = (table: Table | undefined) =>
+    table === undefined
+      ? null
+      : canonicalJson({
+          ...table,
+          rowsEstimate: null,
+          comment: null,
+          partitions: null,
+          partitionOf: null,
+          indexes: null,
+          checks: null,
+          foreignKeys: null,
+          columns: table.columns
+            .filter((column) => loaded.has(column.name) || (column.notNull && column.default === null))
+            .map((column) => ({ ...column, comment: null })),
+        });
+  if (shape(await readTable(tx, plan.table)) === shape(plan.table)) return;
+  throw new ToolError("table_changed", "The table was changed while its rows were being staged.", {
+    retryable: true,
+    next: "Make the same bulk_insert call again: it is checked against the table as it is now.",
+  });
+}
+
 async function countRows(tx: Transaction, table: string): Promise<number> {
   const { rows } = await tx.query(`SELECT count(*) FROM ${table}`);
   return Number(rows[0]?.[0]);
@@ -202,8 +235,9 @@ async function insertDirectly(tx: Transaction, options: MergeOptions): Promise<n
       return rowCount;
     });
   } catch (error) {
-    // Some row does not fit, or another writer was there first: the long way finds out which.
-    if (!isRowError(error)) throw error;
+    // Some row does not fit, or another writer was there first: the long way finds out which. And only there do the
+    // functions of checks and defaults find what they name by the role's search path.
+    if (!isRowError(error) && errorCode(error)?.startsWith("42") !== true) throw error;
     return undefined;
   }
 }
@@ -273,6 +307,7 @@ async function removeUnstaged(tx: Transaction, options: MergeOptions, ready: num
   if (!mayReplace) throw confirmNeeded(existing);
   try {
     const { rowCount } = await tx.query(`DELETE FROM ${target} WHERE ${condition}`);
+    if (rowCount < unstaged) await mustBeGone(tx, `SELECT count(*) FROM ${target} WHERE ${condition}`);
     return rowCount;
   } catch (error) {
     if (!isRowError(error)) throw error;
@@ -281,6 +316,34 @@ async function removeUnstaged(tx: Transaction, options: MergeOptions, ready: num
       cause: error,
     });
   }
+}
+
+/** A trigger that keeps rows from being deleted must not make a `replace` that replaced nothing. */
+async function mustBeGone(tx: Transaction, countLeft: string): Promise<void> {
+  const { rows } = await tx.query(countLeft);
+  const left = Number(rows[0]?.[0]);
+  if (left === 0) return;
+  throw new ToolError(
+    "delete_refused",
+    `${left} rows that replace must remove are still there: a trigger keeps them.`,
+    {
+      next: "Disable the trigger for the load, or use mode upsert.",
+      details: { left },
+    },
+  );
+}
+
+/**
+ * The target's own code (triggers, checks) finds what it names by the role's search path, as it does for every other
+ * client. The statements of a load need none: they name their schemas, and compare by named operators.
+ */
+async function setSearchPath(tx: Transaction, path: "role" | "fixed"): Promise<void> {
+  await tx.query(
+    path === "fixed"
+      ? "SET LOCAL search_path = pg_catalog"
+      : `SELECT set_config('search_path', concat_ws(', ', 'pg_catalog', nullif(reset_val, '')), true)
+         FROM pg_settings WHERE name = 'search_path'`,
+  );
 }
 
 /** The sequence of an identity column whose values were loaded goes on after the greatest of them. */
@@ -348,6 +411,13 @@ async function write(
       checkRejectLimits(limits, await rejects.count(tx, tables.loadId), expected);
     },
   });
-  await byBlock(retryForeignKeys(merge, tables));
+  // Parents may themselves have waited for theirs. Turning the order about settles a chain in either order at once.
+  let waiting = await rejects.count(tx, tables.loadId);
+  for (let pass = 0; pass < FOREIGN_KEY_PASSES_MAX; pass++) {
+    await byBlock(retryForeignKeys(merge, tables, pass % 2 === 0 ? "ASC" : "DESC"));
+    const left = await rejects.count(tx, tables.loadId);
+    if (left === waiting) break;
+    waiting = left;
+  }
   return { inserted, updated, stored };
 }

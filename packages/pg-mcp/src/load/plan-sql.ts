@@ -43,6 +43,10 @@ interface LoadedColumn extends PlannedColumn {
   slot: string;
   /** The target's default as SQL. */
   defaultSql: string;
+  /** ` COLLATE …` where the target's column has one of its own, so that the load tells keys apart as its index does. */
+  collate: string;
+  /** Schema of the operators that compare values of the column. */
+  comparedIn: string;
 }
 
 /** Everything that the statements of one load are made of. */
@@ -72,7 +76,9 @@ export function mergePlan(plan: LoadPlan, mode: LoadMode): MergePlan {
       ...column,
       name: quoteIdentifier(column.column),
       slot: `c${index}`,
-      defaultSql: catalog.get(column.column)?.default ?? "NULL",
+      defaultSql: castTo(catalog.get(column.column)?.default ?? "NULL", column.targetType),
+      collate: collateOf(catalog.get(column.column)?.collation),
+      comparedIn: catalog.get(column.column)?.comparedIn ?? "pg_catalog",
     }));
   const key =
     mode === "append"
@@ -100,6 +106,24 @@ export function mergePlan(plan: LoadPlan, mode: LoadMode): MergePlan {
     meta,
     from: partitioned ? "" : "ONLY ",
   };
+}
+
+function collateOf(collation: string | null | undefined): string {
+  return collation === null || collation === undefined ? "" : ` COLLATE ${collation}`;
+}
+
+/** A comparison by the column type's own operator, whatever the search path holds. */
+export function compares(column: { comparedIn: string }, left: string, operator: "=" | "<" | ">=", right: string) {
+  return `${left} OPERATOR(${column.comparedIn}.${operator}) ${right}`;
+}
+
+/** Whether two rows have the same key, by the names that each side gives to the key's columns. */
+export function sameKey(merge: MergePlan, left: "t" | "m", right: "w" | "r"): string {
+  return merge.key
+    .map((column, index) =>
+      compares(column, left === "t" ? `t.${column.name}` : `m.k${index}`, "=", `${right}.${column.slot}`),
+    )
+    .join(" AND ");
 }
 
 /** Types whose modifier cuts silently in an explicit cast; an assignment judges it instead. */
@@ -178,9 +202,11 @@ function cookedValue(merge: MergePlan, column: LoadedColumn): string {
   const value = column.expression === undefined ? column.name : `${column.expression}\n`;
   const cast = castTo(value, column.targetType);
   const defaults = merge.meta.default;
-  return defaults === undefined
-    ? cast
-    : `CASE WHEN ${quoteLiteral(column.column)} = ANY (${defaults}) THEN ${column.defaultSql} ELSE ${cast} END`;
+  const chosen =
+    defaults === undefined
+      ? cast
+      : `CASE WHEN ${quoteLiteral(column.column)} = ANY (${defaults}) THEN ${column.defaultSql} ELSE ${cast} END`;
+  return column.collate === "" ? chosen : `(${chosen})${column.collate}`;
 }
 
 /** The version's SQL over the stage and its type; undefined where nothing but the order tells documents apart. */
@@ -200,7 +226,7 @@ const META_TYPES = "_part integer, _line bigint, _index text, _id text, _seq_no 
 function cookedColumns(merge: MergePlan): string[] {
   const versioned = version(merge);
   return [
-    ...merge.loaded.map((column) => `${column.slot} ${column.targetType}`),
+    ...merge.loaded.map((column) => `${column.slot} ${column.targetType}${column.collate}`),
     META_TYPES,
     ...(versioned === undefined ? [] : [`_version ${versioned.type}`]),
     ...(merge.meta.keep === undefined ? [] : ["_keep text[]"]),
@@ -268,7 +294,7 @@ WHERE ${required.map(({ column }) => `${column.slot} IS NULL`).join(" OR ")}`;
 }
 
 export function createReady(merge: MergePlan, ready: string): string {
-  const columns = merge.loaded.map((column) => `${column.slot} ${column.targetType}`);
+  const columns = merge.loaded.map((column) => `${column.slot} ${column.targetType}${column.collate}`);
   return `CREATE UNLOGGED TABLE ${ready} (${columns.join(", ")}, ${META_TYPES}, _existing boolean, _same boolean, _stale boolean)`;
 }
 
@@ -293,12 +319,19 @@ FROM (SELECT * FROM (${source}) AS s WHERE ${notNull}) AS w`;
   if (first === undefined) throw new Error("a key has at least one column");
   const existing = `t.${first.name} IS NOT NULL`;
   const values = merge.loaded.map((column) => keptValue(merge, column, existing, `t.${column.name}`));
-  const same = `${existing} AND ROW(${merge.loaded.map((column) => `t.${column.name}`).join(", ")})::record *= ROW(${values.join(", ")})::record`;
+  // The key's columns are equal by their own comparison, and no update writes them: "AA" may stay stored as "aa".
+  const rest = merge.loaded
+    .map((column, index) => ({ column, value: values[index] }))
+    .filter(({ column }) => !merge.key.includes(column));
+  const same =
+    rest.length === 0
+      ? existing
+      : `${existing} AND ROW(${rest.map(({ column }) => `t.${column.name}`).join(", ")})::record *= ROW(${rest.map(({ value }) => value).join(", ")})::record`;
   const { guard } = merge;
   const stale =
     guard === null
       ? "false"
-      : `${existing} AND t.${guard.name} IS NOT NULL AND (w.${guard.slot} IS NULL OR w.${guard.slot} < t.${guard.name})`;
+      : `${existing} AND t.${guard.name} IS NOT NULL AND (w.${guard.slot} IS NULL OR ${compares(guard, `w.${guard.slot}`, "<", `t.${guard.name}`)})`;
   return `INSERT INTO ${tables.ready} (${into})
 SELECT ${values.join(", ")}, ${meta}, ${existing}, ${same}, ${stale}
 FROM (
@@ -307,7 +340,7 @@ FROM (
   WHERE ${notNull}
   ${hasDuplicates ? `ORDER BY ${[...keys, ...winnerOrder(version(merge) !== undefined)].join(", ")}` : ""}
 ) AS w
-LEFT JOIN ${merge.from}${tables.target} AS t ON ${merge.key.map((column) => `t.${column.name} = w.${column.slot}`).join(" AND ")}`;
+LEFT JOIN ${merge.from}${tables.target} AS t ON ${sameKey(merge, "t", "w")}`;
 }
 
 /** `on_missing: "keep"`: what the target has stays; a new row takes the default. */
@@ -339,7 +372,10 @@ function onConflict(merge: MergePlan): string {
   const updated = merge.loaded.filter((column) => !merge.key.includes(column) && !always.has(column.column));
   if (merge.mode === "ignore" || updated.length === 0) return `${arbiter} DO NOTHING`;
   const { guard } = merge;
-  const condition = guard === null ? "" : ` WHERE t.${guard.name} IS NULL OR EXCLUDED.${guard.name} >= t.${guard.name}`;
+  const condition =
+    guard === null
+      ? ""
+      : ` WHERE t.${guard.name} IS NULL OR ${compares(guard, `EXCLUDED.${guard.name}`, ">=", `t.${guard.name}`)}`;
   return `${arbiter} DO UPDATE SET ${updated.map((column) => `${column.name} = EXCLUDED.${column.name}`).join(", ")}${condition}`;
 }
 
@@ -365,7 +401,7 @@ SELECT count(*) FILTER (WHERE inserted), count(*) FILTER (WHERE NOT inserted) FR
 ${insertRows(merge, tables, where)}
 RETURNING ${merge.key.map((column, index) => `t.${column.name} AS k${index}`).join(", ")})
 SELECT count(*) FILTER (WHERE NOT r._existing), count(*) FILTER (WHERE r._existing)
-FROM merged AS m JOIN ${tables.ready} AS r ON ${merge.key.map((column, index) => `r.${column.slot} = m.k${index}`).join(" AND ")}`;
+FROM merged AS m JOIN ${tables.ready} AS r ON ${sameKey(merge, "m", "r")}`;
 }
 
 /** Whether a key comes twice; a hash over the keys alone, which costs far less than sorting whole rows. */
@@ -531,15 +567,16 @@ export function mergeRowByRow(merge: MergePlan, tables: LoadTables, where: strin
   );
 }
 
-/** Tries once more the documents that a foreign key kept out: their parents may have come later. */
-export function retryForeignKeys(merge: MergePlan, tables: LoadTables): string {
+/** Tries again the documents that a foreign key kept out: their parents may have come later. */
+export function retryForeignKeys(merge: MergePlan, tables: LoadTables, order: "ASC" | "DESC"): string {
   const loadId = quoteLiteral(tables.loadId);
   return mergeLoop(
     merge,
     tables,
     `SELECT r.ctid AS _etl_ctid, r._part, r._line, r._index, r._id, r._existing
      FROM ${tables.ready} AS r JOIN ${tables.rejects} AS j ON j.part = r._part AND j.line = r._line
-     WHERE j.load_id = ${loadId} AND j.sqlstate = '23503' ORDER BY r._part, r._line`,
+     WHERE j.load_id = ${loadId} AND j.sqlstate = '23503'
+     ORDER BY r._part ${order}, r._line ${order}`,
     {
       before: `DELETE FROM ${tables.rejects} WHERE load_id = ${loadId} AND part = _etl_row._part AND line = _etl_row._line;`,
       refused: "EXCEPTION WHEN foreign_key_violation THEN NULL;",
@@ -569,14 +606,13 @@ BEGIN
     ${refused}
     END;
   END LOOP;
-  PERFORM set_config('${OUTCOME_SETTING}', _etl_inserted || ' ' || _etl_updated, true);
+  PERFORM set_config('${OUTCOME_SETTING}', format('%s %s', _etl_inserted, _etl_updated), true);
 END`);
 }
 
 /** Rows of the target whose key is not staged. */
 export function unstagedCondition(merge: MergePlan, tables: LoadTables): string {
-  const matches = merge.key.map((column) => `r.${column.slot} = t.${column.name}`).join(" AND ");
-  return `NOT EXISTS (SELECT 1 FROM ${tables.ready} AS r WHERE ${matches})`;
+  return `NOT EXISTS (SELECT 1 FROM ${tables.ready} AS r WHERE ${sameKey(merge, "t", "r")})`;
 }
 
 /** Whether a document is one of those that another load has rejected. */
@@ -600,6 +636,5 @@ function storedRow(merge: MergePlan): string {
 
 /** The target's rows behind the staged ones, as JSON text. */
 export function storedRows(merge: MergePlan, tables: LoadTables): string {
-  const matches = merge.key.map((column) => `t.${column.name} = r.${column.slot}`).join(" AND ");
-  return `SELECT ${storedRow(merge)} FROM ${merge.from}${tables.target} AS t JOIN ${tables.ready} AS r ON ${matches} LIMIT $1`;
+  return `SELECT ${storedRow(merge)} FROM ${merge.from}${tables.target} AS t JOIN ${tables.ready} AS r ON ${sameKey(merge, "t", "r")} LIMIT $1`;
 }

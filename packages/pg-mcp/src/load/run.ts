@@ -1,6 +1,7 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { JobStopped, ToolError } from "@es-to-pg/mcp-kit";
 import { StagingError } from "@es-to-pg/staging";
+import { translate } from "../errors.ts";
 import type { LoadPlan } from "../mapping/plan.ts";
 import type { Postgres, Transaction } from "../postgres/index.ts";
 import { errorCode, isConnectionLost, isTransient } from "./database-error.ts";
@@ -308,9 +309,8 @@ async function figuresAtEnd({ ledger, rejects, holder }: LoadJob, tx: Transactio
   };
 }
 
-/** A failure as the load's row keeps it: the database's words are data, and only their code and place are kept. */
+/** A failure as the load's row keeps it: the database's words are data, and values in them are not kept. */
 function describe(error: unknown): LoadError {
-  const code = errorCode(error);
   if (error instanceof ToolError || error instanceof StagingError) {
     const { retryable, next, details } = error;
     return {
@@ -321,12 +321,15 @@ function describe(error: unknown): LoadError {
       details,
     };
   }
-  if (error instanceof Error && code !== undefined && /^[0-9A-Z]{5}$/.test(code)) {
+  const translated = translate(error);
+  if (translated !== undefined) {
+    const { message, details, next } = translated;
     return {
-      code: "database_error",
-      message: error.message.slice(0, 500),
+      code: translated.code,
+      message,
       retryable: isTransient(error),
-      details: { sqlstate: code },
+      ...(next === undefined ? {} : { next }),
+      details,
     };
   }
   return {

@@ -15,6 +15,7 @@ import {
   type MergePlan,
   mergePlan,
   metaNames,
+  sameKey,
   unstagedCondition,
 } from "./plan-sql.ts";
 import { openRejects, type Rejects } from "./rejects.ts";
@@ -121,6 +122,9 @@ export async function verifyLoad(
     table,
     compared_by: isKeyed(plan) ? `key (${plan.key.join(", ")})` : "whole rows, counted",
     ...findings,
+    ...(load.suppressed > 0 && findings.missing > 0
+      ? { note: `${load.suppressed} rows were swallowed by the table's own triggers when they were loaded.` }
+      : {}),
     ...(load.mode === "ignore" && findings.different > 0
       ? { note: "Mode ignore leaves rows that were there as they are; they count as different." }
       : {}),
@@ -316,7 +320,7 @@ async function differingColumns(
   const counts = compared.map(
     (column) => `count(*) FILTER (WHERE NOT ROW(t.${column.name})::record *= ROW(r.${column.slot})::record)`,
   );
-  const on = merge.key.map((column) => `t.${column.name} = r.${column.slot}`).join(" AND ");
+  const on = sameKey(merge, "t", "r");
   const { rows } = await tx.query(
     `SELECT ${counts.join(", ")} FROM ${tables.ready} AS r JOIN ${merge.from}${tables.target} AS t ON ${on}
      WHERE r._existing AND NOT r._same AND NOT r._stale`,

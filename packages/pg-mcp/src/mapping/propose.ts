@@ -339,6 +339,8 @@ function imaginedTable(
       type: formatted.get(type) ?? type,
       typeOid: "0",
       baseType: formatted.get(type) ?? type,
+      collation: null,
+      comparedIn: null,
       typmod: -1,
       notNull: draft.key.includes(column),
       default: null,

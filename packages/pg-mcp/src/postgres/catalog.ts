@@ -11,6 +11,10 @@ const columnSchema = z.object({
   /** Without the modifier, and of a domain the type beneath it: `numeric`. */
   baseType: z.string(),
   typmod: z.number(),
+  /** As SQL, where it is not that of the type. */
+  collation: z.string().nullable(),
+  /** Schema, as SQL, of the operators that compare values where it is an extension's (citext) and not `pg_catalog`. */
+  comparedIn: z.string().nullable(),
   notNull: z.boolean(),
   default: z.string().nullable(),
   generated: z.literal("always").nullable(),
@@ -81,6 +85,18 @@ SELECT json_build_object(
       'typeOid', a.atttypid::text,
       'baseType', format_type(coalesce(nullif(t.typbasetype, 0), t.oid), NULL),
       'typmod', CASE WHEN t.typtype = 'd' THEN t.typtypmod ELSE a.atttypmod END,
+      'collation', CASE WHEN a.attcollation <> t.typcollation THEN (
+        SELECT format('%I.%I', cn.nspname, co.collname)
+        FROM pg_collation co JOIN pg_namespace cn ON cn.oid = co.collnamespace WHERE co.oid = a.attcollation) END,
+      'comparedIn', (
+        SELECT quote_ident(en.nspname)
+        FROM pg_opclass oc
+        JOIN pg_amop ao ON ao.amopfamily = oc.opcfamily AND ao.amopstrategy = 3
+          AND ao.amoplefttype = oc.opcintype AND ao.amoprighttype = oc.opcintype
+        JOIN pg_operator eo ON eo.oid = ao.amopopr
+        JOIN pg_namespace en ON en.oid = eo.oprnamespace
+        WHERE oc.opcdefault AND oc.opcmethod = 403 AND oc.opcintype = coalesce(nullif(t.typbasetype, 0), t.oid)
+          AND en.nspname <> 'pg_catalog' LIMIT 1),
       'notNull', a.attnotnull OR t.typnotnull,
       'default', CASE WHEN a.attgenerated = '' THEN pg_get_expr(d.adbin, d.adrelid) END,
       'generated', CASE WHEN a.attgenerated <> '' THEN 'always' END,

@@ -8,6 +8,8 @@ const column = (name: string, baseType: string) => ({
   typeOid: "0",
   baseType,
   typmod: -1,
+  collation: null,
+  comparedIn: null,
   notNull: false,
   default: null,
   generated: null,
