@@ -275,3 +275,35 @@ it.each([["DROP COLUMN v"], ["ADD COLUMN needed integer NOT NULL"], ["DROP CONST
     expect(answer).toMatchObject({ status: "failed", error: { code: "table_changed", retryable: true } });
   },
 );
+
+it("counts by whole rows what was changed, deleted and added by hand", async () => {
+  const name = await table("v text, n bigint");
+  const sources = Array.from({ length: 9 }, (_, n) => ({ v: `v${n % 3}`, n }));
+  const exportId = await harness.stage([documents(...sources)]);
+  const load = await harness.load({ table: name, exportId, mode: "append" });
+  await harness.sql(`UPDATE ${harness.schema}.${name} SET v = 'changed' WHERE n = 3`);
+  await harness.sql(`DELETE FROM ${harness.schema}.${name} WHERE n = 4`);
+  await harness.sql(`INSERT INTO ${harness.schema}.${name} VALUES ('hand', 1)`);
+  expect(await verifyLoad(harness.context, load.load_id, { extra: true })).toMatchObject({
+    verdict: "different",
+    staged: 9,
+    matched: 7,
+    missing: 2,
+    extra: 2,
+  });
+});
+
+it("tells a state schema of another version as what it is", async () => {
+  const other = await openHarness(inject("databaseUrl"));
+  try {
+    const name = "t";
+    await other.sql(`CREATE TABLE ${other.schema}.${name} (id text PRIMARY KEY)`);
+    const rows = [{ id: "a" }];
+    const { load_id } = await other.load({ table: name, rows });
+    await other.sql(`ALTER TABLE ${other.schema}_state.loads DROP COLUMN rounded`);
+    expect(await codeOf(other.load({ table: name, rows }))).toBe("state_outdated");
+    expect(await codeOf(showLoad(other.context, load_id, { waitSeconds: 0 }))).toBe("state_outdated");
+  } finally {
+    await other.close();
+  }
+});

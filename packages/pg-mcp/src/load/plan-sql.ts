@@ -113,7 +113,7 @@ function collateOf(collation: string | null | undefined): string {
 }
 
 /** A comparison by the column type's own operator, whatever the search path holds. */
-export function compares(column: { comparedIn: string }, left: string, operator: "=" | "<" | ">=", right: string) {
+function compares(column: { comparedIn: string }, left: string, operator: "=" | "<" | ">=", right: string) {
   return `${left} OPERATOR(${column.comparedIn}.${operator}) ${right}`;
 }
 

@@ -6,6 +6,7 @@ import { errorCode } from "./database-error.ts";
 import { type Ledger, type Load, openLedger } from "./ledger.ts";
 import { openRejects } from "./rejects.ts";
 import { ownerName } from "./start.ts";
+import { stateOutdated } from "./state.ts";
 
 /** Reads the state with the writer's role: a reader role need not see it. */
 export async function readState<T>(
@@ -16,6 +17,7 @@ export async function readState<T>(
   try {
     return await context.postgres.write(work, { signal });
   } catch (error) {
+    if (errorCode(error) === "42703") throw stateOutdated(context.settings.PG_MCP_STATE_SCHEMA);
     if (errorCode(error) !== "42P01") throw error;
     throw new ToolError("unknown_load", "This database has no loads yet.", {
       next: "Call bulk_insert to start one.",

@@ -24,12 +24,18 @@ describe("ensureState", () => {
     });
   });
 
-  it("creates nothing when every table is there", async () => {
+  it("refuses tables that lack a column, which another version made", async () => {
+    const tx = { query: async () => ({ rows: [[1]] }) };
+    await expect(ensureState(tx, "etl")).rejects.toMatchObject({ code: "state_outdated", details: { schema: "etl" } });
+  });
+
+  it("creates nothing when every column is there", async () => {
     const seen: string[] = [];
     const tx = {
-      async query(sql: string) {
+      async query(sql: string, params?: unknown[]) {
         seen.push(sql);
-        return { rows: [[5]] };
+        const wanted = params?.[1];
+        return { rows: [[Array.isArray(wanted) ? wanted.length : 0]] };
       },
     };
     await ensureState(tx);

@@ -1,5 +1,6 @@
 import { readFileSync } from "node:fs";
 import { ToolError } from "@es-to-pg/mcp-kit";
+import { errorCode } from "./database-error.ts";
 
 /** The schema that holds the server's state unless PG_MCP_STATE_SCHEMA names another. */
 const STATE_SCHEMA_DEFAULT = "data_transformer";
@@ -29,11 +30,9 @@ export function stateStatements(schema: string = STATE_SCHEMA_DEFAULT): string[]
     .filter((statement) => statement !== "");
 }
 
-const TABLES = ["maps", "loads", "parts", "rejects", "audit"];
-
 /**
  * Creates the state schema and its tables where they are missing. Two processes may do so at once. Throws
- * `state_missing` with the SQL to run where the role may not.
+ * `state_missing` with the SQL to run where the role may not, and `state_outdated` where tables are not as they must be.
  */
 export async function ensureState(tx: StateTransaction, schema: string = STATE_SCHEMA_DEFAULT): Promise<void> {
   if (await isComplete(tx, schema)) return;
@@ -43,8 +42,11 @@ export async function ensureState(tx: StateTransaction, schema: string = STATE_S
   const statements = stateStatements(schema);
   try {
     for (const statement of statements) await tx.query(statement);
+    if (!(await isComplete(tx, schema))) throw stateOutdated(schema);
   } catch (error) {
-    if (!isPrivilegeError(error)) throw error;
+    // An index on a column that a table of the same name does not have.
+    if (errorCode(error) === "42703") throw stateOutdated(schema);
+    if (errorCode(error) !== "42501") throw error;
     throw new ToolError("state_missing", `The server's role may not create its state schema ${quoted(schema)}.`, {
       next: "Have an administrator run details.sql once, then repeat the call.",
       details: {
@@ -56,14 +58,33 @@ export async function ensureState(tx: StateTransaction, schema: string = STATE_S
   }
 }
 
+/** The error for a state schema whose tables lack columns: another version made them, or another program. */
+export function stateOutdated(schema: string): ToolError {
+  return new ToolError("state_outdated", `The tables in ${quoted(schema)} are not those of this version.`, {
+    next: "Set PG_MCP_STATE_SCHEMA to another name, or have an administrator drop that schema if its loads may be forgotten.",
+    details: { schema },
+  });
+}
+
+/** Names of the state's columns, as `table.column`. */
+function stateColumns(): string[] {
+  return stateStatements().flatMap((statement) => {
+    const table = /^CREATE TABLE IF NOT EXISTS "\w+"\.(\w+) \(/.exec(statement)?.[1];
+    if (table === undefined) return [];
+    return [...statement.matchAll(/^ {2}([a-z_]+) /gm)].map((match) => `${table}.${match[1]}`);
+  });
+}
+
 async function isComplete(tx: StateTransaction, schema: string): Promise<boolean> {
+  const columns = stateColumns();
   const { rows } = await tx.query(
     `SELECT count(*)::int
        FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
-      WHERE n.nspname = $1 AND c.relkind = 'r' AND c.relname = ANY ($2)`,
-    [schema, TABLES],
+       JOIN pg_catalog.pg_attribute a ON a.attrelid = c.oid AND NOT a.attisdropped
+      WHERE n.nspname = $1 AND c.relkind = 'r' AND c.relname || '.' || a.attname = ANY ($2)`,
+    [schema, columns],
   );
-  return Number(rows[0]?.[0]) === TABLES.length;
+  return Number(rows[0]?.[0]) === columns.length;
 }
 
 /** What the administrator's run must add, for a role that the failed transaction can no longer be asked about. */
@@ -73,8 +94,4 @@ function grants(schema: string): string[] {
     `GRANT USAGE, CREATE ON SCHEMA ${name} TO <the server's role>`,
     `GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA ${name} TO <the server's role>`,
   ];
-}
-
-function isPrivilegeError(error: unknown): boolean {
-  return error instanceof Error && "code" in error && error.code === "42501";
 }

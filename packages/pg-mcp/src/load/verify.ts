@@ -342,7 +342,7 @@ async function compareCounted(
   const stagedRow = `ROW(${merge.loaded.map((column) => column.slot).join(", ")})::text`;
   const targetRow = `ROW(${merge.loaded.map((column) => `t.${column.name}`).join(", ")})::text`;
   const { rows } = await tx.query(
-    `SELECT coalesce(sum(least(s.n, t.n)), 0), coalesce(sum(greatest(s.n - coalesce(t.n, 0), 0)), 0),
+    `SELECT coalesce(sum(least(coalesce(s.n, 0), coalesce(t.n, 0))), 0), coalesce(sum(greatest(s.n - coalesce(t.n, 0), 0)), 0),
        coalesce(sum(greatest(t.n - coalesce(s.n, 0), 0)), 0)
      FROM (SELECT ${stagedRow} AS image, count(*) AS n FROM ${tables.ready} GROUP BY 1) AS s
      FULL JOIN (SELECT ${targetRow} AS image, count(*) AS n FROM ${merge.from}${tables.target} AS t GROUP BY 1) AS t
