@@ -69,6 +69,17 @@ test.each(["query_string", "simple_query_string"])("refuses a %s of parentheses 
   expect(codeOf(query(200))).toBeUndefined();
 });
 
+test.each([
+  ["a query string of a hundred thousand words", { query: { query_string: { query: "a ".repeat(100_000) } } }],
+  ["a bucket pattern that nests without end", { aggs: { a: { terms: { field: "k", include: "(".repeat(5_000) } } } }],
+  [
+    "a regular expression without a limit of memory",
+    { query: { regexp: { term: { value: "a", max_determinized_states: 2e9 } } } },
+  ],
+])("refuses %s, which would end Elasticsearch", (_what, body) => {
+  expect(codeOf(body)).toBe("query_invalid");
+});
+
 test("refuses nesting without end", () => {
   let query: unknown = { match_all: {} };
   for (let depth = 0; depth < 200; depth += 1) query = { bool: { must: [query] } };

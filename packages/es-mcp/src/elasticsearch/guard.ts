@@ -47,6 +47,16 @@ const TEXT_CLAUSES = new Set(["query_string", "simple_query_string"]);
  */
 const PARENTHESES_MAX = 200;
 
+/** Characters of such a text. A phrase of 100,000 words took all memory of a small node. */
+const TEXT_CHARACTERS_MAX = 10_000;
+
+/** Characters of a pattern that chooses buckets: read by recursion too. Elasticsearch limits those of queries to 1,000. */
+const PATTERN_CHARACTERS_MAX = 1_000;
+const PATTERN_KEYS = new Set(["include", "exclude"]);
+
+/** Raises the memory that a regular expression may take, up to all there is. */
+const MEMORY_KEY = "max_determinized_states";
+
 /** What makes an object under `range.script` code and no range. */
 const SCRIPT_PARTS = new Set(["source", "inline", "id", "lang", "params"]);
 
@@ -70,8 +80,12 @@ function walk(value: unknown, parent: string, depth: number): void {
   }
   if (!isRecord(value)) return;
   refuseLookup(value, parent);
-  if (TEXT_CLAUSES.has(parent)) refuseNestedText(value["query"]);
+  if (TEXT_CLAUSES.has(parent)) refuseCostlyText(value["query"]);
   for (const [key, member] of Object.entries(value)) {
+    if (key === MEMORY_KEY) throw tooCostly(`${MEMORY_KEY} is not taken.`);
+    if (PATTERN_KEYS.has(key) && typeof member === "string" && member.length > PATTERN_CHARACTERS_MAX) {
+      throw tooCostly(`The pattern of ${key} has more than ${PATTERN_CHARACTERS_MAX} characters.`);
+    }
     if (key === OPAQUE_CLAUSE && isOpaque(parent, member)) throw wrapperRefused();
     if (SCRIPT_KEYS.has(key) || (key === "script" && !isField(parent, member))) throw scriptRefused(key);
     walk(member, key, depth + 1);
@@ -85,11 +99,20 @@ function isField(parent: string, member: unknown): boolean {
   return parent === "range" && isRecord(member) && !Object.keys(member).some((key) => SCRIPT_PARTS.has(key));
 }
 
-function refuseNestedText(text: unknown): void {
+function refuseCostlyText(text: unknown): void {
+  if (typeof text !== "string") return;
+  if (text.length > TEXT_CHARACTERS_MAX) {
+    throw tooCostly(`The query string has more than ${TEXT_CHARACTERS_MAX} characters.`);
+  }
   // All that open, whether they close again or not: what stands in quotes could hide how deep they are.
-  if (typeof text !== "string" || text.split("(").length - 1 <= PARENTHESES_MAX) return;
-  throw new ToolError("query_invalid", `The query string has more than ${PARENTHESES_MAX} parentheses.`, {
-    next: "Write it flatter, or use Query DSL.",
+  if (text.split("(").length - 1 > PARENTHESES_MAX) {
+    throw tooCostly(`The query string has more than ${PARENTHESES_MAX} parentheses.`);
+  }
+}
+
+function tooCostly(message: string): ToolError {
+  return new ToolError("query_invalid", message, {
+    next: "Write a shorter, flatter query; many values go into a terms query.",
   });
 }
 
