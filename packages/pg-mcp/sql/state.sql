@@ -87,6 +87,14 @@ CREATE TABLE IF NOT EXISTS data_transformer.rejects (
   PRIMARY KEY (load_id, part, line)
 );
 
+-- What became of the rows of a load's child tables.
+CREATE TABLE IF NOT EXISTS data_transformer.children (
+  load_id  text NOT NULL REFERENCES data_transformer.loads ON DELETE CASCADE,
+  position integer NOT NULL,
+  figures  json NOT NULL,
+  PRIMARY KEY (load_id, position)
+);
+
 -- What changed this database through the server, and when.
 CREATE TABLE IF NOT EXISTS data_transformer.audit (
   audit_id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,

@@ -418,7 +418,7 @@ describe("resolveMapping", () => {
       { columns: [id, { column: "price", from: "price", expression: "sum(price)" }] },
       { code: "expression_refused", column: "price" },
     ],
-    [{ columns: [id], children: [{ from: "reviews" }] }, { code: "children_not_supported" }],
+    [{ columns: [id], children: [{ from: "reviews" }] }, { code: "invalid_mapping" }],
   ])("refuses %j before a row moves", async (mapping, expected) => {
     expect(await codeOf(Promise.resolve().then(() => resolve(mapping)))).toMatchObject(expected);
   });

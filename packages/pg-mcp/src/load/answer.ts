@@ -1,6 +1,7 @@
 import { clip } from "@es-to-pg/mcp-kit";
 import { z } from "zod";
 import type { Transaction } from "../postgres/index.ts";
+import { type ChildFigures, childFigures } from "./children.ts";
 import { figuresSchema } from "./figures.ts";
 import { figuresOf, type Load } from "./ledger.ts";
 import type { Rejects } from "./rejects.ts";
@@ -23,6 +24,7 @@ export const loadAnswer = z.object({
   export_id: z.string().optional(),
   figures: figuresSchema,
   deleted: z.number().optional(),
+  children: childFigures.optional(),
   rounded: z.record(z.string(), z.number()).optional(),
   replaced: z.record(z.string(), z.number()).optional(),
   seconds: z.number(),
@@ -57,7 +59,7 @@ export async function describeLoad(
   tx: Transaction,
   load: Load,
   rejects: Rejects,
-  found: { reused?: boolean; alreadyLoaded?: boolean } = {},
+  found: { reused?: boolean; alreadyLoaded?: boolean; children?: ChildFigures[] } = {},
 ): Promise<LoadAnswer> {
   const reasons = load.rejected === 0 ? [] : await rejects.summary(tx, load.load_id, REASONS_MAX);
   const { error } = load;
@@ -74,6 +76,7 @@ export async function describeLoad(
     ...(load.export_id === null ? {} : { export_id: load.export_id }),
     figures: figuresOf(load),
     ...(load.mode === "replace" ? { deleted: load.deleted } : {}),
+    ...((found.children ?? []).length === 0 ? {} : { children: found.children }),
     ...(Object.keys(load.rounded).length === 0 ? {} : { rounded: load.rounded }),
     ...(Object.keys(load.replaced).length === 0 ? {} : { replaced: load.replaced }),
     seconds: load.seconds,

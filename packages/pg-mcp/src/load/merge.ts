@@ -2,6 +2,7 @@ import { canonicalJson, ToolError } from "@es-to-pg/mcp-kit";
 import { z } from "zod";
 import type { LoadPlan } from "../mapping/plan.ts";
 import { quoteLiteral, readTable, type Table, type Transaction } from "../postgres/index.ts";
+import { type ChildFigures, forgetOtherChildren, lockChildren, removeOrphans, writeWithChildren } from "./children.ts";
 import { errorCode, isRowError } from "./database-error.ts";
 import { conservationBreach, type Figures, noFigures } from "./figures.ts";
 import { forBlocks } from "./isolate.ts";
@@ -47,6 +48,7 @@ export interface MergeOutcome {
   replaced: Record<string, number>;
   /** The target's rows behind the staged ones, as JSON, when they were asked for. */
   stored: string[];
+  children: ChildFigures[];
 }
 
 export interface MergeOptions {
@@ -78,7 +80,8 @@ export interface MergeOptions {
 export async function mergeStage(tx: Transaction, options: MergeOptions): Promise<MergeOutcome> {
   const { merge, tables, rejects, parts, expected, limits } = options;
   await lockTarget(tx, merge);
-  await mustBeUnchanged(tx, merge.plan);
+  await lockChildren(tx, merge.plan);
+  for (const plan of [merge.plan, ...merge.plan.children.map((child) => child.plan)]) await mustBeUnchanged(tx, plan);
   await tx.query(`SET LOCAL work_mem = '${MERGE_WORK_MEM}'`);
 
   const inLedger = [...parts.values()].reduce((sum, part) => sum + part.rows, 0);
@@ -90,6 +93,7 @@ export async function mergeStage(tx: Transaction, options: MergeOptions): Promis
     });
   }
   await forgetOthers(tx, tables, options.replayOf);
+  await forgetOtherChildren(tx, merge, tables, options.replayOf);
   const beforeMerge = await rejects.count(tx, tables.loadId);
   checkRejectLimits(limits, beforeMerge, expected);
   const staged =
@@ -101,19 +105,30 @@ export async function mergeStage(tx: Transaction, options: MergeOptions): Promis
   if (counted > ANALYZE_ROWS_MIN) await tx.query(`ANALYZE ${tables.stage}`);
 
   const direct = await insertDirectly(tx, options);
-  const ready = direct === undefined ? await prepare(tx, options) : { rows: inStage, same: 0, stale: 0, skipped: 0 };
-  const afterPrepare = await rejects.count(tx, tables.loadId);
+  let ready = direct === undefined ? await prepare(tx, options) : { rows: inStage, same: 0, stale: 0, skipped: 0 };
+  let afterPrepare = await rejects.count(tx, tables.loadId);
   checkRejectLimits(limits, afterPrepare, expected);
 
+  const bring = async () => {
+    const replaces = merge.mode === "replace" && direct === undefined;
+    const orphans = replaces ? await removeOrphans(tx, merge, tables) : [];
+    const deleted = replaces ? await removeUnstaged(tx, options, ready.rows) : 0;
+    // Deferred constraints are judged here, where a row can still be rejected, and not at COMMIT.
+    await tx.query("SET CONSTRAINTS ALL IMMEDIATE");
+    const written = direct === undefined ? await write(tx, options) : { inserted: direct, updated: 0, stored: [] };
+    return { orphans, deleted, ...written };
+  };
   await setSearchPath(tx, "role");
-  const replaces = merge.mode === "replace" && direct === undefined;
-  const deleted = replaces ? await removeUnstaged(tx, options, ready.rows) : 0;
-
-  // Deferred constraints are judged here, where a row can still be rejected, and not at COMMIT.
-  await tx.query("SET CONSTRAINTS ALL IMMEDIATE");
-  const written = direct === undefined ? await write(tx, options) : { inserted: direct, updated: 0, stored: [] };
+  const hasChildren = merge.plan.children.length > 0;
+  const brought = hasChildren ? await writeWithChildren(tx, options, bring) : { written: await bring(), children: [] };
+  const { written } = brought;
   await setSearchPath(tx, "fixed");
   if (merge.overridesIdentity) await advanceIdentities(tx, merge, tables);
+  if ("refused" in brought) {
+    // Documents that a child keeps out are rejects like those that could not be prepared.
+    ready = subtract(ready, brought.refused);
+    afterPrepare += brought.refused.rows;
+  }
   const rejected = await rejects.count(tx, tables.loadId);
   checkRejectLimits(limits, rejected, expected);
 
@@ -150,7 +165,22 @@ export async function mergeStage(tx: Transaction, options: MergeOptions): Promis
     options.storedRowsMax > 0 && merge.key.length > 0
       ? (await tx.query(storedRows(merge, tables), [options.storedRowsMax])).rows.map(([json]) => String(json))
       : written.stored;
-  return { figures, deleted, stored, ...adjustments(parts) };
+  const children = brought.children.map((child, index) => ({
+    ...child,
+    deleted: child.deleted + (written.orphans[index] ?? 0),
+  }));
+  return { figures, deleted: written.deleted, stored, children, ...adjustments(parts) };
+}
+
+type Prepared = Awaited<ReturnType<typeof prepare>>;
+
+function subtract(from: Prepared, taken: Prepared): Prepared {
+  return {
+    rows: from.rows - taken.rows,
+    same: from.same - taken.same,
+    stale: from.stale - taken.stale,
+    skipped: from.skipped - taken.skipped,
+  };
 }
 
 /** Values that lost digits or were changed by a policy, by column, over all parts. */
@@ -220,6 +250,8 @@ async function countRows(tx: Transaction, table: string): Promise<number> {
 async function insertDirectly(tx: Transaction, options: MergeOptions): Promise<number | undefined> {
   const { merge, tables, replayOf, storedRowsMax } = options;
   if (replayOf !== null || storedRowsMax > 0 || merge.triggered || merge.meta.keep !== undefined) return undefined;
+  // Children find their parents in `ready`.
+  if (merge.plan.children.length > 0) return undefined;
   if (merge.mode !== "append") {
     const { rows } = await tx.query(`SELECT EXISTS (SELECT 1 FROM ${merge.from}${tables.target})`);
     if (rows[0]?.[0] === true) return undefined;

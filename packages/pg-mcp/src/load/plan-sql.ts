@@ -113,7 +113,7 @@ function collateOf(collation: string | null | undefined): string {
 }
 
 /** A comparison by the column type's own operator, whatever the search path holds. */
-function compares(column: { comparedIn: string }, left: string, operator: "=" | "<" | ">=", right: string) {
+export function compares(column: { comparedIn: string }, left: string, operator: "=" | "<" | ">=", right: string) {
   return `${left} OPERATOR(${column.comparedIn}.${operator}) ${right}`;
 }
 
@@ -443,7 +443,8 @@ export function reasonOf(sqlstate: string): string {
   return REASONS.find(([state]) => state === sqlstate)?.[1] ?? "database_error";
 }
 
-const REASON_SQL = `CASE _etl_state ${REASONS.map(([state, word]) => `WHEN '${state}' THEN '${word}'`).join(" ")} ELSE 'database_error' END`;
+/** The word for the SQLSTATE in the variable `_etl_state`. */
+export const REASON_SQL = `CASE _etl_state ${REASONS.map(([state, word]) => `WHEN '${state}' THEN '${word}'`).join(" ")} ELSE 'database_error' END`;
 
 const DECLARATIONS = `_etl_row record; _etl_state text; _etl_message text; _etl_detail text; _etl_column text; _etl_step text;`;
 
@@ -462,7 +463,7 @@ function recordReject(loadId: string, rejects: string, row: { part: string; line
 const RECORD_FIELDS = { part: "_etl_row._part", line: "_etl_row._line", index: "_etl_row._index", id: "_etl_row._id" };
 
 /** A DO block around a body; the tag is one that the body does not hold. */
-function doBlock(body: string): string {
+export function doBlock(body: string): string {
   let tag = "$etl$";
   for (let n = 0; body.includes(tag); n++) tag = `$etl${n}$`;
   return `DO ${tag}\n${body}\n${tag}`;

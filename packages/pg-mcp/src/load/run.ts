@@ -4,6 +4,7 @@ import { StagingError } from "@es-to-pg/staging";
 import { translate } from "../errors.ts";
 import type { LoadPlan } from "../mapping/plan.ts";
 import type { Postgres, Transaction } from "../postgres/index.ts";
+import { createChildStages, dropChildStages, saveChildFigures } from "./children.ts";
 import { errorCode, isConnectionLost, isTransient } from "./database-error.ts";
 import type { Figures } from "./figures.ts";
 import { type Holder, LEASE_RENEWAL_MS, type Ledger, type LedgerPart, type LoadError, LoadLost } from "./ledger.ts";
@@ -141,9 +142,11 @@ async function openStage({ ledger, holder, plan }: LoadJob, tx: Transaction, tab
     const counted = await tx.query(`SELECT count(*) FROM ${tables.stage}`);
     if (Number(counted.rows[0]?.[0]) === inStage) return;
     await tx.query(`DROP TABLE ${tables.stage}`);
+    await dropChildStages(tx, plan, tables);
   }
   await ledger.forgetParts(tx, holder.loadId);
   await tx.query(createStage(plan, tables.stage));
+  await createChildStages(tx, plan, tables);
 }
 
 /** Stages every part that the ledger does not have, until the source is complete. */
@@ -227,6 +230,8 @@ async function merge(
       await rejects.restore(tx, holder.loadId, error.rejects);
     }
     await tx.query(`DROP TABLE ${tables.stage}`);
+    await dropChildStages(tx, job.plan, tables);
+    await saveChildFigures(tx, job.stateSchema, holder.loadId, outcome.children);
     await ledger.finish(tx, holder, {
       status: "completed",
       figures: outcome.figures,
@@ -280,6 +285,7 @@ async function recordEnd(job: LoadJob, tables: LoadTables, error: unknown): Prom
       await ledger.fence(tx, holder);
       if (error instanceof MergeRefused) await rejects.restore(tx, holder.loadId, error.rejects);
       await tx.query(`DROP TABLE IF EXISTS ${tables.stage}`);
+      await dropChildStages(tx, job.plan, tables);
       const figures = await figuresAtEnd(job, tx);
       await ledger.finish(tx, holder, {
         status: stopped === "cancelled" ? "cancelled" : "failed",

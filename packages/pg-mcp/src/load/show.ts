@@ -1,6 +1,7 @@
 import { type ToolCall, ToolError, waitForJob } from "@es-to-pg/mcp-kit";
 import type { Transaction } from "../postgres/index.ts";
 import { describeLoad, type LoadAnswer } from "./answer.ts";
+import { readChildFigures } from "./children.ts";
 import type { LoadContext } from "./context.ts";
 import { errorCode } from "./database-error.ts";
 import { type Ledger, type Load, openLedger } from "./ledger.ts";
@@ -43,7 +44,11 @@ export async function showLoad(
   });
   return readState(
     context,
-    async (tx) => describeLoad(tx, await ledger.read(tx, loadId), openRejects(schema), options),
+    async (tx) =>
+      describeLoad(tx, await ledger.read(tx, loadId), openRejects(schema), {
+        ...options,
+        children: await readChildFigures(tx, schema, loadId),
+      }),
     context.signal,
   );
 }

@@ -1,9 +1,11 @@
 import { Buffer, isUtf8 } from "node:buffer";
 import { pipeline } from "node:stream/promises";
 import type { LineChunk } from "@es-to-pg/staging";
+import { type ChildBatch, childPath, openChildBatches } from "../mapping/children.ts";
 import { createEncoder, type Encoder, type Remark } from "../mapping/encode.ts";
 import type { LoadPlan } from "../mapping/plan.ts";
 import type { Transaction } from "../postgres/index.ts";
+import { childStage } from "./children-sql.ts";
 import { errorCode, isRowError } from "./database-error.ts";
 import { forBlocks } from "./isolate.ts";
 import type { LedgerPart } from "./ledger.ts";
@@ -12,6 +14,7 @@ import {
   copyStatement,
   createTextStage,
   type LoadTables,
+  metaNames,
   moveTextRowByRow,
   moveTextRows,
   reasonOf,
@@ -47,7 +50,7 @@ export async function stagePart(
   try {
     read = await tx.savepoint(async () => {
       const encoder = createEncoder(plan);
-      const rows = openRows(encoder, part);
+      const rows = openRows(encoder, part, plan);
       await copyRows(tx, rows, chunks(signal), copyStatement(tables.stage, encoder.columns), options);
       return rows.read();
     });
@@ -70,7 +73,7 @@ export async function copyPart(
 ): Promise<LedgerPart & { inserted: number }> {
   const { plan, tables, signal } = options;
   const encoder = createEncoder(plan, { layout: "target" });
-  const rows = openRows(encoder, part);
+  const rows = openRows(encoder, part, plan);
   const inserted = await copyRows(tx, rows, chunks(signal), copyStatement(tables.target, encoder.columns), options);
   const read = rows.read();
   return { ...read, rows: read.documents - rows.rejected, rejected: rows.rejected, inserted };
@@ -83,8 +86,9 @@ interface CopyOptions {
   signal: AbortSignal;
 }
 
-/** Encodes the lines of a part one by one, and keeps what could not be encoded. */
-function openRows(encoder: Encoder, part: number) {
+/** Encodes the lines of a part one by one, and keeps what could not be encoded and what goes to child tables. */
+function openRows(encoder: Encoder, part: number, plan: LoadPlan) {
+  const children = openChildBatches(plan);
   const rounded: Record<string, number> = {};
   const replaced: Record<string, number> = {};
   // One object for all lines: a million of them would be the young generation's only work.
@@ -118,8 +122,9 @@ function openRows(encoder: Encoder, part: number) {
       return rejected;
     },
     get isFull() {
-      return pending.length >= PENDING_REJECTS_MAX;
+      return pending.length >= PENDING_REJECTS_MAX || children.isFull;
     },
+    children,
     takeRejects(): Reject[] {
       const taken = pending;
       pending = [];
@@ -131,8 +136,16 @@ function openRows(encoder: Encoder, part: number) {
       let start = 0;
       for (const end of ends) {
         at.line++;
-        const remark = encoder.add(bytes, start, end, isValid || isUtf8(bytes.subarray(start, end)), at);
-        if (remark !== null) note(bytes.subarray(start, end), remark);
+        const objects = children.encode(bytes, start, end, at);
+        if (objects?.reject !== undefined) note(bytes.subarray(start, end), objects);
+        else {
+          const remark = encoder.add(bytes, start, end, isValid || isUtf8(bytes.subarray(start, end)), at);
+          if (remark !== null) note(bytes.subarray(start, end), remark);
+          if (objects !== null && remark?.reject === undefined) {
+            note(bytes.subarray(start, end), objects);
+            children.keep(objects, at.line);
+          }
+        }
         start = end + 1;
       }
       return encoder.take();
@@ -144,8 +157,15 @@ function openRows(encoder: Encoder, part: number) {
       for (const end of ends) {
         at.line++;
         const line = bytes.subarray(start, end);
-        const encoded = encoder.encode(line, at);
-        if (encoded.reject === undefined) rows.push({ line: at.line, copy: encoded.copy });
+        const objects = children.encode(bytes, start, end, at);
+        const encoded = objects?.reject === undefined ? encoder.encode(line, at) : objects;
+        if (encoded.reject === undefined) {
+          rows.push({ line: at.line, copy: encoded.copy });
+          if (objects !== null && objects.reject === undefined) {
+            note(line, objects);
+            children.keep(objects, at.line);
+          }
+        }
         if (encoded.reject !== undefined || encoded.rounded.length + encoded.replaced.length > 0) note(line, encoded);
         start = end + 1;
       }
@@ -190,6 +210,9 @@ async function copyRows(
         },
         signal,
       );
+      for (const child of rows.children.take()) {
+        if (child.rows.length > 0) await copyChild(tx, child, child.rows, tables, signal);
+      }
       await rejects.insert(tx, tables.loadId, rows.takeRejects());
     }
   } finally {
@@ -204,12 +227,15 @@ async function copyAsText(tx: Transaction, part: number, chunks: AsyncIterable<L
   const text = tables.stage.replace(/"stage_/, '"text_');
   await tx.query(createTextStage(plan, text));
   const encoder = createEncoder(plan);
-  const lines = openRows(encoder, part);
+  const lines = openRows(encoder, part, plan);
+  const unread = new Set<number>();
   for await (const chunk of chunks) {
     await copyHalves(lines.each(chunk));
+    for (const child of lines.children.take()) await copyChildHalves(child, child.rows);
     if (lines.isFull) await rejects.insert(tx, tables.loadId, lines.takeRejects());
   }
   await rejects.insert(tx, tables.loadId, lines.takeRejects());
+  await forgetUnread();
   await forBlocks(tx, text, {
     together: async (from, to) => {
       await tx.query(moveTextRows(plan, text, tables.stage, blockRange(from, to)));
@@ -244,22 +270,79 @@ async function copyAsText(tx: Transaction, part: number, chunks: AsyncIterable<L
         await copyHalves(rows.slice(middle));
         return;
       }
-      const sqlstate = errorCode(error) ?? "";
-      await rejects.insert(tx, tables.loadId, [
-        {
-          part,
-          line: first.line,
-          document_index: null,
-          document_id: null,
-          column_name: null,
-          reason: reasonOf(sqlstate),
-          message: "PostgreSQL cannot read the document's row.",
-          sqlstate,
-          value: null,
-        },
-      ]);
+      await rejectUnread(first.line, null, errorCode(error) ?? "");
     }
   }
+
+  /** The same for rows of a child, which take their document with them. */
+  async function copyChildHalves(child: ChildBatch, rows: ChildBatch["rows"]): Promise<void> {
+    const [first] = rows;
+    if (first === undefined) return;
+    try {
+      await tx.savepoint(() => copyChild(tx, child, rows, tables, signal));
+    } catch (error) {
+      if (!isRowError(error)) throw error;
+      if (rows.length > 1) {
+        const middle = rows.length >> 1;
+        await copyChildHalves(child, rows.slice(0, middle));
+        await copyChildHalves(child, rows.slice(middle));
+        return;
+      }
+      await rejectUnread(first.line, childPath(child.from, null), errorCode(error) ?? "");
+    }
+  }
+
+  async function rejectUnread(line: number, column: string | null, sqlstate: string): Promise<void> {
+    // Another row of the document may have kept it out already.
+    if (unread.has(line)) return;
+    unread.add(line);
+    const reject: Reject = {
+      part,
+      line,
+      document_index: null,
+      document_id: null,
+      column_name: column,
+      reason: reasonOf(sqlstate),
+      message: "PostgreSQL cannot read the document's row.",
+      sqlstate,
+      value: null,
+    };
+    await rejects.insert(tx, tables.loadId, [reject]);
+  }
+
+  /** Of a document that one of the tables cannot read nothing stays in the others. */
+  async function forgetUnread(): Promise<void> {
+    if (unread.size === 0) return;
+    const stages = [
+      { name: text, own: plan },
+      ...plan.children.map((child, index) => ({ name: childStage(tables, index), own: child.plan })),
+    ];
+    for (const { name, own } of stages) {
+      const meta = metaNames(own);
+      await tx.query(
+        `DELETE FROM ${name} WHERE ${meta.part}::integer = $1 AND ${meta.line}::bigint = ANY ($2::bigint[])`,
+        [part, [...unread]],
+      );
+    }
+  }
+}
+
+/** Copies rows of a child into its stage. */
+async function copyChild(
+  tx: Transaction,
+  child: ChildBatch,
+  rows: ChildBatch["rows"],
+  tables: LoadTables,
+  signal: AbortSignal,
+): Promise<void> {
+  await copyBuffers(
+    tx,
+    copyStatement(childStage(tables, child.index), child.columns),
+    async function* () {
+      yield Buffer.concat(rows.map(({ copy }) => copy));
+    },
+    signal,
+  );
 }
 
 /**

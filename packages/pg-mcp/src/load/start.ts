@@ -7,6 +7,7 @@ import type { LoadPlan } from "../mapping/plan.ts";
 import { resolveMapping } from "../mapping/resolve.ts";
 import { resolveMappingReference } from "../mapping/store.ts";
 import { mustNotBeState, quoteTable, requireTable, type Table, type Transaction } from "../postgres/index.ts";
+import { mayWriteChildren } from "./children.ts";
 import type { LoadContext } from "./context.ts";
 import { openLedger } from "./ledger.ts";
 import { confirmNeeded, type MergeOutcome } from "./merge.ts";
@@ -327,8 +328,10 @@ async function planLoad(
     key: request.key,
     expressions: { functionsAllow: settings.PG_MCP_FUNCTIONS_ALLOW, repeatable: true },
     identity: request.overrideIdentity ? "override" : undefined,
+    policy,
   });
   await mustBeAllowed(tx, plan, request.mode);
+  await mayWriteChildren(tx, plan, request.mode);
   if ((request.mode === "upsert" || request.mode === "ignore") && plan.key.length === 0) {
     const why = table.primaryKey === null ? "the table has no primary key" : "nothing feeds the table's primary key";
     throw new ToolError("no_unique_key", `${request.mode} needs a key, and ${why}.`, {

@@ -18,8 +18,8 @@ export async function sweepState({ postgres, settings }: LoadContext, signal: Ab
       );
       const { rows } = await tx.query(
         `SELECT c.relname FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace
-         WHERE n.nspname = $1 AND c.relkind = 'r' AND c.relname ~ '^(stage|text|cooked|ready)_load_[0-9a-z]{26}$'
-           AND NOT EXISTS (SELECT 1 FROM ${loads} WHERE load_id = substr(c.relname, strpos(c.relname, '_') + 1)
+         WHERE n.nspname = $1 AND c.relkind = 'r' AND c.relname ~ '^(stage|text|cooked|ready)_load_[0-9a-z]{26}(_c[0-9]+)?$'
+           AND NOT EXISTS (SELECT 1 FROM ${loads} WHERE load_id = substring(c.relname from 'load_[0-9a-z]{26}')
                            AND status = 'working')`,
         [schema],
       );

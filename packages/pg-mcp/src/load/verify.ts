@@ -5,6 +5,7 @@ import { parseMapping } from "../mapping/mapping.ts";
 import type { LoadPlan } from "../mapping/plan.ts";
 import { resolveMapping } from "../mapping/resolve.ts";
 import { quoteLiteral, requireTable, type Transaction } from "../postgres/index.ts";
+import { childComparison, compareChildren, createChildStages } from "./children.ts";
 import type { LoadContext } from "./context.ts";
 import { type Load, openLedger } from "./ledger.ts";
 import { prepare } from "./merge.ts";
@@ -44,6 +45,7 @@ export const verification = z.object({
   rejected: z.number(),
   extra: z.number().optional(),
   columns: z.array(z.object({ column: z.string(), rows: z.number() })).optional(),
+  children: z.array(childComparison).optional(),
   sample_keys: z.object({ missing: samples, different: samples, extra: samples }).partial().optional(),
   note: z.string().optional(),
   next: z.string(),
@@ -74,6 +76,7 @@ type Findings = Pick<
   | "rejected"
   | "extra"
   | "columns"
+  | "children"
   | "sample_keys"
 >;
 
@@ -115,7 +118,10 @@ export async function verifyLoad(
     };
   }
   const { findings, plan } = await compare(context, load, load.export_id, options);
-  const isEqual = findings.missing === 0 && findings.different === 0 && (findings.extra ?? 0) === 0;
+  const areEqual = (findings.children ?? []).every(
+    ({ missing, different, extra }) => missing + different + extra === 0,
+  );
+  const isEqual = findings.missing === 0 && findings.different === 0 && (findings.extra ?? 0) === 0 && areEqual;
   return {
     load_id: loadId,
     verdict: isEqual ? "equal" : "different",
@@ -177,6 +183,7 @@ async function compare(
           expressions: { functionsAllow: settings.PG_MCP_FUNCTIONS_ALLOW, repeatable: true },
           key: keyOf(load),
           identity: "override",
+          policy,
         });
         const tables = {
           ...loadTables(settings.PG_MCP_STATE_SCHEMA, verifyId, table),
@@ -186,6 +193,7 @@ async function compare(
         const loadRejects = openRejects(settings.PG_MCP_STATE_SCHEMA).table;
         await tx.query(`CREATE UNLOGGED TABLE ${tables.rejects} (LIKE ${loadRejects})`);
         await tx.query(createStage(plan, tables.stage));
+        await createChildStages(tx, plan, tables);
         let staged = 0;
         for (const part of manifest.parts) {
           const chunks = (partSignal: AbortSignal) => reader.chunks(part, { signal: partSignal });
@@ -259,6 +267,7 @@ async function findDifferences(tx: Transaction, comparison: Comparison): Promise
   const differentKeys =
     different === 0 ? [] : await sampleKeys(tx, merge, tables, "_existing AND NOT _same AND NOT _stale");
   const columns = different === 0 ? [] : await differingColumns(tx, merge, tables);
+  const children = await compareChildren(tx, { ...merge, mode: "upsert" }, tables);
   const shown = {
     ...(missingKeys.length === 0 ? {} : { missing: missingKeys }),
     ...(differentKeys.length === 0 ? {} : { different: differentKeys }),
@@ -272,6 +281,7 @@ async function findDifferences(tx: Transaction, comparison: Comparison): Promise
     ...(merge.guard === null ? {} : { stale }),
     ...(extra === undefined ? {} : { extra: extra.count }),
     ...(columns.length === 0 ? {} : { columns }),
+    ...(children.length === 0 ? {} : { children }),
     ...(Object.keys(shown).length === 0 ? {} : { sample_keys: shown }),
   };
 }

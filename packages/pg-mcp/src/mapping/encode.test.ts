@@ -54,6 +54,7 @@ function planOf(columns: Record<string, ColumnOptions>, key: string[] = []): Loa
     versionFrom: null,
     mapping: { columns: [] },
     unmapped: [],
+    children: [],
   };
 }
 

@@ -15,7 +15,7 @@ interface LinePosition {
 }
 
 /** A document that stays out of the table, and why. The value is foreign text, clipped. */
-interface EncodedReject {
+export interface EncodedReject {
   documentId: string;
   column: string | null;
   reason: RejectReason;
@@ -378,7 +378,7 @@ function parseAt(line: Buffer, place: Occurrence): JsonValue {
 }
 
 /** A path met several times is several values to Elasticsearch; pieces of one object, met by dotted names, are one. */
-function combine(line: Buffer, places: readonly Occurrence[]): JsonValue {
+export function combine(line: Buffer, places: readonly Occurrence[]): JsonValue {
   const values = places.map((place) =>
     place.inside.reduceRight<JsonValue>((value, name) => mergedObject([[name, value]]), parseAt(line, place)),
   );
@@ -432,7 +432,7 @@ function shownValue(line: Buffer, value: JsonValue | undefined | Refusal, start:
 }
 
 /** A string of the head, decoded; what is not UTF-8 in it is U+FFFD. */
-function headText(line: Buffer, { start, end }: Span): string {
+export function headText(line: Buffer, { start, end }: Span): string {
   const raw = line.toString("utf8", start, end);
   try {
     const value = parseJsonValue(raw);

@@ -13,6 +13,7 @@ const roundPolicySchema = z.enum(["round", "reject"]);
 /** Limits that keep one mapping within a call and within PostgreSQL's own 1600 columns. */
 const COLUMNS_MAX = 1600;
 const TEXT_MAX = 4096;
+const CHILDREN_MAX = 20;
 
 const scalar = z.union([z.string().max(TEXT_MAX), z.number(), z.boolean()]);
 
@@ -40,12 +41,22 @@ const mappingColumnSchema = z.strictObject({
   format: z.string().min(1).max(TEXT_MAX).optional().describe("date formats as Elasticsearch spells them"),
 });
 
+/** A table for the objects of one path: a row each, by the parent's key and the object's ordinal from 1 on. */
+const mappingChildSchema = z.strictObject({
+  from: z.string().min(1).max(TEXT_MAX).describe("path of a nested field or of an array of objects"),
+  table: z.string().min(1).max(200).describe("child table, or schema.table"),
+  schema: z.string().min(1).max(63).optional().describe("default: the parent's"),
+  parent_key: z.array(z.string().min(1).max(63)).min(1).max(32).describe("child columns that take the parent's key"),
+  ordinal: z.string().min(1).max(63).describe("child column that takes the object's position, from 1 on"),
+  columns: z.array(mappingColumnSchema).min(1).max(COLUMNS_MAX).describe("from: a path inside the object"),
+});
+
 /** The mapping of design §6: which document value goes to which column, and what happens when it does not fit. */
 const mappingSchema = z.strictObject({
   columns: z.array(mappingColumnSchema).min(1).max(COLUMNS_MAX),
   key: z.array(z.string().min(1).max(63)).max(32).optional().describe("conflict key; default: the primary key"),
   version_from: z.string().min(1).max(TEXT_MAX).optional().describe("_seq_no or a column: the greater one wins"),
-  children: z.array(z.unknown()).optional(),
+  children: z.array(mappingChildSchema).max(CHILDREN_MAX).optional(),
 });
 
 /** What `{ id, changes }` may say: columns are merged by name, a null takes a setting back. */
@@ -57,10 +68,12 @@ const mappingChangesSchema = z.strictObject({
   remove: z.array(z.string()).max(COLUMNS_MAX).optional(),
   key: z.array(z.string().min(1).max(63)).max(32).nullable().optional(),
   version_from: z.string().nullable().optional(),
+  children: z.array(mappingChildSchema).max(CHILDREN_MAX).nullable().optional().describe("in place of the mapping's"),
 });
 
 export type Mapping = z.infer<typeof mappingSchema>;
 export type MappingColumn = z.infer<typeof mappingColumnSchema>;
+export type MappingChild = z.infer<typeof mappingChildSchema>;
 export type MappingChanges = z.infer<typeof mappingChangesSchema>;
 export type ArrayPolicy = z.infer<typeof arrayPolicySchema>;
 export type NulPolicy = z.infer<typeof nulPolicySchema>;
@@ -78,7 +91,7 @@ const mapIdSchema = z
 const looseMapping = z.union([z.string(), z.record(z.string(), z.unknown())]);
 
 export const mappingArgument = looseMapping.describe(
-  'map_… | {"id":"map_…","changes":{columns,remove,key,version_from}} | {"columns":[{"column","from","type","expression","staged_as","constant","load","on_null","on_missing":"null|keep|default","on_error":"reject|null|default","array":"array|first|json|join","nul":"strip|replace|reject","round":"round|reject","encoding","format"}],"key":[…],"version_from"}',
+  'map_… | {"id":"map_…","changes":{columns,remove,key,version_from,children}} | {"columns":[{"column","from","type","expression","staged_as","constant","load","on_null","on_missing":"null|keep|default","on_error":"reject|null|default","array":"array|first|json|join","nul":"strip|replace|reject","round":"round|reject","encoding","format"}],"key":[…],"version_from","children":[{"from","table","parent_key":[…],"ordinal","columns":[…]}]}',
 );
 
 /** The same argument where a mapping's shape need not be told again. */
@@ -99,16 +112,17 @@ export function parseMappingReference(value: unknown): MappingReference {
   return { kind: "inline", mapping: parseMapping(value) };
 }
 
-/** Checks one whole mapping; throws `invalid_mapping`, or `children_not_supported` with the way round. */
+/** Checks one whole mapping; throws `invalid_mapping`. */
 export function parseMapping(value: unknown): Mapping {
   const mapping = check(mappingSchema, value);
-  if (mapping.children !== undefined && mapping.children.length > 0) {
-    throw new ToolError("children_not_supported", "A mapping cannot fill child tables.", {
-      next: 'Map the nested field into a jsonb column instead: {"column":"reviews","from":"reviews","type":"jsonb"}.',
-    });
-  }
+  checkColumns(mapping.columns);
+  for (const child of mapping.children ?? []) checkColumns(child.columns);
+  return mapping;
+}
+
+function checkColumns(columns: readonly MappingColumn[]): void {
   const seen = new Set<string>();
-  for (const column of mapping.columns) {
+  for (const column of columns) {
     if (seen.has(column.column)) throw invalid([`column ${JSON.stringify(column.column)} is mapped twice`]);
     seen.add(column.column);
     if (column.constant !== undefined && (column.from !== undefined || column.expression !== undefined)) {
@@ -121,7 +135,6 @@ export function parseMapping(value: unknown): Mapping {
       throw invalid([`column ${JSON.stringify(column.column)}: staged_as needs an expression or load:false`]);
     }
   }
-  return mapping;
 }
 
 /** The stored mapping with the changes on top; the result is checked like any other mapping. */
@@ -136,10 +149,12 @@ export function changeMapping(mapping: Mapping, changes: MappingChanges): Mappin
   }
   const key = changes.key === undefined ? mapping.key : (changes.key ?? undefined);
   const versionFrom = changes.version_from === undefined ? mapping.version_from : (changes.version_from ?? undefined);
+  const children = changes.children === undefined ? mapping.children : (changes.children ?? undefined);
   return parseMapping({
     columns: [...columns.values()],
     ...(key === undefined ? {} : { key }),
     ...(versionFrom === undefined ? {} : { version_from: versionFrom }),
+    ...(children === undefined ? {} : { children }),
   });
 }
 

@@ -1,5 +1,6 @@
 import type { MappingField } from "@es-to-pg/staging";
 import type { Table } from "../postgres/catalog.ts";
+import type { ChildPlan } from "./children.ts";
 import type { ArrayPolicy, EncodingPolicy, Mapping, NulPolicy, RoundPolicy } from "./mapping.ts";
 import type { ValuePart } from "./parts.ts";
 import type { ValueType } from "./value-type.ts";
@@ -22,6 +23,8 @@ export interface LoadPlan {
   mapping: Mapping;
   /** Fields of the documents that no column takes, as far as the export knows them. */
   unmapped: string[];
+  /** Tables that take objects of the documents, a row each. */
+  children: ChildPlan[];
 }
 
 export interface PlannedColumn {

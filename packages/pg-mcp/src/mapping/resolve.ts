@@ -1,7 +1,15 @@
 import { nearest, ToolError } from "@es-to-pg/mcp-kit";
 import { type FieldProfile, type MappingField, proposeColumnName, proposeType } from "@es-to-pg/staging";
-import { type Column, quoteIdentifier, quoteTable, type Table, type Transaction } from "../postgres/index.ts";
+import {
+  type Column,
+  quoteIdentifier,
+  quoteTable,
+  type Table,
+  type TablePolicy,
+  type Transaction,
+} from "../postgres/index.ts";
 import { type JudgePolicy, judgeExpression } from "../query/index.ts";
+import { resolveChildren } from "./children.ts";
 import { Fields, misfit } from "./fields.ts";
 import type { Mapping, MappingColumn } from "./mapping.ts";
 import { type LoadPlan, META_PATHS, type PlannedColumn, stageColumns } from "./plan.ts";
@@ -24,6 +32,10 @@ export interface ResolveOptions {
   /** Whether values for GENERATED ALWAYS identity columns override the sequence. */
   identity?: "override" | undefined;
   expressions?: JudgePolicy;
+  /** Which tables the mapping's children may be. */
+  policy?: TablePolicy;
+  /** Columns that are filled by other means than the mapping's columns. */
+  fed?: readonly string[];
 }
 
 /**
@@ -46,7 +58,7 @@ export async function resolveMapping(options: ResolveOptions): Promise<LoadPlan>
     if (target.identity === "always" && identity !== "override") throw identityColumn(column);
     if (CUTTING_TYPES.has(target.baseType)) throw cuttingType(column, target.type);
   }
-  checkUnfed(table, mapping);
+  checkUnfed(table, mapping, options.fed ?? []);
   const key = resolveKey(options.key ?? mapping.key, table, mapping);
 
   const written = mapping.columns
@@ -70,14 +82,15 @@ export async function resolveMapping(options: ResolveOptions): Promise<LoadPlan>
       next: "Name a mapped column; map it with load:false if the table does not have it.",
     });
   }
-  const plan: LoadPlan = {
+  const parent = {
     table,
     columns,
     key,
     versionFrom,
     mapping,
-    unmapped: unmappedFields(fields, columns),
+    unmapped: unmappedFields(fields, columns, mapping),
   };
+  const plan: LoadPlan = { ...parent, children: await resolveChildren(parent, options, resolveMapping) };
   await judgeExpressions(plan, options);
   return plan;
 }
@@ -243,10 +256,10 @@ function resolveKey(wanted: readonly string[] | undefined, table: Table, mapping
   });
 }
 
-function checkUnfed(table: Table, mapping: Mapping): void {
+function checkUnfed(table: Table, mapping: Mapping, fed: readonly string[]): void {
   const loaded = new Set(mapping.columns.filter(({ load }) => load !== false).map(({ column }) => column));
   const unfed = table.columns
-    .filter((column) => column.notNull && !loaded.has(column.name))
+    .filter((column) => column.notNull && !loaded.has(column.name) && !fed.includes(column.name))
     .filter(
       ({ default: byDefault, generated, identity }) => byDefault === null && generated === null && identity === null,
     )
@@ -258,8 +271,8 @@ function checkUnfed(table: Table, mapping: Mapping): void {
   });
 }
 
-function unmappedFields(fields: Fields, columns: readonly PlannedColumn[]): string[] {
-  const used = columns.flatMap(({ from }) => (from === null ? [] : [from]));
+function unmappedFields(fields: Fields, columns: readonly PlannedColumn[], { children = [] }: Mapping): string[] {
+  const used = [...columns, ...children].flatMap(({ from }) => (from === null ? [] : [from]));
   return fields
     .all()
     .filter((field) => isLeaf(field) && proposeType(field).type !== "none")
