@@ -45,6 +45,8 @@ export interface Place extends AsyncDisposable {
   index: string;
   directory: string;
   taskOptions: TaskOptions;
+  /** Undoes this too when the benchmark ends or is interrupted, before what was there earlier. */
+  atEnd(step: () => Promise<unknown>): void;
   /** Starts a built server in its own process, as a host does. */
   openServer(server: "es-mcp" | "pg-mcp", env?: Record<string, string>): Promise<Session>;
 }
@@ -87,8 +89,15 @@ export function benchOptions(what: string): BenchOptions {
 /** Brings up what a benchmark needs. */
 async function openPlace(options: BenchOptions): Promise<Place> {
   const undo: (() => Promise<unknown>)[] = [];
-  const dispose = async (): Promise<void> => {
-    for (const step of undo.splice(0).toReversed()) await step();
+  // An interruption and the failure that comes of it meet here: both wait for the one way down.
+  let disposed: Promise<void> | undefined;
+  const dispose = (): Promise<void> => {
+    disposed ??= (async () => {
+      for (const step of undo.toReversed()) {
+        await step().catch((error: unknown) => process.stderr.write(`while cleaning up: ${String(error)}\n`));
+      }
+    })();
+    return disposed;
   };
   try {
     const engines = await acquireEngines();
@@ -105,6 +114,7 @@ async function openPlace(options: BenchOptions): Promise<Place> {
       engines,
       index,
       directory,
+      atEnd: (step) => void undo.push(step),
       taskOptions: { elasticsearchUrl, databaseUrl, index, directory, documentsMax: options.documents },
       async openServer(server, env = {}) {
         const staging = join(directory, "staging");
@@ -210,11 +220,20 @@ export async function runBench(
 async function runEntry(entry: Entry, place: Place): Promise<Measured> {
   await entry.before?.();
   await using contender = await entry.open();
-  const { elasticsearchUrl, databaseUrl } = place.engines;
-  // What does not touch PostgreSQL shall not be shown what others do there.
-  const measured = await measure(contender, { elasticsearchUrl, ...(entry.usesPostgres ? { databaseUrl } : {}) });
-  await entry.after?.(measured);
-  return measured;
+  // What is interrupted holds locks on what has to be removed. A number is forgotten while it surely is the contender's.
+  const running = new Set(contender.pids);
+  place.atEnd(async () => {
+    for (const pid of running) process.kill(pid);
+  });
+  try {
+    const { elasticsearchUrl, databaseUrl } = place.engines;
+    // What does not touch PostgreSQL shall not be shown what others do there.
+    const measured = await measure(contender, { elasticsearchUrl, ...(entry.usesPostgres ? { databaseUrl } : {}) });
+    await entry.after?.(measured);
+    return measured;
+  } finally {
+    running.clear();
+  }
 }
 
 /** Ends the process with the benchmark's outcome; everything that was brought up is taken down first. */

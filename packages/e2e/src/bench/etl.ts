@@ -13,7 +13,8 @@ const slowDocumentsMax = 100_000;
 
 const options = benchOptions("Usage: npm run bench:etl -- [options]");
 await main(options, async (place) => {
-  await using target = await openTarget(place.engines.databaseUrl);
+  const target = await openTarget(place.engines.databaseUrl);
+  place.atEnd(() => target.remove());
   await runBench("End to end", options, place, entriesOf(place, target));
 });
 

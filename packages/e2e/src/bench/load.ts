@@ -15,7 +15,8 @@ const slowDocumentsMax = 100_000;
 
 const options = benchOptions("Usage: npm run bench:load -- [options]");
 await main(options, async (place) => {
-  await using target = await openTarget(place.engines.databaseUrl);
+  const target = await openTarget(place.engines.databaseUrl);
+  place.atEnd(() => target.remove());
   const staged = await stage(place, target);
   await runBench("Load", options, place, entriesOf(place, target, staged));
 });

@@ -3,13 +3,14 @@ import { createProductsTable } from "@es-to-pg/seed";
 import { Client } from "pg";
 
 /** A table `products` in a schema of its own, and what a benchmark does to it between contenders. */
-export interface Target extends AsyncDisposable {
+export interface Target {
   schema: string;
   stateSchema: string;
   /** Makes the table empty and what was written before durable, so that nobody pays for another's pages. */
   empty(): Promise<void>;
   /** Throws unless the table holds this many rows, and the same ones as the first time it was full. */
   check(rows: number, expected: number): Promise<void>;
+  remove(): Promise<void>;
 }
 
 /** Creates the schema and the table. */
@@ -39,7 +40,7 @@ export async function openTarget(databaseUrl: string): Promise<Target> {
       digest ??= answer?.digest;
       if (digest !== answer?.digest) throw new Error("the table holds other rows than after the first contender");
     },
-    async [Symbol.asyncDispose]() {
+    async remove() {
       await client.query(`DROP SCHEMA IF EXISTS ${schema}, ${stateSchema} CASCADE`);
       await client.end();
     },
