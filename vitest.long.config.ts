@@ -1,6 +1,6 @@
 import { defineConfig } from "vitest/config";
 
-/** What takes minutes and is no part of `npm test`: other PostgreSQL versions, a pooler, and loads that are ill-treated. */
+/** What takes minutes and is no part of `npm test`: other PostgreSQL versions, a pooler, and exports and loads that are ill-treated. */
 export default defineConfig({
   test: {
     projects: [
@@ -20,6 +20,15 @@ export default defineConfig({
           name: "pg-refused",
           include: ["packages/pg-mcp/test/**/*.refused.test.ts"],
           globalSetup: ["packages/engines/src/vitest-postgres.ts"],
+        },
+      },
+      {
+        test: {
+          // Starts an Elasticsearch of its own, because it kills it.
+          name: "chaos",
+          include: ["packages/es-mcp/test/**/*.chaos.test.ts"],
+          testTimeout: 900_000,
+          hookTimeout: 300_000,
         },
       },
       {

@@ -35,11 +35,17 @@ export interface Variant {
   isReady(url: string): Promise<boolean>;
 }
 
+/** An Elasticsearch of the caller's own, which may be ill-treated. */
+export interface OwnElasticsearch extends Engine {
+  /** Kills it, starts it again on its data and at its address, and returns when it answers. */
+  restart(): Promise<void>;
+}
+
 /** Starts the Elasticsearch that Maven has, on the Java of this machine. */
-export async function startElasticsearchPackage(): Promise<Engine> {
+export async function startElasticsearchPackage(settings: Record<string, unknown> = {}): Promise<OwnElasticsearch> {
   return await startElasticsearchVariant({
     scheme: "http",
-    settings: { "xpack.security.enabled": false },
+    settings: { "xpack.security.enabled": false, ...settings },
     files: {},
     javaOptions: "",
     // Not GET /: this distribution does not have it.
@@ -48,7 +54,7 @@ export async function startElasticsearchPackage(): Promise<Engine> {
 }
 
 /** Starts the Elasticsearch that Maven has with settings and files of the caller's. */
-export async function startElasticsearchVariant(variant: Variant): Promise<Engine> {
+export async function startElasticsearchVariant(variant: Variant): Promise<OwnElasticsearch> {
   const identity = await engineIdentity();
   const isRoot = identity.uid !== undefined;
   const java = await findJava(async (home) => !isRoot || (await isReachableByOthers(home)));
@@ -92,7 +98,20 @@ export async function startElasticsearchVariant(variant: Variant): Promise<Engin
         return url !== undefined && (await variant.isReady(url));
       };
       await waitUntilReady("Elasticsearch", engine, isReady, readyMsMax);
-      return { url: String(url), stop: () => engine.stop() };
+      const address = String(url);
+      return {
+        url: address,
+        stop: () => engine.stop(),
+        async restart() {
+          const config = join(at("config"), "elasticsearch.yml");
+          const settings = await readFile(config, "utf8");
+          await writeFile(config, settings.replace(/^http\.port: .*$/m, `http.port: ${new URL(address).port}`));
+          engine.restart("SIGKILL");
+          const isGone = async (): Promise<boolean> => !(await variant.isReady(address));
+          await waitUntilReady("The end of Elasticsearch", engine, isGone, readyMsMax);
+          await waitUntilReady("Elasticsearch", engine, () => variant.isReady(address), readyMsMax);
+        },
+      };
     } catch (error) {
       await engine.stop();
       throw error;

@@ -72,9 +72,11 @@ function stop(): void {
 process.stdin.on("end", stop).on("error", stop);
 // One line: the signal that ends the engine before it is started again.
 process.stdin.on("data", (line) => {
-  const signal = String(line) === "SIGQUIT\n" ? "SIGQUIT" : "SIGINT";
   restarting = true;
-  if (engine.pid !== undefined) process.kill(engine.pid, signal);
+  const signal = String(line).trim();
+  // As when the power fails: with all that the engine has started.
+  if (signal === "SIGKILL") signalGroup(signal);
+  else if (engine.pid !== undefined) process.kill(engine.pid, signal === "SIGQUIT" ? signal : "SIGINT");
 });
 for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) process.on(signal, stop);
 // The owner may be gone when the engine ends.

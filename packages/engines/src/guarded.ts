@@ -35,7 +35,7 @@ export interface GuardedEngine {
   /** The end of its log, for the message of a failed start. */
   logTail(): Promise<string>;
   /** Ends it by the signal and starts it again, with the same arguments and data. */
-  restart(signal: "SIGINT" | "SIGQUIT"): void;
+  restart(signal: "SIGINT" | "SIGQUIT" | "SIGKILL"): void;
   /** Stops it and removes its folder. */
   stop(): Promise<void>;
 }

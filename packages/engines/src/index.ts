@@ -5,6 +5,8 @@ import { findElasticsearch, findPostgres } from "./given.ts";
 import { startPostgresPackage } from "./postgres-package.ts";
 import { Unavailable } from "./unavailable.ts";
 
+export { type OwnElasticsearch, startElasticsearchPackage } from "./elasticsearch-package.ts";
+
 /** Addresses of the engines that the demo and the tests use. */
 export interface Engines {
   elasticsearchUrl: string;
@@ -36,7 +38,7 @@ const elasticsearch: EngineKind = {
   given: () => findElasticsearch(process.env["ELASTICSEARCH_URL"]),
   ways: [
     { name: "docker", start: startElasticsearchContainer },
-    { name: "packages", start: startElasticsearchPackage },
+    { name: "packages", start: () => startElasticsearchPackage() },
   ],
   install: "Install Docker, or Maven and a Java of version 17 to 23, or set ELASTICSEARCH_URL.",
 };

@@ -1,9 +1,6 @@
-import { spawn } from "node:child_process";
-import { once } from "node:events";
 import { readdir } from "node:fs/promises";
 import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
-import { fileURLToPath } from "node:url";
 import { ToolError } from "@es-to-pg/mcp-kit";
 import type { Manifest } from "@es-to-pg/staging";
 import { afterAll, afterEach, beforeAll, describe, expect, inject, it } from "vitest";
@@ -234,31 +231,6 @@ describe("an export that does not run through", () => {
     if (first === undefined) throw new Error("nothing started");
     for (const context of contexts) await settled({ context }, first);
     await expectComplete(harness, await harness.staging.read(first.exportId));
-    expect((await harness.staging.list()).exports.length).toBe(1);
-  });
-
-  it("survives kill -9 at any moment", { timeout: 120_000 }, async () => {
-    const harness = await open({ leaseMs: 1500 });
-    const child = fileURLToPath(new URL("export-child.ts", import.meta.url));
-    const statuses: unknown[] = [];
-    for (const afterMs of [0, 15, 40, 80]) {
-      const running = spawn(process.execPath, [child, inject("elasticsearchUrl"), harness.root, index], {
-        stdio: ["ignore", "pipe", "inherit"],
-      });
-      const [said] = await Promise.race([once(running.stdout, "data"), once(running, "exit").then(() => [""])]);
-      expect(String(said)).toContain("exp_");
-      await delay(afterMs);
-      const exited = once(running, "exit");
-      running.kill("SIGKILL");
-      await exited;
-      const [left] = (await harness.staging.list()).exports;
-      statuses.push(left?.status);
-      // Its lease runs out.
-      await delay(1600);
-    }
-    expect(statuses[0]).toBe("working");
-    const resumed = await start(harness.context);
-    await expectComplete(harness, await settled(harness, resumed));
     expect((await harness.staging.list()).exports.length).toBe(1);
   });
 

@@ -6,7 +6,10 @@ export type Rule = (request: {
   method: string;
   path: string;
   headers: IncomingMessage["headers"];
-}) => { status: number; body: unknown } | "hang" | undefined;
+}) => { status: number; body: unknown } | Trouble | undefined;
+
+/** No answer at all, a connection that breaks off after some bytes of the answer, or an answer that comes late. */
+type Trouble = "hang" | { cutAfterBytes: number } | { delayMs: number };
 
 export interface Proxy extends AsyncDisposable {
   url: string;
@@ -32,10 +35,17 @@ export async function openProxy(target: string, rule: Rule, options: ProxyOption
     seen.push(`${method} ${url}`);
     const answer = rule({ method, path: url, headers });
     if (answer === "hang") return;
-    if (answer === undefined && url.startsWith(`${prefix}/`)) {
-      forward({ url: new URL(url.slice(prefix.length), target), ca: options.ca }, incoming, outgoing);
-    } else if (answer === undefined) outgoing.writeHead(404).end("<html>not found</html>");
-    else {
+    if (answer === undefined || !("status" in answer)) {
+      if (!url.startsWith(`${prefix}/`)) {
+        outgoing.writeHead(404).end("<html>not found</html>");
+        return;
+      }
+      const to = { url: new URL(url.slice(prefix.length), target), ca: options.ca };
+      const late = answer !== undefined && "delayMs" in answer ? answer.delayMs : 0;
+      const cut = answer !== undefined && "cutAfterBytes" in answer ? answer.cutAfterBytes : undefined;
+      if (late > 0) setTimeout(() => forward(to, incoming, outgoing, cut), late);
+      else forward(to, incoming, outgoing, cut);
+    } else {
       const text = typeof answer.body === "string" ? answer.body : JSON.stringify(answer.body);
       outgoing.writeHead(answer.status, { "content-type": "application/json", "x-elastic-product": "Elasticsearch" });
       outgoing.end(text);
@@ -65,6 +75,7 @@ function forward(
   { url, ca }: { url: URL; ca: string | undefined },
   incoming: IncomingMessage,
   outgoing: ServerResponse,
+  cutAfterBytes?: number,
 ): void {
   const send = url.protocol === "https:" ? requestTls : request;
   const upstream = send(
@@ -72,7 +83,12 @@ function forward(
     { method: incoming.method, headers: { ...incoming.headers, host: url.host }, ...(ca === undefined ? {} : { ca }) },
     (answer) => {
       outgoing.writeHead(answer.statusCode ?? 502, answer.headers);
-      answer.pipe(outgoing);
+      if (cutAfterBytes === undefined) answer.pipe(outgoing);
+      else {
+        answer.once("data", (chunk: Buffer) => {
+          outgoing.write(chunk.subarray(0, cutAfterBytes), () => outgoing.socket?.resetAndDestroy());
+        });
+      }
     },
   );
   upstream.on("error", () => outgoing.destroy());

@@ -142,6 +142,11 @@ export const manifestSchema = z.strictObject({
       primary_term: count,
       checkpoint: z.int(),
       history_uuid: z.string().nullable(),
+      /**
+       * Where the indices could not be refreshed: what the shard had processed when the snapshot was taken. Not all of it
+       * need be in this export, but it is in every one made long enough after this.
+       */
+      processed: z.int().optional(),
     }),
   ),
   /** Where a later process goes on: point in time (position in `points`), slice, and the last sort values of the slice. */

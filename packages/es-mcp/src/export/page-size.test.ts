@@ -34,4 +34,12 @@ describe("PageSize", () => {
     size.saw(100, 100);
     expect(size.documents).toBe(100);
   });
+
+  it("knows when a busy Elasticsearch is not helped by less", () => {
+    const size = new PageSize(10_000);
+    expect(size.isLarge(1)).toBe(true);
+    size.saw(500, 500 * 400);
+    expect(size.isLarge(500)).toBe(true);
+    expect(size.isLarge(100)).toBe(false);
+  });
 });

@@ -4,6 +4,9 @@ export const PAGE_BYTES_TARGET = 8 * 1024 * 1024;
 /** A page beyond this is not taken: it is asked for again with half the documents. */
 export const PAGE_BYTES_MAX = 20 * 1024 * 1024;
 
+/** Below this a smaller page spares a busy Elasticsearch nothing any more: what is left is the number of requests. */
+const BUSY_BYTES_MIN = 64 * 1024;
+
 const DOCUMENTS_FIRST = 500;
 const GROWTH_MAX = 4;
 
@@ -13,6 +16,7 @@ export class PageSize {
   #documents: number;
   /** After Elasticsearch was too busy the size grows again, slowly. */
   #ceiling: number;
+  #bytesPerDocument = 0;
 
   /** `documentsMax` is the index's `max_result_window`. */
   constructor(documentsMax: number) {
@@ -29,8 +33,14 @@ export class PageSize {
   saw(documents: number, bytes: number): void {
     if (documents === 0) return;
     this.#ceiling = Math.min(this.#documentsMax, this.#ceiling + Math.ceil(this.#ceiling / 16));
-    const fitting = Math.floor(PAGE_BYTES_TARGET / (bytes / documents));
+    this.#bytesPerDocument = bytes / documents;
+    const fitting = Math.floor(PAGE_BYTES_TARGET / this.#bytesPerDocument);
     this.#documents = Math.max(1, Math.min(fitting, this.#documents * GROWTH_MAX, this.#ceiling));
+  }
+
+  /** Whether a page of so many documents is one that Elasticsearch may be too busy for. */
+  isLarge(documents: number): boolean {
+    return this.#bytesPerDocument === 0 || documents * this.#bytesPerDocument > BUSY_BYTES_MIN;
   }
 
   /** Halves the page after a refusal; false if it cannot be smaller. */

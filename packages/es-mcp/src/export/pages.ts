@@ -87,7 +87,7 @@ export class PageReader {
         if (!error.retryable || pauseMs === undefined) throw error;
         attempt++;
         this.trouble.retries++;
-        if (error.code === "busy" && this.#halveBelow(asked)) this.trouble.halvings++;
+        if (error.code === "busy" && this.#size.isLarge(asked) && this.#halveBelow(asked)) this.trouble.halvings++;
         await delay(pauseMs * (0.5 + Math.random()), undefined, { signal: this.#signal });
       }
     }

@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { slicesFor } from "./snapshot.ts";
+import { overlapping, slicesFor } from "./snapshot.ts";
 
 describe("slicesFor", () => {
   it.each([
@@ -18,5 +18,46 @@ describe("slicesFor", () => {
     ["an empty index is read at once", { documents: 0, shards: 1, largest: 0 }, 1],
   ])("%s", (_name, options, expected) => {
     expect(slicesFor(options)).toBe(expected);
+  });
+});
+
+describe("overlapping", () => {
+  const now = 10_000_000;
+  const mark = { index_uuid: "u", shard: 0, primary_term: 1, checkpoint: 90, history_uuid: "h" };
+  const at = (ageMs: number, checkpoint: number, change: object = {}) => ({
+    pitTimeMs: now - ageMs,
+    watermark: [{ ...mark, checkpoint, ...change }],
+  });
+  const of = (refreshInterval: string | undefined, earlier: ReturnType<typeof at>[]) =>
+    overlapping(
+      [{ uuid: "u", settings: refreshInterval === undefined ? {} : { "index.refresh_interval": refreshInterval } }],
+      [mark],
+      earlier,
+      now,
+    )[0]?.checkpoint;
+
+  it("takes what was seen a refresh interval and a minute ago", () => {
+    const earlier = [at(59_000, 80), at(61_000, 70), at(90_000, 60), at(3_700_000, 50)];
+    expect(of(undefined, earlier)).toBe(70);
+    expect(of("30s", earlier)).toBe(60);
+    expect(of("1h", earlier)).toBe(50);
+  });
+
+  it("takes what an earlier export had seen and not what it was sure to hold", () => {
+    expect(of(undefined, [at(70_000, 10, { processed: 75 })])).toBe(75);
+  });
+
+  it.each([
+    ["there is no earlier export", "1s", []],
+    ["none is old enough", "1s", [at(1000, 80)]],
+    ["the index is never refreshed by itself", "-1", [at(1_000_000, 80)]],
+    ["the shard has another history", "1s", [at(1_000_000, 80, { history_uuid: "other" })]],
+    ["it is another shard", "1s", [at(1_000_000, 80, { shard: 1 })]],
+  ])("lies before the first operation where %s", (_why, refreshInterval, earlier) => {
+    expect(of(refreshInterval, earlier)).toBe(-1);
+  });
+
+  it("never lies beyond what the shard has", () => {
+    expect(of(undefined, [at(1_000_000, 95)])).toBe(90);
   });
 });

@@ -24,6 +24,16 @@ const RESULT_WINDOW = 10_000;
 export type Point = NonNullable<Manifest["checkpoint"]>["points"][number];
 export type Watermark = Manifest["watermark"];
 
+/** How far a shard had come at an earlier export, which may lie before what this snapshot is sure to show. */
+export interface EarlierWatermark {
+  pitTimeMs: number;
+  watermark: Watermark;
+}
+
+/** Beyond `index.refresh_interval`, in milliseconds: a refresh that is slow, and clocks that differ. */
+const REFRESH_SLACK_MS = 60_000;
+const REFRESH_INTERVAL_DEFAULT_MS = 1_000;
+
 /** A consistent view of the indices, and what was learnt when it was taken. */
 export interface Snapshot {
   method: "pit" | "scroll";
@@ -75,6 +85,8 @@ export interface SnapshotOptions {
   query: Record<string, unknown>;
   /** The watermark of the export that this one goes on from. */
   since: Watermark | undefined;
+  /** Earlier exports' watermarks; what they saw counts where the indices cannot be refreshed. */
+  earlier: readonly EarlierWatermark[];
   signal: AbortSignal;
 }
 
@@ -87,14 +99,15 @@ export async function openSnapshot(options: SnapshotOptions): Promise<Snapshot> 
   const warnings: string[] = [];
   const shards = await readShards(elasticsearch, indices, signal, warnings);
   const refreshed = await refresh(elasticsearch, indices, signal);
-  if (!refreshed) {
+  const marks = [...shards.values()].flatMap(({ watermark: mark }) => (mark === undefined ? [] : [mark]));
+  const watermark = refreshed ? marks : overlapping(indices, marks, options.earlier, Date.now());
+  if (!refreshed && marks.length > 0) {
     warnings.push(
-      "The indices could not be refreshed, so this export has no watermark and `since` cannot go on from it.",
+      watermark.every(({ checkpoint }) => checkpoint < 0)
+        ? "The indices could not be refreshed and no export of them is old enough: an export `since` this one repeats everything."
+        : "The indices could not be refreshed: an export `since` this one repeats what is newer than an earlier export.",
     );
   }
-  const watermark = refreshed
-    ? [...shards.values()].flatMap(({ watermark: mark }) => (mark === undefined ? [] : [mark]))
-    : [];
   if (since !== undefined) refuseBrokenHistory(indices, since, shards);
 
   const points: Point[] = [];
@@ -135,6 +148,45 @@ export async function openSnapshot(options: SnapshotOptions): Promise<Snapshot> 
     return await planScrolls(options, watermark, warnings);
   }
   return { method: "pit", pitTime: new Date().toISOString(), points, documents, watermark, warnings };
+}
+
+/**
+ * Marks for a snapshot that no refresh preceded. What a shard had processed is visible once its refresh interval has
+ * passed, so the mark is the newest one that an export saw so long ago; without one it lies before the first operation.
+ */
+export function overlapping(
+  indices: readonly Pick<ResolvedIndex, "uuid" | "settings">[],
+  marks: Watermark,
+  earlier: readonly EarlierWatermark[],
+  now: number,
+): Watermark {
+  return marks.map((mark) => {
+    const settings = indices.find(({ uuid }) => uuid === mark.index_uuid)?.settings ?? {};
+    const intervalMs = refreshIntervalMs(settings["index.refresh_interval"]);
+    const seen = earlier
+      .filter(({ pitTimeMs }) => pitTimeMs + intervalMs + REFRESH_SLACK_MS <= now)
+      .flatMap(({ watermark }) => watermark)
+      .filter(({ index_uuid, shard, history_uuid }) => {
+        // Without a history's name nothing says that the numbers are of the same one.
+        return (
+          index_uuid === mark.index_uuid &&
+          shard === mark.shard &&
+          history_uuid !== null &&
+          history_uuid === mark.history_uuid
+        );
+      })
+      .map(({ checkpoint, processed }) => processed ?? checkpoint);
+    return { ...mark, checkpoint: Math.min(mark.checkpoint, Math.max(-1, ...seen)), processed: mark.checkpoint };
+  });
+}
+
+/** Elasticsearch's time value in milliseconds; endless where the index is never refreshed by itself. */
+function refreshIntervalMs(setting: unknown): number {
+  if (setting === undefined) return REFRESH_INTERVAL_DEFAULT_MS;
+  const match = /^(\d+(?:\.\d+)?)(nanos|micros|ms|s|m|h|d)$/.exec(typeof setting === "string" ? setting : "");
+  if (match === null) return Number.POSITIVE_INFINITY;
+  const unitMs = { nanos: 1e-6, micros: 1e-3, ms: 1, s: 1_000, m: 60_000, h: 3_600_000, d: 86_400_000 }[match[2] ?? ""];
+  return unitMs === undefined ? Number.POSITIVE_INFINITY : Number(match[1]) * unitMs;
 }
 
 /** Whether points in time are not to be had here at all: an old version, or credentials without them. */

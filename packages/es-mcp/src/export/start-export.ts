@@ -99,7 +99,18 @@ async function createExport(
   const earlier = request.since === undefined ? undefined : await readSince(store, request.since, request, clusterUuid);
   const since = earlier?.watermark;
   const query = request.query ?? { match_all: {} };
-  const snapshot: Snapshot = await openSnapshot({ elasticsearch, indices, query, since, signal });
+  const watermarks = (await store.list()).exports.map(({ source, watermark }) => ({
+    pitTimeMs: Date.parse(source.pit_time),
+    watermark,
+  }));
+  const snapshot: Snapshot = await openSnapshot({
+    elasticsearch,
+    indices,
+    query,
+    since,
+    earlier: watermarks,
+    signal,
+  });
   let writer: ExportWriter;
   try {
     const total = snapshot.documents.reduce((sum, documents) => sum + documents, 0);
