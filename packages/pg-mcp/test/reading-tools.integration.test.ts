@@ -69,6 +69,13 @@ async function call<Input extends z.ZodObject, Output extends z.ZodObject>(
 }
 
 describe("list_tables", () => {
+  it("names the nearest schema that the settings allow where there is none of the name", async () => {
+    const wanted = call(listTablesTool, { schema: "shopp" }, { ...everything, schemasDeny: ["other"] });
+    await expect(wanted).rejects.toMatchObject({ code: "schema_not_found", details: { nearest: ["shop"] } });
+    const denied = call(listTablesTool, { schema: "others" }, { ...everything, schemasDeny: ["other"] });
+    await expect(denied).rejects.toMatchObject({ code: "schema_not_found", details: { nearest: [] } });
+  });
+
   it("lists tables, views and materialized views, with partitions folded and comments on one line", async () => {
     const { tables, total, next_cursor: next } = await call(listTablesTool, { schema: "shop" });
     expect(tables).toEqual([

@@ -32,7 +32,7 @@ function matches(globs: readonly string[], names: readonly string[]): boolean {
 }
 
 /** Whether the settings let the tools touch a schema. */
-function allowsSchema(policy: TablePolicy, schema: string): boolean {
+export function allowsSchema(policy: TablePolicy, schema: string): boolean {
   if (matches(policy.schemasDeny, [schema])) return false;
   return policy.schemasAllow.length === 0 || matches(policy.schemasAllow, [schema]);
 }
