@@ -29,25 +29,36 @@ const spent = { calls: 0, characters: 0 };
 /** Milliseconds spent in each tool so far. */
 const durations = new Map<string, number>();
 
-const { values } = parseArgs({
-  options: {
-    documents: { type: "string" },
-    dirty: { type: "boolean", default: false },
-    index: { type: "string", default: "products" },
-    table: { type: "string", default: "products" },
-    help: { type: "boolean", default: false },
-  },
-});
+let parsed;
+try {
+  parsed = parseArgs({
+    options: {
+      documents: { type: "string" },
+      dirty: { type: "boolean", default: false },
+      index: { type: "string", default: "products" },
+      table: { type: "string", default: "products" },
+      help: { type: "boolean", default: false },
+    },
+  });
+} catch (error) {
+  process.stderr.write(`${error instanceof Error ? error.message : String(error)}\n${usage}`);
+  process.exit(2);
+}
+const { values } = parsed;
 const count = Number(values.documents ?? (values.dirty ? 1000 : 0));
 if (values.help || !Number.isSafeInteger(count) || count < 0) {
   process.stderr.write(usage);
   process.exit(values.help ? 0 : 2);
 }
-for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) process.once(signal, () => void end(130));
+let ending: Promise<never> | undefined;
+// Not once: npm and tsx pass on the signal that the terminal has sent already, and the second must not kill the way out.
+for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) process.on(signal, () => void end(130));
 try {
   await demo();
   await end(0);
 } catch (error) {
+  // Calls in flight fail when their server is closed on the way out.
+  await ending;
   bar.clear();
   process.stderr.write(`\nThe demo stopped: ${error instanceof Error ? error.message : String(error)}\n`);
   await end(1);
@@ -115,7 +126,7 @@ async function show(pg: Session, { export: exported, load, verified, rows }: Cou
     `  expected = staged = inserted + updated + unchanged + skipped + stale + deduplicated + suppressed + rejected: ${holds ? "holds" : "BROKEN"}`,
   );
   say(
-    `  verify_load: ${figure(verified.matched)} matched, ${figure(verified.missing)} missing, ${figure(verified.different)} different; the table has ${figure(rows)} rows`,
+    `  verify_load: ${figure(verified.matched)} matched, ${figure(verified.missing)} missing, ${figure(verified.different)} different; the table has ${figure(rows)} rows${rows > verified.matched ? ", some from before" : ""}`,
   );
   const problems = [
     ...(holds ? [] : ["the conservation law is broken"]),
@@ -202,6 +213,11 @@ function narrate({ tool, args, answer, ms }: Call): void {
 }
 
 async function end(exitCode: number): Promise<never> {
+  ending ??= undoAll(exitCode);
+  return await ending;
+}
+
+async function undoAll(exitCode: number): Promise<never> {
   for (const step of undo.toReversed())
     await step().catch((error: unknown) => process.stderr.write(`while stopping: ${String(error)}\n`));
   process.exit(exitCode);
