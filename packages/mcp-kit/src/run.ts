@@ -3,6 +3,7 @@ import { Writable } from "node:stream";
 import { parseArgs } from "node:util";
 import { Jobs } from "./jobs.ts";
 import { createLogger, type Logger } from "./log.ts";
+import { nodeProblem } from "./node-version.ts";
 import { serverFactory } from "./server.ts";
 import {
   kitSettings,
@@ -72,6 +73,11 @@ export async function runServer<Context, Definition extends SettingsDefinition =
 ): Promise<void> {
   const options = readOptions(definition, process.argv.slice(2));
   if (options === undefined) return;
+  const problem = nodeProblem(process.versions.node);
+  if (problem !== undefined) {
+    process.stderr.write(`${definition.name}: ${problem}.\n`);
+    process.exit(1);
+  }
   try {
     await serve(definition, options.http ? "http" : "stdio");
   } catch (error) {
