@@ -29,6 +29,8 @@ export async function request(
     headers,
     signal: AbortSignal.timeout(requestMsMax),
     ...(body === undefined ? {} : { body: typeof body === "string" ? body : new Uint8Array(body) }),
+  }).catch((error: unknown) => {
+    throw new Error(`Elasticsearch at ${parsed.host} does not answer ${method} ${path}`, { cause: error });
   });
   const text = await response.text();
   if (!response.ok && !accepted.includes(response.status)) {

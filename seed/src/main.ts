@@ -7,19 +7,26 @@ const usage = `Usage: npm run seed -- [options]
 Writes the index and creates the database transformation_db on ELASTICSEARCH_URL and DATABASE_URL, whichever is set.
   --documents N   generate N documents; without it, the fifteen products
   --dirty         mix one document of each kind of bad value into every thousand
-  --index NAME    products; an index of this name is deleted first
+  --index NAME    products; an index of this name is replaced if an earlier run wrote it, else left alone
   --table         create the target table products too
 `;
 
-const { values } = parseArgs({
-  options: {
-    documents: { type: "string" },
-    dirty: { type: "boolean", default: false },
-    index: { type: "string", default: "products" },
-    table: { type: "boolean", default: false },
-    help: { type: "boolean", default: false },
-  },
-});
+let parsed;
+try {
+  parsed = parseArgs({
+    options: {
+      documents: { type: "string" },
+      dirty: { type: "boolean", default: false },
+      index: { type: "string", default: "products" },
+      table: { type: "boolean", default: false },
+      help: { type: "boolean", default: false },
+    },
+  });
+} catch (error) {
+  process.stderr.write(`${error instanceof Error ? error.message : String(error)}\n${usage}`);
+  process.exit(2);
+}
+const { values } = parsed;
 const { ELASTICSEARCH_URL: elasticsearchUrl, DATABASE_URL: databaseUrl } = process.env;
 const count = Number(values.documents ?? (values.dirty ? 1000 : 0));
 
@@ -32,6 +39,15 @@ if (values.help) {
   process.stderr.write("Set ELASTICSEARCH_URL, DATABASE_URL or both; `npm run demo` starts engines by itself.\n");
   process.exitCode = 2;
 } else {
+  try {
+    await seed();
+  } catch (error) {
+    process.stderr.write(`The seed stopped: ${error instanceof Error ? error.message : String(error)}\n`);
+    process.exitCode = 1;
+  }
+}
+
+async function seed(): Promise<void> {
   if (elasticsearchUrl !== undefined) {
     const seeded = await seedProducts({
       elasticsearchUrl,

@@ -6,7 +6,7 @@ import { type GenerateOptions, generateDocuments, type SeedDocument } from "./ge
 /** What is written where. */
 export interface SeedOptions {
   elasticsearchUrl: string;
-  /** Created anew: an index of this name is deleted first. */
+  /** Created anew: an index of this name is deleted first if an earlier run wrote it, else this fails. */
   index?: string;
   /** Generated documents; without it, the fifteen products. */
   generate?: GenerateOptions;
