@@ -321,7 +321,7 @@ function namingColumn(error: unknown, column: string, staged: readonly string[])
     details: {
       column,
       sqlstate: error.code,
-      message: error.message.slice(0, 300),
+      database_says: error.message.slice(0, 300),
       ...("position" in error && typeof error.position === "string" ? { position: error.position } : {}),
       staged: staged.slice(0, 50),
     },

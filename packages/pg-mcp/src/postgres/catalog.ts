@@ -218,7 +218,7 @@ export async function requireTable(
     return table;
   }
   throw new ToolError("table_not_found", "There is no such table.", {
-    next: "Use one of the nearest names, or call list_tables.",
+    next: "Use one of the nearest names, or call list_tables; create_table makes a new one.",
     details: {
       table: name.table,
       schema: name.schema ?? schemas.join(", "),
