@@ -289,6 +289,64 @@ describe("propose_mapping", () => {
   });
 });
 
+describe("a nested field", () => {
+  const orders: MappingField[] = [
+    { path: "customer", type: "keyword" },
+    { path: "lines", type: "nested" },
+    { path: "lines.sku", type: "keyword", nested: true },
+    { path: "lines.sku.raw", type: "keyword", nested: true, multi_field: true },
+    { path: "lines.position", type: "integer", nested: true },
+    { path: "lines.tax", type: "nested", nested: true },
+    { path: "lines.tax.rate", type: "float", nested: true },
+  ];
+
+  it("is proposed as jsonb, with the changes that make it a table, which create_table creates", async () => {
+    const documents = [{ id: "1", source: '{"customer":"c","lines":[{"sku":"s","position":1,"tax":[{"rate":0.2}]}]}' }];
+    const exportId = await stageExport(staging.store, { documents, mapping: orders });
+    const answer = await propose({ export_id: exportId, table: "orders" });
+    expect(answer.columns.find(({ column }) => column === "lines")).toMatchObject({ type: "jsonb" });
+    const child = {
+      from: "lines",
+      table: "orders_lines",
+      parent_key: ["parent_id"],
+      ordinal: "position",
+      columns: [
+        { column: "sku", from: "sku", type: "text" },
+        { column: "position_2", from: "position", type: "integer" },
+        { column: "tax", from: "tax", type: "jsonb" },
+      ],
+    };
+    expect(answer.child_tables).toEqual([{ field: "lines", changes: { remove: ["lines"], children: [child] } }]);
+
+    const mapping = { id: answer.mapping_id, changes: answer.child_tables?.[0]?.changes };
+    const params = { table: "orders", mapping, if_not_exists: true, add_columns: false };
+    const dry = await createTable.handler({ ...params, dry_run: true }, context);
+    expect(dry).toMatchObject({
+      action: "would_create",
+      children: [{ table: "orders_lines", action: "would_create" }],
+    });
+    const made = await createTable.handler({ ...params, dry_run: false }, context);
+    expect(made.children?.[0]?.ddl).toEqual([
+      'CREATE TABLE IF NOT EXISTS "public"."orders_lines" ( "parent_id" text NOT NULL, "position" integer NOT NULL, ' +
+        '"sku" text, "position_2" integer, "tax" jsonb, PRIMARY KEY ("parent_id", "position"), ' +
+        'FOREIGN KEY ("parent_id") REFERENCES "public"."orders" ("id") ON DELETE CASCADE )',
+    ]);
+    const plan = await database.postgres.write(
+      async (tx) =>
+        resolveMapping({
+          tx,
+          mapping: await resolveMappingReference(tx, mapping, stateSchema),
+          table: await requireTable(tx, { table: "orders" }),
+          fields: orders,
+          policy: everything,
+        }),
+      { signal },
+    );
+    expect(plan.children.map(({ from, plan: { table } }) => [from, table.table])).toEqual([["lines", "orders_lines"]]);
+    await database.admin.query("DROP TABLE orders_lines, orders");
+  });
+});
+
 describe("create_table", () => {
   it("quotes every name, takes any type PostgreSQL knows, and rolls a dry run back", async () => {
     const params = {

@@ -1,7 +1,7 @@
 import { ToolError } from "@es-to-pg/mcp-kit";
 import { z } from "zod";
 import type { LoadPlan } from "../mapping/plan.ts";
-import { quoteIdentifier, quoteLiteral, type Transaction } from "../postgres/index.ts";
+import { mustNotBeState, quoteIdentifier, quoteLiteral, type Transaction } from "../postgres/index.ts";
 import {
   type ChildTables,
   childStage,
@@ -289,12 +289,17 @@ export async function forgetOtherChildren(
   for (const names of childTables(merge, tables)) await tx.query(forgetChildren(names, tables, replayOf));
 }
 
-/** Rights that are missing on a child table would end the load after its parts are staged. */
-export async function mayWriteChildren(tx: Transaction, plan: LoadPlan, mode: string): Promise<void> {
+/** Refuses children in the state schema, and rights whose lack would end the load after its parts are staged. */
+export async function mayWriteChildren(
+  tx: Transaction,
+  plan: LoadPlan,
+  { mode, stateSchema }: { mode: string; stateSchema: string },
+): Promise<void> {
   const needed = mode === "append" ? ["SELECT", "INSERT"] : ["SELECT", "INSERT", "DELETE"];
   for (const {
     plan: { table },
   } of plan.children) {
+    mustNotBeState(table, stateSchema);
     const { rows } = await tx.query("SELECT p FROM unnest($2::text[]) AS p WHERE NOT has_table_privilege($1::oid, p)", [
       table.oid,
       needed,

@@ -331,7 +331,7 @@ async function planLoad(
     policy,
   });
   await mustBeAllowed(tx, plan, request.mode);
-  await mayWriteChildren(tx, plan, request.mode);
+  await mayWriteChildren(tx, plan, { mode: request.mode, stateSchema: settings.PG_MCP_STATE_SCHEMA });
   if ((request.mode === "upsert" || request.mode === "ignore") && plan.key.length === 0) {
     const why = table.primaryKey === null ? "the table has no primary key" : "nothing feeds the table's primary key";
     throw new ToolError("no_unique_key", `${request.mode} needs a key, and ${why}.`, {

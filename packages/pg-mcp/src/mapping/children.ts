@@ -1,12 +1,13 @@
 import { isUtf8 } from "node:buffer";
 import { ToolError } from "@es-to-pg/mcp-kit";
-import type { FieldProfile, MappingField } from "@es-to-pg/staging";
+import { type FieldProfile, type MappingField, proposeColumnName, proposeType } from "@es-to-pg/staging";
 import { quoteIdentifier, quoteTable, requireTable, type Table } from "../postgres/index.ts";
+import type { ColumnDraft } from "./ddl.ts";
 import { combine, createEncoder, type EncodedReject, headText, type Remark } from "./encode.ts";
 import { Fields } from "./fields.ts";
 import { JsonError, type JsonValue } from "./json-value.ts";
 import { emptyHead, readHead } from "./line-head.ts";
-import type { Mapping, MappingChild } from "./mapping.ts";
+import type { Mapping, MappingChild, MappingColumn } from "./mapping.ts";
 import { type LoadPlan, stageColumns } from "./plan.ts";
 import { Refusal } from "./refusal.ts";
 import type { ResolveOptions } from "./resolve.ts";
@@ -63,7 +64,7 @@ async function resolveChild(
   const { tx, policy } = options;
   if (policy === undefined) throw new Error("child tables are resolved under a table policy");
   checkSource(child, options);
-  const table = await requireTable(tx, { table: child.table, schema: child.schema ?? parent.table.schema }, policy);
+  const table = await requireTable(tx, placeOf(child, parent.table), policy);
   const own = [...child.parent_key, child.ordinal];
   if (child.parent_key.length !== parent.key.length) {
     throw invalid(child, `parent_key needs a column for each of ${parent.key.join(", ")}`);
@@ -107,6 +108,12 @@ async function resolveChild(
     fed: own,
   });
   return { from: child.from, plan, parentKey, ordinal: { column: child.ordinal, type: ordinal.type } };
+}
+
+/** Where a child table is: beside its parent unless it says otherwise. */
+function placeOf({ schema, table }: MappingChild, parent: { schema: string }): { table: string; schema?: string } {
+  if (schema === undefined && table.includes(".")) return { table };
+  return { table, schema: schema ?? parent.schema };
 }
 
 /** The path must be one that can hold objects. */
@@ -310,15 +317,14 @@ export function openChildBatches({ children }: LoadPlan) {
 /** Tables that a mapping's children need, by the parent's columns: what `create_table` makes beside the parent. */
 export function childDrafts(
   mapping: Mapping,
-  parent: { schema: string; table: string; types: ReadonlyMap<string, string>; key: readonly string[] },
+  parent: { schema: string; table: string; columns: readonly ColumnDraft[]; key: readonly string[] },
 ) {
   return (mapping.children ?? []).map((child) => ({
-    schema: child.schema ?? parent.schema,
-    table: child.table,
+    ...placeOf(child, parent),
     columns: [
       ...child.parent_key.map((name, index) => ({
         name,
-        type: parent.types.get(parent.key[index] ?? "") ?? "text",
+        type: parent.columns.find((column) => column.name === parent.key[index])?.type ?? "text",
         not_null: true,
       })),
       { name: child.ordinal, type: "integer", not_null: true },
@@ -336,8 +342,61 @@ export function childDrafts(
   }));
 }
 
-/** A readable way to name what a proposal offers: one row per object of a nested field. */
+/** A nested field, and the changes to a mapping that give its objects a table of their own. */
 export interface ChildOffer {
   field: string;
-  children: MappingChild;
+  changes: { remove: string[]; children: MappingChild[] };
+}
+
+/** What every nested field of a proposed mapping could be instead of jsonb; the key names the parent's columns. */
+export function offerChildren(
+  mapping: Mapping,
+  source: { table: string; fields: readonly MappingField[]; profile: readonly FieldProfile[] },
+): ChildOffer[] {
+  const { key = [], columns } = mapping;
+  if (key.length === 0) return [];
+  const nested = source.fields.filter(({ type, nested: isInside }) => type === "nested" && isInside !== true);
+  return nested.flatMap(({ path }) => {
+    const column = columns.find((candidate) => (candidate.from ?? candidate.column) === path)?.column;
+    const child = offerChild(path, key, source);
+    return column === undefined || child === undefined
+      ? []
+      : [{ field: path, changes: { remove: [column], children: [child] } }];
+  });
+}
+
+function offerChild(
+  from: string,
+  key: readonly string[],
+  source: { table: string; fields: readonly MappingField[]; profile: readonly FieldProfile[] },
+): MappingChild | undefined {
+  const fields = inside(from, source.fields);
+  const profiles = new Map(inside(from, source.profile).map((profile) => [profile.path, profile]));
+  const parents = new Set(fields.map(({ path }) => path.slice(0, path.lastIndexOf("."))));
+  const taken = new Set<string>();
+  const free = (wanted: string) => {
+    let name = wanted;
+    for (let number = 2; taken.has(name); number += 1) name = `${wanted.slice(0, 60)}_${number}`;
+    taken.add(name);
+    return name;
+  };
+  const parentKey = key.map((name) => free(proposeColumnName(`parent_${name}`)));
+  const ordinal = free("position");
+  const columns = fields.flatMap((field): MappingColumn[] => {
+    const outer = field.path
+      .split(".")
+      .slice(0, -1)
+      .map((_, index, names) => names.slice(0, index + 1).join("."));
+    const isHeld = outer.some((path) => fields.some((other) => other.path === path && other.type === "nested"));
+    if (isHeld || (field.type === "object" && parents.has(field.path))) return [];
+    const profile = profiles.get(field.path);
+    // The profile calls a path in an array of objects an array; in one object it is a value.
+    const { type } = proposeType(
+      { ...field, nested: false },
+      profile === undefined ? undefined : { ...profile, arrays: 0 },
+    );
+    return type === "none" ? [] : [{ column: free(proposeColumnName(field.path)), from: field.path, type }];
+  });
+  if (columns.length === 0) return undefined;
+  return { from, table: proposeColumnName(`${source.table}_${from}`), parent_key: parentKey, ordinal, columns };
 }

@@ -36,6 +36,8 @@ export interface TableDraft {
   columns: readonly ColumnDraft[];
   primaryKey: readonly string[];
   indexes: readonly IndexDraft[];
+  /** The table whose rows own these: they go with them. */
+  references?: { columns: readonly string[]; table: { schema: string; table: string }; to: readonly string[] };
 }
 
 /** Defaults that mean the call and not its text. */
@@ -84,6 +86,10 @@ export function columnsOfMapping(mapping: Mapping): ColumnDraft[] {
 export function createTableStatements(draft: TableDraft): string[] {
   const lines = draft.columns.map(columnDefinition);
   if (draft.primaryKey.length > 0) lines.push(`PRIMARY KEY (${names(draft.primaryKey)})`);
+  if (draft.references !== undefined) {
+    const { columns, table, to } = draft.references;
+    lines.push(`FOREIGN KEY (${names(columns)}) REFERENCES ${quoteTable(table)} (${names(to)}) ON DELETE CASCADE`);
+  }
   return [
     `CREATE TABLE IF NOT EXISTS ${quoteTable(draft)} (\n  ${lines.join(",\n  ")}\n)`,
     ...draft.indexes.map((index) => indexStatement(draft, index)),
@@ -143,11 +149,11 @@ export interface CreateResult {
 }
 
 /** Creates a table, or compares the one that exists and adds what it lacks where that is asked for. */
-export async function createTable(
+async function createTable(
   tx: Transaction,
   draft: TableDraft,
   existing: Table | undefined,
-  options: { ifNotExists: boolean; addColumns: boolean; dryRun: boolean },
+  options: { ifNotExists: boolean; addColumns: boolean },
 ): Promise<CreateResult> {
   const formatted = await formatTypes(
     tx,
@@ -157,8 +163,8 @@ export async function createTable(
   checkNames({ ...draft, columns });
   if (existing === undefined) {
     const statements = createTableStatements({ ...draft, columns });
-    await runAll(tx, statements, options.dryRun);
-    return { action: options.dryRun ? "would_create" : "created", statements, missing: [], different: [] };
+    for (const statement of statements) await tx.query(statement);
+    return { action: "created", statements, missing: [], different: [] };
   }
   if (!options.ifNotExists) {
     throw new ToolError("table_exists", "There is already a relation of this name.", {
@@ -168,15 +174,45 @@ export async function createTable(
   }
   const { missing, different } = compare(columns, existing);
   const statements = missing.length > 0 ? [addColumnsStatement(existing, missing)] : [];
-  if (options.addColumns && statements.length > 0) await runAll(tx, statements, options.dryRun);
-  const added = options.addColumns && statements.length > 0;
+  const adds = options.addColumns && statements.length > 0;
+  if (adds) for (const statement of statements) await tx.query(statement);
   return {
-    action: added ? (options.dryRun ? "would_add_columns" : "columns_added") : "exists",
+    action: adds ? "columns_added" : "exists",
     statements,
     missing: missing.map(({ name }) => name),
     different,
   };
 }
+
+/** Creates a table and those of its children, all or none; a dry run does the same and takes it back. */
+export async function createTables(
+  tx: Transaction,
+  drafts: readonly { draft: TableDraft; existing: Table | undefined }[],
+  options: { ifNotExists: boolean; addColumns: boolean; dryRun: boolean },
+): Promise<CreateResult[]> {
+  const results: CreateResult[] = [];
+  const undo = new Error("undo");
+  try {
+    await tx.savepoint(async () => {
+      // A child refers to its parent, so the parent of a dry run must be there for a moment.
+      for (const { draft, existing } of drafts) {
+        results.push(await createTable(tx, draft, existing, options));
+      }
+      if (options.dryRun) throw undo;
+    });
+  } catch (error) {
+    if (error !== undo) throw error;
+  }
+  return options.dryRun ? results.map((result) => ({ ...result, action: WOULD[result.action] })) : results;
+}
+
+const WOULD: Record<CreateResult["action"], CreateResult["action"]> = {
+  created: "would_create",
+  columns_added: "would_add_columns",
+  would_create: "would_create",
+  would_add_columns: "would_add_columns",
+  exists: "exists",
+};
 
 function compare(
   columns: readonly ColumnDraft[],
@@ -210,18 +246,5 @@ function checkNames(draft: TableDraft): void {
     throw new ToolError("unknown_column", "primary_key or indexes name a column that the table would not have.", {
       details: { column: name, columns: [...seen].slice(0, 50) },
     });
-  }
-}
-
-/** Runs the statements; a dry run does the same and takes it back. */
-async function runAll(tx: Transaction, statements: readonly string[], dryRun: boolean): Promise<void> {
-  const undo = new Error("undo");
-  try {
-    await tx.savepoint(async () => {
-      for (const statement of statements) await tx.query(statement);
-      if (dryRun) throw undo;
-    });
-  } catch (error) {
-    if (error !== undo) throw error;
   }
 }

@@ -3,6 +3,7 @@ import { ToolError } from "@es-to-pg/mcp-kit";
 import { type FieldProfile, type MappingField, proposeColumnName, proposeType } from "@es-to-pg/staging";
 import { quoteIdentifier, quoteTable, type Table, type Transaction } from "../postgres/index.ts";
 import type { JudgePolicy } from "../query/index.ts";
+import { type ChildOffer, offerChildren } from "./children.ts";
 import { addColumnsStatement, type ColumnDraft, createTableStatements } from "./ddl.ts";
 import { createEncoder } from "./encode.ts";
 import { Fields, misfit } from "./fields.ts";
@@ -67,6 +68,8 @@ export interface Proposal {
   ddl: string[];
   unmapped: string[];
   leftOut: { field: string; why: string }[];
+  /** Nested fields that could be tables of their own. */
+  children: ChildOffer[];
 }
 
 /** A mapping from an export to a table that exists or not, tried on the export's own documents. */
@@ -137,6 +140,7 @@ export async function proposeMapping(options: ProposeOptions): Promise<Proposal>
           }),
     unmapped: draft.unmapped,
     leftOut: draft.leftOut,
+    children: offerChildren(mapping, { table: table.table, fields: options.fields, profile: options.profile }),
   };
 }
 

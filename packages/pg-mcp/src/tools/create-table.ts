@@ -1,6 +1,7 @@
 import { clip, ToolError } from "@es-to-pg/mcp-kit";
 import { z } from "zod";
-import { columnsOfMapping, createTable as create, findTarget, targetName } from "../mapping/ddl.ts";
+import { childDrafts } from "../mapping/children.ts";
+import { columnsOfMapping, createTables, findTarget, targetName } from "../mapping/ddl.ts";
 import { type Mapping, mappingReferenceArgument } from "../mapping/mapping.ts";
 import { resolveMappingReference } from "../mapping/store.ts";
 import { defineTool } from "./tool.ts";
@@ -8,6 +9,8 @@ import { defineTool } from "./tool.ts";
 /** Characters of DDL in an answer; a statement for hundreds of columns is shown from its beginning. */
 const ddlCharactersMax = 4_000;
 const listedMax = 50;
+
+const action = z.enum(["created", "exists", "columns_added", "would_create", "would_add_columns"]);
 
 export const createTable = defineTool({
   name: "create_table",
@@ -52,7 +55,10 @@ export const createTable = defineTool({
   output: z.object({
     schema: z.string(),
     table: z.string(),
-    action: z.enum(["created", "exists", "columns_added", "would_create", "would_add_columns"]),
+    action,
+    children: z
+      .array(z.object({ table: z.string(), action, ddl: z.array(z.string()), missing_columns: z.array(z.string()) }))
+      .optional(),
     ddl: z.array(z.string()),
     missing_columns: z.array(z.string()).optional(),
     different_types: z.array(z.object({ column: z.string(), table: z.string(), wanted: z.string() })).optional(),
@@ -61,7 +67,10 @@ export const createTable = defineTool({
   annotations: { readOnlyHint: false, destructiveHint: false, idempotentHint: true, openWorldHint: false },
   async handler(params, { postgres, policy, settings, signal }) {
     const target = targetName(params, policy, settings.PG_MCP_STATE_SCHEMA);
-    const { existing, result } = await postgres.write(
+    const {
+      existing,
+      results: [result, ...children],
+    } = await postgres.write(
       async (tx) => {
         const mapping: Mapping | undefined =
           params.mapping === undefined
@@ -74,21 +83,26 @@ export const createTable = defineTool({
           });
         }
         const found = await findTarget(tx, target, policy, settings.PG_MCP_STATE_SCHEMA);
-        const made = await create(
-          tx,
-          {
-            ...target,
-            columns,
-            primaryKey: params.primary_key ?? mapping?.key ?? [],
-            indexes: params.indexes ?? [],
-          },
-          found,
-          { ifNotExists: params.if_not_exists, addColumns: params.add_columns, dryRun: params.dry_run },
-        );
-        return { existing: found, result: made };
+        const key = params.primary_key ?? mapping?.key ?? [];
+        const drafts = [
+          { draft: { ...target, columns, primaryKey: key, indexes: params.indexes ?? [] }, existing: found },
+        ];
+        for (const child of mapping === undefined ? [] : childDrafts(mapping, { ...(found ?? target), columns, key })) {
+          const name = targetName(child, policy, settings.PG_MCP_STATE_SCHEMA);
+          const table = await findTarget(tx, name, policy, settings.PG_MCP_STATE_SCHEMA);
+          drafts.push({ draft: { ...child, ...name }, existing: table });
+        }
+        const made = await createTables(tx, drafts, {
+          ifNotExists: params.if_not_exists,
+          addColumns: params.add_columns,
+          dryRun: params.dry_run,
+        });
+        const results = made.map((one, index) => ({ ...one, table: drafts[index]?.draft.table ?? "" }));
+        return { existing: found, results };
       },
       { signal },
     );
+    if (result === undefined) throw new Error("a table was asked for");
     const asked = result.action === "exists" && result.missing.length > 0;
     return {
       schema: existing?.schema ?? target.schema,
@@ -97,6 +111,13 @@ export const createTable = defineTool({
       ddl: shownDdl(result.statements),
       ...(result.missing.length > 0 ? { missing_columns: result.missing.slice(0, listedMax) } : {}),
       ...(result.different.length > 0 ? { different_types: result.different.slice(0, listedMax) } : {}),
+      ...(children.length > 0
+        ? {
+            children: children.map(({ table, action: done, statements, missing }) => {
+              return { table, action: done, ddl: shownDdl(statements), missing_columns: missing.slice(0, listedMax) };
+            }),
+          }
+        : {}),
       ...(asked ? { next: "Nothing was changed: add_columns:true runs the DDL." } : {}),
     };
   },

@@ -17,6 +17,7 @@ const sampleBytesMax = 16 * 1024 * 1024;
 /** Bytes of the answer's parts; together they stay below the answer's target. */
 const verdictBytesMax = 3_000;
 const listBytesMax = 600;
+const childBytesMax = 1_500;
 const ddlCharactersMax = 1_200;
 
 const verdict = z.object({
@@ -66,6 +67,10 @@ export const proposeMapping = defineTool({
     unmapped_fields: z.array(z.string()).optional(),
     unmapped_total: z.number().optional(),
     left_out: z.array(z.object({ field: z.string(), why: z.string() })).optional(),
+    child_tables: z
+      .array(z.object({ field: z.string(), changes: z.record(z.string(), z.unknown()) }))
+      .optional()
+      .describe("Nested fields that could be tables of their own: changes for the mapping."),
     ddl: z.array(z.string()).optional(),
     next: z.string(),
   }),
@@ -179,6 +184,10 @@ function shownProposal(proposal: Proposal) {
     proposal.leftOut.map(({ field, why }) => ({ field: clip(field, 200), why: clip(why, 200) })),
     { bytesMax: listBytesMax },
   ).items;
+  const children = fitItems(
+    proposal.children.filter((offer) => JSON.stringify(offer).length <= childBytesMax),
+    { bytesMax: childBytesMax },
+  ).items.map(({ field, changes }) => ({ field, changes: { ...changes } }));
   return {
     key: proposal.key.columns,
     key_why: clip(proposal.key.why, 200),
@@ -191,6 +200,7 @@ function shownProposal(proposal: Proposal) {
     ...(proposal.problems.length > 0 ? { problems: proposal.problems } : {}),
     ...(proposal.unmapped.length > 0 ? { unmapped_fields: unmapped, unmapped_total: proposal.unmapped.length } : {}),
     ...(proposal.leftOut.length > 0 ? { left_out: leftOut } : {}),
+    ...(children.length > 0 ? { child_tables: children } : {}),
     ...(proposal.ddl.length > 0
       ? { ddl: proposal.ddl.map((statement) => clip(statement.replaceAll(/\n\s*/g, " "), ddlCharactersMax)) }
       : {}),
