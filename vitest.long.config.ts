@@ -8,8 +8,8 @@ export default defineConfig({
         test: {
           name: "pg-matrix",
           include: ["packages/pg-mcp/test/**/*.integration.test.ts", "packages/pg-mcp/test/**/*.pooler.test.ts"],
-          // Asks Elasticsearch alone.
-          exclude: ["packages/pg-mcp/test/mapping-meaning.integration.test.ts"],
+          // Ask Elasticsearch alone.
+          exclude: ["meaning", "shapes"].map((name) => `packages/pg-mcp/test/mapping-${name}.integration.test.ts`),
           globalSetup: ["packages/engines/src/vitest-postgres.ts"],
           testTimeout: 60_000,
           hookTimeout: 120_000,
@@ -29,6 +29,14 @@ export default defineConfig({
           include: ["packages/es-mcp/test/**/*.chaos.test.ts"],
           testTimeout: 900_000,
           hookTimeout: 300_000,
+        },
+      },
+      {
+        test: {
+          name: "dirt",
+          include: ["packages/pg-mcp/test/**/*.long.test.ts"],
+          globalSetup: ["packages/engines/src/vitest.ts"],
+          testTimeout: 600_000,
         },
       },
       {
