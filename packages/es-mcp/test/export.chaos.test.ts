@@ -363,7 +363,7 @@ async function underway(kill: KillCase): Promise<string> {
   return exportId;
 }
 const slowly: Rule = ({ method, path }) =>
-  method === "POST" && path.startsWith("/_search") ? { delayMs: 100 } : undefined;
+  method === "POST" && path.startsWith("/_search") ? { delayMs: 500 } : undefined;
 
 describe("an Elasticsearch that answers badly", () => {
   it.each<[string, (nth: number) => ReturnType<Rule>]>([
