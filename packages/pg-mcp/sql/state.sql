@@ -33,6 +33,8 @@ CREATE TABLE IF NOT EXISTS data_transformer.loads (
   dry_run      boolean NOT NULL,
   digest       text NOT NULL,
   arguments    json NOT NULL,
+  strategy     text CHECK (strategy IN ('direct', 'gather')),
+  reason       text,
   mapping      json NOT NULL,
   warnings     json NOT NULL DEFAULT '[]',
   error        json,
@@ -58,7 +60,8 @@ CREATE INDEX IF NOT EXISTS loads_digest ON data_transformer.loads (digest, finis
 
 CREATE INDEX IF NOT EXISTS loads_created_at ON data_transformer.loads (created_at, load_id);
 
--- The ledger: a part is here if and only if its rows are in the stage and its rejects in rejects.
+-- The ledger: a part is here if and only if its rows are in the stage, or of a direct load in the target, and its
+-- rejects in rejects. Parts of a direct load have figures.
 CREATE TABLE IF NOT EXISTS data_transformer.parts (
   load_id      text NOT NULL REFERENCES data_transformer.loads ON DELETE CASCADE,
   part         integer NOT NULL,
@@ -68,6 +71,7 @@ CREATE TABLE IF NOT EXISTS data_transformer.parts (
   rejected     bigint NOT NULL,
   rounded      json NOT NULL DEFAULT '{}',
   replaced     json NOT NULL DEFAULT '{}',
+  figures      json,
   committed_at timestamptz NOT NULL DEFAULT now(),
   PRIMARY KEY (load_id, part)
 );

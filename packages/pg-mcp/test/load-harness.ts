@@ -53,6 +53,9 @@ export const requestDefaults: Omit<LoadRequest, "table"> = {
   storedRowsMax: 0,
 };
 
+/** What makes a load gather all parts before it writes, where it might write part by part. */
+export const gathers = { limits: { onError: "reject", rejectsMax: 1_000_000, rejectRatioMax: null } } as const;
+
 /** A context over real PostgreSQL, with a schema, a state schema and a staging root of its own. */
 export async function openHarness(databaseUrl: string): Promise<Harness> {
   const schema = `load_${randomBytes(5).toString("hex")}`;

@@ -7,7 +7,15 @@ import { cancelLoad, showLoad } from "../src/load/show.ts";
 import { startLoad } from "../src/load/start.ts";
 import { ensureState } from "../src/load/state.ts";
 import { verifyLoad } from "../src/load/verify.ts";
-import { addPart, type Harness, openHarness, requestDefaults, type StagedDocument, told } from "./load-harness.ts";
+import {
+  addPart,
+  gathers,
+  type Harness,
+  openHarness,
+  requestDefaults,
+  type StagedDocument,
+  told,
+} from "./load-harness.ts";
 
 let harness: Harness;
 let serial = 0;
@@ -133,59 +141,70 @@ describe("loads at once", () => {
 });
 
 describe("a load of an export that is still working", () => {
-  it("takes parts as they come and ends after the export", async () => {
+  it.each([
+    ["direct", {}, 100],
+    ["gather", gathers, 0],
+  ] as const)("takes parts as they come and ends after the export (%s)", async (strategy, request, rowsMeanwhile) => {
     const name = await table("id integer PRIMARY KEY, v integer");
     const writer = await harness.openExport(300);
     await addPart(writer, numbered(0, 100));
     const exportId = writer.manifest.export_id;
-    const loading = harness.load({ table: name, exportId });
+    const loading = harness.load({ ...request, table: name, exportId });
     await sleep(900);
+    expect(await rowsOf(name)).toHaveLength(rowsMeanwhile);
     await addPart(writer, numbered(100, 300));
-    expect(await rowsOf(name)).toEqual([]);
     await sleep(300);
     await writer.finish("completed");
     const answer = await loading;
     expect(told(answer)).toEqual({ expected: 300, staged: 300, inserted: 300 });
+    expect(answer.strategy).toBe(strategy);
   });
 
-  it("fails with it, and leaves the target and no stage", async () => {
+  it.each([
+    ["the parts that are in", {}, { staged: 100, inserted: 100 }],
+    ["an untouched target", gathers, { staged: 100, inserted: 0 }],
+  ] as const)("fails with it, and leaves %s and no stage", async (_, request, figures) => {
     const name = await table("id integer PRIMARY KEY, v integer");
     const writer = await harness.openExport(300);
     await addPart(writer, numbered(0, 100));
-    const loading = harness.load({ table: name, exportId: writer.manifest.export_id });
+    const loading = harness.load({ ...request, table: name, exportId: writer.manifest.export_id });
     await sleep(700);
     await writer.finish("failed", { code: "snapshot_lost", message: "gone", retryable: false });
     const answer = await loading;
-    expect(answer).toMatchObject({ status: "failed", error: { code: "source_failed" }, figures: { staged: 100 } });
-    expect(await rowsOf(name)).toEqual([]);
+    expect(answer).toMatchObject({ status: "failed", error: { code: "source_failed" }, figures });
+    expect(await rowsOf(name)).toHaveLength(figures.inserted);
     const stage = await harness.sql("SELECT to_regclass($1)::text", [
       `${harness.schema}_state.stage_${answer.load_id}`,
     ]);
     expect(stage).toEqual([[null]]);
-    const request = { table: name, exportId: writer.manifest.export_id };
-    await expect(harness.load(request)).rejects.toMatchObject({ code: "source_failed" });
-    const partial = await harness.load({ ...request, allowPartial: true });
-    expect(told(partial)).toEqual({ expected: 100, staged: 100, inserted: 100 });
+    const again = { table: name, exportId: writer.manifest.export_id };
+    await expect(harness.load(again)).rejects.toMatchObject({ code: "source_failed" });
+    const partial = await harness.load({ ...again, allowPartial: true });
+    const outcome = figures.inserted > 0 ? { unchanged: 100 } : { inserted: 100 };
+    expect(told(partial)).toEqual({ expected: 100, staged: 100, ...outcome });
     expect(await verifyLoad(harness.context, partial.load_id, { extra: true })).toMatchObject({
       verdict: "equal",
       matched: 100,
     });
   });
 
-  it("can be cancelled, and a finished load cannot", async () => {
+  it.each([
+    ["keeps the parts that are in", {}, { staged: 100, inserted: 100 }],
+    ["leaves the target untouched", gathers, { staged: 100, inserted: 0 }],
+  ] as const)("can be cancelled, which %s, and a finished load cannot", async (_, request, figures) => {
     const name = await table("id integer PRIMARY KEY, v integer");
     const writer = await harness.openExport(300);
     await addPart(writer, numbered(0, 100));
     const exportId = writer.manifest.export_id;
     const started = await startLoad(
       harness.context,
-      { ...requestDefaults, table: name, schema: harness.schema, exportId },
+      { ...requestDefaults, ...request, table: name, schema: harness.schema, exportId },
       harness.context.signal,
     );
     await sleep(500);
     const answer = await cancelLoad(harness.context, started.loadId);
-    expect(answer).toMatchObject({ status: "cancelled", figures: { staged: 100 } });
-    expect(await rowsOf(name)).toEqual([]);
+    expect(answer).toMatchObject({ status: "cancelled", figures });
+    expect(await rowsOf(name)).toHaveLength(figures.inserted);
     await addPart(writer, numbered(100, 300));
     await writer.finish("completed");
     const done = await harness.load({ table: name, exportId });
@@ -378,19 +397,22 @@ describe("a replay of rejects", () => {
 });
 
 describe("a load whose session is ended by an administrator", () => {
-  it("goes on with the part it was at", async () => {
+  it.each([
+    ["direct", {}],
+    ["gather", gathers],
+  ] as const)("goes on with the part it was at (%s)", async (strategy, request) => {
     const name = await table("id integer PRIMARY KEY, v integer");
     const exportId = await harness.stage([numbered(0, 30_000), numbered(30_000, 60_000)]);
     const started = await startLoad(
       harness.context,
-      { ...requestDefaults, table: name, schema: harness.schema, exportId },
+      { ...requestDefaults, ...request, table: name, schema: harness.schema, exportId },
       harness.context.signal,
     );
     let ended = 0;
     while (ended < 2) {
       const killed = await harness.sql(
-        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query LIKE $1 AND state <> 'idle' AND pid <> pg_backend_pid()",
-        [`%${started.loadId}%`],
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query LIKE ANY ($1) AND state <> 'idle' AND pid <> pg_backend_pid()",
+        [[`%${started.loadId}%`, `COPY "${harness.schema}"."${name}"%`]],
       );
       ended += killed.length;
       const { status } = await showLoad(harness.context, started.loadId, { waitSeconds: 0 });
@@ -400,6 +422,7 @@ describe("a load whose session is ended by an administrator", () => {
     await started.ended;
     const answer = await showLoad(harness.context, started.loadId, { waitSeconds: 5 });
     expect(ended).toBeGreaterThan(0);
+    expect(answer.strategy).toBe(strategy);
     expect(told(answer)).toEqual({ expected: 60_000, staged: 60_000, inserted: 60_000 });
     expect(await rowsOf(name, "count(*)::int")).toEqual([[60_000]]);
   });

@@ -4,10 +4,11 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { afterAll, beforeAll, describe, expect, inject, it } from "vitest";
 import { resumeStalledLoads } from "../src/load/resume.ts";
 import type { LoadRequest } from "../src/load/start.ts";
-import { type Harness, openHarness, type StagedDocument, told } from "./load-harness.ts";
+import { gathers, type Harness, openHarness, type StagedDocument, told } from "./load-harness.ts";
 
 let harness: Harness;
 let exportId: string;
+let uniqueExportId: string;
 let serial = 0;
 
 /** Three parts; keys come twice, within a part and across parts; some values do not fit. */
@@ -18,12 +19,20 @@ const DOCUMENTS: StagedDocument[][] = [0, 1, 2].map((part) =>
   }),
 );
 
+/** The same parts with no key twice. */
+const UNIQUE = DOCUMENTS.map((part, index) =>
+  part.map(({ source, ...rest }, n): StagedDocument => {
+    const id = `u${index}_${n}`;
+    return { ...rest, id, source: typeof source === "string" ? source : { ...source, id } };
+  }),
+);
+
 /** What the table must hold, from the documents alone: of each key the readable document with the greatest _seq_no. */
-function oracle(): { rows: [string, number][]; rejected: number; deduplicated: number } {
+function oracle(documents = DOCUMENTS): { rows: [string, number][]; rejected: number; deduplicated: number } {
   const winners = new Map<string, { seqNo: number; v: number }>();
   let rejected = 0;
   let readable = 0;
-  for (const { id, seqNo = 0, source } of DOCUMENTS.flat()) {
+  for (const { id, seqNo = 0, source } of documents.flat()) {
     const v = typeof source === "string" ? undefined : source["v"];
     if (typeof v !== "number") {
       rejected++;
@@ -40,6 +49,7 @@ function oracle(): { rows: [string, number][]; rejected: number; deduplicated: n
 beforeAll(async () => {
   harness = await openHarness(inject("databaseUrl"));
   exportId = await harness.stage(DOCUMENTS);
+  uniqueExportId = await harness.stage(UNIQUE);
 });
 
 afterAll(async () => {
@@ -78,17 +88,77 @@ async function expireLeases(): Promise<void> {
   );
 }
 
-async function expectOracle(name: string): Promise<void> {
+async function expectOracle(name: string, documents = DOCUMENTS): Promise<void> {
   const rows = await harness.sql(`SELECT id, v FROM ${harness.schema}.${name} ORDER BY id COLLATE "C"`);
-  expect(rows).toEqual(oracle().rows);
+  expect(rows).toEqual(oracle(documents).rows);
 }
 
-describe("a load whose process is killed", () => {
+/** Part by part; part by part until a key comes twice; all at the end. */
+const WAYS = {
+  direct: { documents: UNIQUE, exportOf: () => uniqueExportId, request: {}, strategy: "direct" },
+  "direct by _id": {
+    documents: UNIQUE,
+    exportOf: () => uniqueExportId,
+    request: { mapping: { columns: [{ column: "id", from: "_id" }, { column: "v" }], key: ["id"] } },
+    strategy: "direct",
+  },
+  "direct, taken back": { documents: DOCUMENTS, exportOf: () => exportId, request: {}, strategy: "gather" },
+} as const;
+
+describe.each(["direct", "direct by _id", "direct, taken back"] as const)(
+  "a load (%s) whose process is killed",
+  (way) => {
+    const { documents, exportOf, request, strategy } = WAYS[way];
+
+    it.each(["1", "2.0", "2.0 commit", "2.1", "2.1 commit", "2.2", "2.2 commit", "3", "4", "4 commit", "5"])(
+      "ends exactly once when it is started again after a kill at step %s",
+      async (step) => {
+        const table = await freshTable();
+        const call = { ...request, table, schema: harness.schema, exportId: exportOf(), fresh: false };
+        const [code, signal] = await exit(startChild({ request: call, step }));
+        expect([code, signal]).toEqual([null, "SIGKILL"]);
+        await expireLeases();
+
+        const answer = await harness.load(call);
+
+        const { rows, rejected, deduplicated } = oracle(documents);
+        expect(answer).toMatchObject({ status: "completed", strategy });
+        const more = deduplicated > 0 ? { deduplicated } : {};
+        expect(told(answer)).toEqual({ expected: 6000, staged: 6000, inserted: rows.length, rejected, ...more });
+        await expectOracle(table, documents);
+        expect(
+          await harness.sql(`SELECT count(*)::int FROM ${harness.schema}_state.rejects WHERE load_id = $1`, [
+            answer.load_id,
+          ]),
+        ).toEqual([[rejected]]);
+      },
+    );
+
+    it("ends exactly once after kills at random moments", async () => {
+      const table = await freshTable();
+      const call = { ...request, table, schema: harness.schema, exportId: exportOf(), fresh: false };
+      for (const delayMs of [5, 25, 60, 100]) {
+        await exit(startChild({ request: call, step: "1", delayMs: delayMs + Math.floor(Math.random() * 40) }));
+        await expireLeases();
+      }
+      let answer = await harness.load(call);
+      for (let tries = 0; answer.status === "working" && tries < 20; tries++) {
+        await expireLeases();
+        answer = await harness.load(call);
+      }
+      const { rows, rejected } = oracle(documents);
+      expect(told(answer)).toMatchObject({ expected: 6000, staged: 6000, inserted: rows.length, rejected });
+      await expectOracle(table, documents);
+    });
+  },
+);
+
+describe("a load that gathers and whose process is killed", () => {
   it.each(["1", "2.0", "2.0 commit", "2.1", "2.2 commit", "3", "4", "4 commit", "5"])(
     "ends exactly once when it is started again after a kill at step %s",
     async (step) => {
       const table = await freshTable();
-      const request = { table, schema: harness.schema, exportId, fresh: false };
+      const request = { ...gathers, table, schema: harness.schema, exportId, fresh: false };
       const [code, signal] = await exit(startChild({ request, step }));
       expect([code, signal]).toEqual([null, "SIGKILL"]);
       const before = step === "5" ? oracle().rows.length : 0;
@@ -111,7 +181,7 @@ describe("a load whose process is killed", () => {
 
   it("ends exactly once after kills at random moments", async () => {
     const table = await freshTable();
-    const request = { table, schema: harness.schema, exportId, fresh: false };
+    const request = { ...gathers, table, schema: harness.schema, exportId, fresh: false };
     for (const delayMs of [5, 25, 60]) {
       await exit(startChild({ request, step: "1", delayMs: delayMs + Math.floor(Math.random() * 40) }));
       await expireLeases();
@@ -123,7 +193,7 @@ describe("a load whose process is killed", () => {
 
   it("ends exactly once after a kill in the middle of the merge", async () => {
     const table = await freshTable();
-    const request = { table, schema: harness.schema, exportId, fresh: false };
+    const request = { ...gathers, table, schema: harness.schema, exportId, fresh: false };
     await exit(startChild({ request, step: "4", delayMs: 15 }));
     await expireLeases();
     let answer = await harness.load(request);
@@ -138,7 +208,7 @@ describe("a load whose process is killed", () => {
 
   it("shows as working while the lease holds, as stalled after it, and keeps its parts for the next holder", async () => {
     const table = await freshTable();
-    const request = { table, schema: harness.schema, exportId, fresh: false };
+    const request = { ...gathers, table, schema: harness.schema, exportId, fresh: false };
     await exit(startChild({ request, step: "2.2" }));
     const held = await harness.load({ ...request, waitSeconds: 1 });
     expect(held).toMatchObject({ status: "working", phase: "staging", figures: { staged: 4000 } });
@@ -155,11 +225,13 @@ describe("a load whose process is killed", () => {
 
   it("is taken over by a server that lives long, without the call being made again", async () => {
     const table = await freshTable();
-    await exit(startChild({ request: { table, schema: harness.schema, exportId, fresh: false }, step: "2.1" }));
+    await exit(
+      startChild({ request: { ...gathers, table, schema: harness.schema, exportId, fresh: false }, step: "2.1" }),
+    );
     expect(await resumeStalledLoads(harness.context, harness.context.signal)).toBe(0);
     await expireLeases();
     expect(await resumeStalledLoads(harness.context, harness.context.signal)).toBe(1);
-    const answer = await harness.load({ table, exportId, fresh: false });
+    const answer = await harness.load({ ...gathers, table, exportId, fresh: false });
     expect(answer).toMatchObject({ status: "completed", figures: { expected: 6000, rejected: oracle().rejected } });
     await expectOracle(table);
     const loads = await harness.sql(`SELECT epoch FROM ${harness.schema}_state.loads WHERE table_name = $1`, [table]);
@@ -168,7 +240,7 @@ describe("a load whose process is killed", () => {
 
   it("starts its parts over when a crash of PostgreSQL has emptied the stage", async () => {
     const table = await freshTable();
-    const request = { table, schema: harness.schema, exportId, fresh: false };
+    const request = { ...gathers, table, schema: harness.schema, exportId, fresh: false };
     await exit(startChild({ request, step: "3" }));
     const loads = await harness.sql(`SELECT load_id FROM ${harness.schema}_state.loads WHERE table_name = $1`, [table]);
     // What an unlogged table is after a crash.
@@ -183,7 +255,7 @@ describe("a load whose process is killed", () => {
 describe("a load whose process only sleeps", () => {
   it("writes nothing once another process has taken it over", async () => {
     const table = await freshTable();
-    const request = { table, schema: harness.schema, exportId, fresh: false };
+    const request = { ...gathers, table, schema: harness.schema, exportId, fresh: false };
     const zombie = startChild({ request, step: "2.1", signal: "SIGSTOP" });
     const ended = exit(zombie);
     while ((await partTimes(table)).length < 1) await sleep(50);

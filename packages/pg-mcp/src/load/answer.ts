@@ -18,6 +18,8 @@ export const loadAnswer = z.object({
   phase: z.string().optional(),
   table: z.string(),
   mode: z.string(),
+  strategy: z.enum(["direct", "gather"]).optional(),
+  strategy_reason: z.string().optional(),
   dry_run: z.literal(true).optional(),
   reused: z.literal(true).optional(),
   already_loaded: z.literal(true).optional(),
@@ -70,6 +72,7 @@ export async function describeLoad(
     ...(load.status === "working" ? { phase: load.phase } : {}),
     table: `${load.table_schema}.${load.table_name}`,
     mode: load.mode,
+    ...(load.strategy === null ? {} : { strategy: load.strategy, strategy_reason: load.reason ?? "" }),
     ...(load.dry_run ? { dry_run: true } : {}),
     ...(found.reused === true ? { reused: true } : {}),
     ...(found.alreadyLoaded === true ? { already_loaded: true } : {}),
@@ -133,7 +136,9 @@ function nextStep(load: Load, { reused, alreadyLoaded }: { reused?: boolean; alr
     case "failed":
       return load.error?.next ?? "Correct what the error names and call bulk_insert again.";
     case "cancelled":
-      return "The target is untouched. Call bulk_insert again to load.";
+      return load.strategy === "direct" && load.staged > 0
+        ? "The parts that figures count are in the table. Call bulk_insert again: they will count as unchanged."
+        : "The target is untouched. Call bulk_insert again to load.";
     default:
       return load.status satisfies never;
   }

@@ -51,6 +51,14 @@ export function noFigures(): Figures {
   };
 }
 
+/** Both, outcome by outcome. */
+export function addFigures(sum: Figures, more: Figures | undefined): Figures {
+  if (more === undefined) return sum;
+  const added = { ...sum };
+  for (const name of FIGURE_NAMES) added[name] += more[name];
+  return added;
+}
+
 /** What breaks the law `expected = staged = sum of the outcomes`, as a sentence; undefined while it holds. */
 export function conservationBreach(figures: Figures): string | undefined {
   const negative = FIGURE_NAMES.find((name) => figures[name] < 0 || !Number.isSafeInteger(figures[name]));

@@ -37,6 +37,8 @@ const loadSchema = z.object({
   table_schema: z.string(),
   table_name: z.string(),
   mode: z.enum(["upsert", "append", "ignore", "replace"]),
+  strategy: z.enum(["direct", "gather"]).nullable(),
+  reason: z.string().nullable(),
   dry_run: z.boolean(),
   digest: z.string(),
   arguments: z.record(z.string(), z.unknown()),
@@ -65,6 +67,17 @@ export class LoadLost extends Error {
   override readonly name = "LoadLost";
 }
 
+/** What parts of a direct load count for themselves. */
+const OUTCOMES_OF_PARTS = [
+  "inserted",
+  "updated",
+  "unchanged",
+  "skipped",
+  "stale",
+  "deduplicated",
+  "suppressed",
+] as const;
+
 /** The figures of a load as answers show them. */
 export function figuresOf(load: Load): Figures {
   return figuresSchema.parse(load);
@@ -81,16 +94,17 @@ export function openLedger(stateSchema: string) {
 SELECT row_to_json(answer)::text FROM (
   SELECT l.load_id, l.created_at, l.finished_at, l.status, l.phase, l.epoch, l.owner,
          l.status = 'working' AND l.lease_until < clock_timestamp() AS stalled,
-         l.export_id, l.table_oid::text, l.table_schema, l.table_name, l.mode, l.dry_run, l.digest,
+         l.export_id, l.table_oid::text, l.table_schema, l.table_name, l.mode, l.strategy, l.reason, l.dry_run, l.digest,
          l.arguments, l.mapping, l.warnings, l.error, l.expected,
          CASE WHEN l.status = 'working' THEN p.documents ELSE l.staged END AS staged,
-         l.inserted, l.updated, l.unchanged, l.skipped, l.stale, l.deduplicated, l.suppressed,
+         ${OUTCOMES_OF_PARTS.map((name) => `CASE WHEN l.status = 'working' THEN p.${name} ELSE l.${name} END AS ${name}`).join(", ")},
          CASE WHEN l.status = 'working' THEN p.rejected ELSE l.rejected END AS rejected,
          l.deleted, l.rounded, l.replaced,
          round(extract(epoch FROM coalesce(l.finished_at, clock_timestamp()) - l.created_at)::numeric, 1) AS seconds
   FROM ${loads} AS l
   CROSS JOIN LATERAL (
-    SELECT coalesce(sum(documents), 0)::bigint AS documents, coalesce(sum(rejected), 0)::bigint AS rejected
+    SELECT coalesce(sum(documents), 0)::bigint AS documents, coalesce(sum(rejected), 0)::bigint AS rejected,
+      ${OUTCOMES_OF_PARTS.map((name) => `coalesce(sum((figures->>'${name}')::bigint), 0)::bigint AS ${name}`).join(", ")}
     FROM ${parts} WHERE load_id = l.load_id
   ) AS p
   WHERE ${where}
@@ -283,6 +297,28 @@ SELECT row_to_json(answer)::text FROM (
       );
     },
 
+    /** How the load's parts reach the target, once that is chosen. */
+    async strategy(
+      tx: Transaction,
+      loadId: string,
+    ): Promise<{ name: "direct" | "gather"; reason: string } | undefined> {
+      const { strategy, reason } = await this.read(tx, loadId);
+      return strategy === null ? undefined : { name: strategy, reason: reason ?? "" };
+    },
+
+    async setStrategy(
+      tx: Transaction,
+      holder: Holder,
+      { name, reason }: { name: "direct" | "gather"; reason: string },
+    ): Promise<void> {
+      await tx.query(`UPDATE ${loads} SET strategy = $3, reason = $4 WHERE load_id = $1 AND epoch = $2`, [
+        holder.loadId,
+        holder.epoch,
+        name,
+        reason,
+      ]);
+    },
+
     /** The load's last word, in the transaction that makes it true. */
     async finish(
       tx: Transaction,
@@ -321,14 +357,15 @@ SELECT row_to_json(answer)::text FROM (
       ]);
     },
 
-    /** The parts that are in the stage. */
+    /** The parts that are in the stage, or of a direct load in the target, in their order. */
     async parts(tx: Transaction, loadId: string): Promise<Map<number, LedgerPart>> {
       const { rows } = await tx.query(
-        `SELECT part, documents, rows, rejected, rounded::text, replaced::text FROM ${parts} WHERE load_id = $1`,
+        `SELECT part, documents, rows, rejected, rounded::text, replaced::text, figures::text
+         FROM ${parts} WHERE load_id = $1 ORDER BY part`,
         [loadId],
       );
       return new Map(
-        rows.map(([part, documents, inStage, rejected, rounded, replaced]) => [
+        rows.map(([part, documents, inStage, rejected, rounded, replaced, figures]) => [
           Number(part),
           {
             documents: Number(documents),
@@ -336,6 +373,7 @@ SELECT row_to_json(answer)::text FROM (
             rejected: Number(rejected),
             rounded: countsSchema.parse(JSON.parse(String(rounded))),
             replaced: countsSchema.parse(JSON.parse(String(replaced))),
+            ...(typeof figures === "string" ? { figures: figuresSchema.parse(JSON.parse(figures)) } : {}),
           },
         ]),
       );
@@ -343,8 +381,8 @@ SELECT row_to_json(answer)::text FROM (
 
     async addPart(tx: Transaction, holder: Holder, part: number, figures: LedgerPart): Promise<void> {
       await tx.query(
-        `INSERT INTO ${parts} (load_id, part, epoch, documents, rows, rejected, rounded, replaced)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8)`,
+        `INSERT INTO ${parts} (load_id, part, epoch, documents, rows, rejected, rounded, replaced, figures)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)`,
         [
           holder.loadId,
           part,
@@ -354,6 +392,7 @@ SELECT row_to_json(answer)::text FROM (
           figures.rejected,
           JSON.stringify(figures.rounded),
           JSON.stringify(figures.replaced),
+          figures.figures === undefined ? null : JSON.stringify(figures.figures),
         ],
       );
     },
@@ -368,7 +407,7 @@ SELECT row_to_json(answer)::text FROM (
 
 export type Ledger = ReturnType<typeof openLedger>;
 
-/** What one part gave: documents read = rows in the stage + rejected. */
+/** What one part gave: documents read = rows + rejected. */
 export interface LedgerPart {
   documents: number;
   rows: number;
@@ -377,4 +416,6 @@ export interface LedgerPart {
   rounded: Record<string, number>;
   /** Values that a policy changed or dropped, by column. */
   replaced: Record<string, number>;
+  /** Of a part that has gone into the target by itself: where its documents ended. */
+  figures?: Figures;
 }

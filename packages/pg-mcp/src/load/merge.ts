@@ -64,8 +64,21 @@ export interface MergeOptions {
   mayReplace: boolean;
   /** Only documents that this load has rejected are merged; the others only decide who wins a key. */
   replayOf: string | null;
+  /** The one part that is merged, where each has a transaction of its own. */
+  part?: number;
+  /** No row of the target is expected to have one of the keys, so that a plain INSERT is worth the try. */
+  expectsNew?: boolean;
+  /** Throws `NotAllNew` where some row is not new. */
+  onlyNew?: boolean;
+  /** No two documents have one key. */
+  keysAreUnique?: boolean;
   /** Largest number of stored rows to answer; 0 for a load that nobody reads row by row. */
   storedRowsMax: number;
+}
+
+/** Some row of a part is there already or does not fit, and the load's strategy rests on all of them being new. */
+export class NotAllNew extends Error {
+  override readonly name = "NotAllNew";
 }
 
 /**
@@ -83,6 +96,8 @@ export async function mergeStage(tx: Transaction, options: MergeOptions): Promis
   await lockChildren(tx, merge.plan);
   for (const plan of [merge.plan, ...merge.plan.children.map((child) => child.plan)]) await mustBeUnchanged(tx, plan);
   await tx.query(`SET LOCAL work_mem = '${MERGE_WORK_MEM}'`);
+  // A part is small beside the table it goes into: its keys are looked up, and not the whole table read for each part.
+  if (options.part !== undefined) await tx.query("SET LOCAL random_page_cost = 1.1");
 
   const inLedger = [...parts.values()].reduce((sum, part) => sum + part.rows, 0);
   const counted = await countRows(tx, tables.stage);
@@ -94,7 +109,8 @@ export async function mergeStage(tx: Transaction, options: MergeOptions): Promis
   }
   await forgetOthers(tx, tables, options.replayOf);
   await forgetOtherChildren(tx, merge, tables, options.replayOf);
-  const beforeMerge = await rejects.count(tx, tables.loadId);
+  const countRejects = () => rejects.count(tx, tables.loadId, options.part);
+  const beforeMerge = await countRejects();
   checkRejectLimits(limits, beforeMerge, expected);
   const staged =
     options.replayOf === null
@@ -105,8 +121,15 @@ export async function mergeStage(tx: Transaction, options: MergeOptions): Promis
   if (counted > ANALYZE_ROWS_MIN) await tx.query(`ANALYZE ${tables.stage}`);
 
   const direct = await insertDirectly(tx, options);
-  let ready = direct === undefined ? await prepare(tx, options) : { rows: inStage, same: 0, stale: 0, skipped: 0 };
-  let afterPrepare = await rejects.count(tx, tables.loadId);
+  if (direct === undefined && options.onlyNew === true) throw new NotAllNew("a row is not new or does not fit");
+  const hasChildren = merge.plan.children.length > 0;
+  // An unchanged parent may have changed children, which find it in `ready`.
+  const keepsSame = merge.mode === "replace" || options.replayOf !== null || options.storedRowsMax > 0 || hasChildren;
+  let ready =
+    direct === undefined
+      ? await prepare(tx, { ...options, keepsSame })
+      : { rows: inStage, same: 0, stale: 0, skipped: 0 };
+  let afterPrepare = await countRejects();
   checkRejectLimits(limits, afterPrepare, expected);
 
   const bring = async () => {
@@ -119,7 +142,6 @@ export async function mergeStage(tx: Transaction, options: MergeOptions): Promis
     return { orphans, deleted, ...written };
   };
   await setSearchPath(tx, "role");
-  const hasChildren = merge.plan.children.length > 0;
   const brought = hasChildren ? await writeWithChildren(tx, options, bring) : { written: await bring(), children: [] };
   const { written } = brought;
   await setSearchPath(tx, "fixed");
@@ -129,7 +151,7 @@ export async function mergeStage(tx: Transaction, options: MergeOptions): Promis
     ready = subtract(ready, brought.refused);
     afterPrepare += brought.refused.rows;
   }
-  const rejected = await rejects.count(tx, tables.loadId);
+  const rejected = await countRejects();
   checkRejectLimits(limits, rejected, expected);
 
   const refused = rejected - afterPrepare;
@@ -184,7 +206,7 @@ function subtract(from: Prepared, taken: Prepared): Prepared {
 }
 
 /** Values that lost digits or were changed by a policy, by column, over all parts. */
-function adjustments(parts: MergeOptions["parts"]): Pick<MergeOutcome, "rounded" | "replaced"> {
+export function adjustments(parts: MergeOptions["parts"]): Pick<MergeOutcome, "rounded" | "replaced"> {
   const rounded: Record<string, number> = {};
   const replaced: Record<string, number> = {};
   for (const part of parts.values()) {
@@ -204,7 +226,7 @@ async function forgetOthers(tx: Transaction, tables: LoadTables, replayOf: strin
 }
 
 /** Loads of one table queue here, so that what is unchanged and what is missing stays true until the commit. */
-async function lockTarget(tx: Transaction, merge: MergePlan): Promise<void> {
+export async function lockTarget(tx: Transaction, merge: MergePlan): Promise<void> {
   await tx.query("SET LOCAL lock_timeout = 0");
   await tx.query("SELECT pg_advisory_xact_lock(hashtextextended($1, 0))", [
     `data_transformer.target.${merge.plan.table.oid}`,
@@ -213,7 +235,7 @@ async function lockTarget(tx: Transaction, merge: MergePlan): Promise<void> {
 }
 
 /** The plan was checked against the table as it was; rows may have been staged for an hour since. */
-async function mustBeUnchanged(tx: Transaction, plan: LoadPlan): Promise<void> {
+export async function mustBeUnchanged(tx: Transaction, plan: LoadPlan): Promise<void> {
   const loaded = new Set(plan.columns.filter((column) => column.load).map((column) => column.column));
   const shape = (table: Table | undefined) =>
     table === undefined
@@ -252,13 +274,13 @@ async function insertDirectly(tx: Transaction, options: MergeOptions): Promise<n
   if (replayOf !== null || storedRowsMax > 0 || merge.triggered || merge.meta.keep !== undefined) return undefined;
   // Children find their parents in `ready`.
   if (merge.plan.children.length > 0) return undefined;
-  if (merge.mode !== "append") {
+  if (merge.mode !== "append" && options.expectsNew !== true) {
     const { rows } = await tx.query(`SELECT EXISTS (SELECT 1 FROM ${merge.from}${tables.target})`);
     if (rows[0]?.[0] === true) return undefined;
   }
   try {
     return await tx.savepoint(async () => {
-      if (merge.key.length > 0) {
+      if (merge.key.length > 0 && options.keysAreUnique !== true) {
         const { rows } = await tx.query(findDuplicate(merge, cookedQuery(merge, tables.stage)));
         if (rows[0]?.[0] === true) return undefined;
       }
@@ -277,17 +299,29 @@ async function insertDirectly(tx: Transaction, options: MergeOptions): Promise<n
 /** Fills `ready`; by one statement over the stage, or where a row fails in it, over the rows that could be cooked. */
 export async function prepare(
   tx: Transaction,
-  { merge, tables, replayOf }: Pick<MergeOptions, "merge" | "tables" | "replayOf">,
+  options: Pick<MergeOptions, "merge" | "tables" | "replayOf" | "keysAreUnique"> & {
+    /** Whether rows that equal the target's stand in `ready`, for who looks them up there. */
+    keepsSame: boolean;
+  },
 ): Promise<{ rows: number; same: number; stale: number; skipped: number }> {
+  const { merge, tables, replayOf } = options;
   await tx.query(createReady(merge, tables.ready));
-  const fill = async (source: string) => {
+  /** Rows that were left out because they equal the target's. */
+  let left = 0;
+  const fill = async (source: string, sourceRows: () => Promise<number>) => {
     const nulls = rejectNulls(merge, tables, source);
-    if (nulls !== undefined) await tx.query(nulls);
-    const duplicate = merge.key.length === 0 ? undefined : await tx.query(findDuplicate(merge, source));
-    await tx.query(fillReady(merge, tables, source, duplicate?.rows[0]?.[0] === true));
+    const rejected = nulls === undefined ? 0 : (await tx.query(nulls)).rowCount;
+    let hasDuplicates = false;
+    if (merge.key.length > 0 && options.keysAreUnique !== true) {
+      hasDuplicates = (await tx.query(findDuplicate(merge, source))).rows[0]?.[0] === true;
+    }
+    // How many winners there are is known without counting them only where every row is one.
+    const keepsSame = options.keepsSame || hasDuplicates || merge.key.length === 0;
+    const { rowCount } = await tx.query(fillReady(merge, tables, source, { hasDuplicates, keepsSame }));
+    left = keepsSame ? 0 : (await sourceRows()) - rejected - rowCount;
   };
   try {
-    await tx.savepoint(() => fill(cookedQuery(merge, tables.stage)));
+    await tx.savepoint(() => fill(cookedQuery(merge, tables.stage), () => countRows(tx, tables.stage)));
   } catch (error) {
     if (!isRowError(error)) throw error;
     await tx.query(createCooked(merge, tables.cooked));
@@ -299,7 +333,7 @@ export async function prepare(
         await tx.query(cookRowByRow(merge, tables, blockRange(from, to)));
       },
     });
-    await fill(`SELECT * FROM ${tables.cooked}`);
+    await fill(`SELECT * FROM ${tables.cooked}`, () => countRows(tx, tables.cooked));
     await tx.query(`DROP TABLE ${tables.cooked}`);
   }
   await forgetOthers(tx, tables, replayOf);
@@ -312,7 +346,7 @@ export async function prepare(
      FROM ${tables.ready}`,
   );
   const [all, same, stale, skipped] = (rows[0] ?? []).map(Number);
-  return { rows: all ?? 0, same: same ?? 0, stale: stale ?? 0, skipped: skipped ?? 0 };
+  return { rows: (all ?? 0) + left, same: (same ?? 0) + left, stale: stale ?? 0, skipped: skipped ?? 0 };
 }
 
 /** Deletes what is not staged: all of a table without key, as nothing tells its rows apart. */
@@ -369,7 +403,7 @@ async function mustBeGone(tx: Transaction, countLeft: string): Promise<void> {
  * The target's own code (triggers, checks) finds what it names by the role's search path, as it does for every other
  * client. The statements of a load need none: they name their schemas, and compare by named operators.
  */
-async function setSearchPath(tx: Transaction, path: "role" | "fixed"): Promise<void> {
+export async function setSearchPath(tx: Transaction, path: "role" | "fixed"): Promise<void> {
   await tx.query(
     path === "fixed"
       ? "SET LOCAL search_path = pg_catalog"

@@ -67,6 +67,25 @@ export interface MergePlan {
   from: string;
 }
 
+/**
+ * Whether a COPY into the target itself gives the rows that the stage and its casts would give: every column holds what
+ * the encoder has held to its type, and nothing of the target's own looks at rows.
+ */
+export function takesRowsAsTheyAre(merge: MergePlan): boolean {
+  const { plan, meta } = merge;
+  return (
+    !merge.triggered &&
+    !merge.overridesIdentity &&
+    !plan.table.rowSecurity &&
+    meta.keep === undefined &&
+    meta.default === undefined &&
+    plan.columns.every(
+      ({ load, staged, expression, valueType }) =>
+        load && staged && expression === undefined && valueType.kind !== "other",
+    )
+  );
+}
+
 /** Decides what the statements of a load are made of. */
 export function mergePlan(plan: LoadPlan, mode: LoadMode): MergePlan {
   const catalog = new Map(plan.table.columns.map((column) => [column.name, column]));
@@ -118,7 +137,7 @@ export function compares(column: { comparedIn: string }, left: string, operator:
 }
 
 /** Whether two rows have the same key, by the names that each side gives to the key's columns. */
-export function sameKey(merge: MergePlan, left: "t" | "m", right: "w" | "r"): string {
+export function sameKey(merge: MergePlan, left: "t" | "m", right: "w" | "r" | "s"): string {
   return merge.key
     .map((column, index) =>
       compares(column, left === "t" ? `t.${column.name}` : `m.k${index}`, "=", `${right}.${column.slot}`),
@@ -270,6 +289,8 @@ export function cookRows(merge: MergePlan, tables: LoadTables, where: string): s
 function requiredColumns(merge: MergePlan): { column: LoadedColumn; reason: string }[] {
   const catalog = new Map(merge.plan.table.columns.map((column) => [column.name, column]));
   return merge.loaded.flatMap((column) => {
+    // The encoder has refused null already where nothing behind it can make one.
+    if (column.notNull && column.onMissing === "null" && column.onError !== "default") return [];
     if (merge.key.includes(column)) return [{ column, reason: "null_key" }];
     const required = catalog.get(column.column)?.notNull === true && column.onMissing !== "keep" && !merge.triggered;
     return required ? [{ column, reason: "null_not_allowed" }] : [];
@@ -302,7 +323,12 @@ export function createReady(merge: MergePlan, ready: string): string {
  * Fills `ready`: of each key the winning document, beside what the target has under that key. Rows whose image equals
  * the stored one need no write; `*=` compares images, because `=` calls 1.0 and 1.00, or two boxes of one area, equal.
  */
-export function fillReady(merge: MergePlan, tables: LoadTables, source: string, hasDuplicates: boolean): string {
+export function fillReady(
+  merge: MergePlan,
+  tables: LoadTables,
+  source: string,
+  { hasDuplicates, keepsSame }: { hasDuplicates: boolean; keepsSame: boolean },
+): string {
   const required = requiredColumns(merge).map(({ column }) => `s.${column.slot} IS NOT NULL`);
   const notNull = required.length === 0 ? "TRUE" : required.join(" AND ");
   const slots = merge.loaded.map((column) => column.slot);
@@ -340,7 +366,7 @@ FROM (
   WHERE ${notNull}
   ${hasDuplicates ? `ORDER BY ${[...keys, ...winnerOrder(version(merge) !== undefined)].join(", ")}` : ""}
 ) AS w
-LEFT JOIN ${merge.from}${tables.target} AS t ON ${sameKey(merge, "t", "w")}`;
+LEFT JOIN ${merge.from}${tables.target} AS t ON ${sameKey(merge, "t", "w")}${keepsSame ? "" : `\nWHERE (${same}) IS NOT TRUE`}`;
 }
 
 /** `on_missing: "keep"`: what the target has stays; a new row takes the default. */
@@ -408,6 +434,13 @@ FROM merged AS m JOIN ${tables.ready} AS r ON ${sameKey(merge, "m", "r")}`;
 export function findDuplicate(merge: MergePlan, source: string): string {
   const keys = merge.key.map((column) => column.slot).join(", ");
   return `SELECT EXISTS (SELECT 1 FROM (${source}) AS s GROUP BY ${keys} HAVING count(*) > 1)`;
+}
+
+/** Takes rows that are just what the stage says out of the target. */
+export function deleteStaged(merge: MergePlan, tables: LoadTables): string {
+  const image = (side: (column: LoadedColumn) => string) => `ROW(${merge.loaded.map(side).join(", ")})::record`;
+  return `DELETE FROM ${merge.from}${tables.target} AS t USING (${cookedQuery(merge, tables.stage)}) AS s
+WHERE ${sameKey(merge, "t", "s")} AND ${image((column) => `t.${column.name}`)} *= ${image((column) => `s.${column.slot}`)}`;
 }
 
 /** The whole stage into a target that has none of its keys. */

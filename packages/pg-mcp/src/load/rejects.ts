@@ -65,8 +65,12 @@ export function openRejects(stateSchema: string, name = "rejects") {
       );
     },
 
-    async count(tx: Transaction, loadId: string): Promise<number> {
-      const { rows } = await tx.query(`SELECT count(*) FROM ${table} WHERE load_id = $1`, [loadId]);
+    /** How many a load has, or one part of it. */
+    async count(tx: Transaction, loadId: string, part: number | null = null): Promise<number> {
+      const { rows } = await tx.query(
+        `SELECT count(*) FROM ${table} WHERE load_id = $1 AND ($2::integer IS NULL OR part = $2)`,
+        [loadId, part],
+      );
       return Number(rows[0]?.[0]);
     },
 

@@ -6,13 +6,23 @@ import type { LoadPlan } from "../mapping/plan.ts";
 import type { Postgres, Transaction } from "../postgres/index.ts";
 import { createChildStages, dropChildStages, saveChildFigures } from "./children.ts";
 import { errorCode, isConnectionLost, isTransient } from "./database-error.ts";
+import { loadPart, type PartLoad, sumParts, takeBack } from "./direct.ts";
 import type { Figures } from "./figures.ts";
-import { type Holder, LEASE_RENEWAL_MS, type Ledger, type LedgerPart, type LoadError, LoadLost } from "./ledger.ts";
-import { type MergeOutcome, mergeStage } from "./merge.ts";
-import { createStage, type LoadMode, type LoadTables, loadTables, mergePlan } from "./plan-sql.ts";
+import {
+  figuresOf,
+  type Holder,
+  LEASE_RENEWAL_MS,
+  type Ledger,
+  type LedgerPart,
+  type LoadError,
+  LoadLost,
+} from "./ledger.ts";
+import { adjustments, type MergeOutcome, mergeStage, NotAllNew } from "./merge.ts";
+import { createStage, type LoadMode, type LoadTables, loadTables, type MergePlan, mergePlan } from "./plan-sql.ts";
 import { checkRejectLimits, type Reject, type RejectLimits, type Rejects } from "./rejects.ts";
 import type { LoadSource } from "./source.ts";
 import { stagePart } from "./stage.ts";
+import { chooseStrategy, readTableFacts, type SourceIndices, type Strategy } from "./strategy.ts";
 
 /** How often a working export is looked at for its next part. */
 const POLL_INTERVAL_MS = 500;
@@ -39,6 +49,8 @@ export interface LoadJob {
   storedRowsMax: number;
   /** The load whose rejects are tried again. */
   replayOf: string | null;
+  /** What the documents come from; null for the rows of a call. */
+  indices: SourceIndices | null;
   /** Rows of a call: no need to tell the planner of them, nor to tell people of phases that take a moment. */
   isSmall: boolean;
   openSource: () => Promise<LoadSource>;
@@ -62,11 +74,14 @@ class RolledBack extends Error {
 
 /**
  * Runs a load to its end and records it. Killed anywhere, the next holder goes on from the ledger:
- *  1. the stage is there, and holds what the ledger says; if a crash emptied it, the ledger forgets;
- *  2. each part in one transaction: rows, rejects, ledger row;
+ *  1. the strategy is chosen, or known; to gather, the stage is there and holds what the ledger says; if a crash
+ *     emptied it, the ledger forgets;
+ *  2. each part in one transaction: rows into the stage or the target, rejects, ledger row;
  *  3. the source is complete;
- *  4. one transaction merges, states the figures, completes the load and drops the stage;
+ *  4. one transaction merges what was gathered, states the figures, completes the load and drops the stage;
  *  5. the target is analysed.
+ * A direct load that rests on all rows being new and meets one that is not takes back what it has written, in one
+ * transaction, and gathers.
  * Throws nothing: how it ended is in the load's row.
  */
 export async function runLoad(job: LoadJob, signal: AbortSignal): Promise<MergeOutcome | undefined> {
@@ -76,11 +91,21 @@ export async function runLoad(job: LoadJob, signal: AbortSignal): Promise<MergeO
   let source: LoadSource | undefined;
   try {
     job.onStep?.("1");
-    await inTransaction(job, both, (tx) => openStage(job, tx, tables));
+    const plan = mergePlan(job.plan, job.mode);
+    const strategy = await inTransaction(job, both, async (tx) => {
+      const chosen = await knowStrategy(job, tx, plan, tables);
+      if (chosen?.name !== "direct") await openStage(job, tx, tables);
+      return chosen;
+    });
     source = await job.openSource();
-    const { parts, expected } = await stageParts(job, source, tables, both);
-    job.onStep?.("4");
-    const outcome = await merge(job, tables, parts, expected, both);
+    const direct =
+      strategy?.name === "direct" ? await loadDirectly(job, source, strategy, plan, tables, both) : undefined;
+    let outcome: MergeOutcome;
+    if (direct === undefined) {
+      const { parts, expected } = await stageParts(job, source, tables, both);
+      job.onStep?.("4");
+      outcome = await merge(job, tables, parts, expected, both);
+    } else outcome = direct;
     job.onStep?.("5");
     if (!job.dryRun && !job.isSmall) await analyse(job, outcome.figures, both);
     return outcome;
@@ -134,6 +159,64 @@ async function inTransaction<T>(
   }
 }
 
+/** The strategy of the load's row, or the one that is chosen now; rows of a call have none. */
+async function knowStrategy(
+  job: LoadJob,
+  tx: Transaction,
+  plan: MergePlan,
+  tables: LoadTables,
+): Promise<Strategy | undefined> {
+  const { ledger, holder, indices } = job;
+  if (indices === null) return undefined;
+  const table = await readTableFacts(tx, plan, tables);
+  const { limits, dryRun } = job;
+  const choice = { merge: plan, indices, dryRun, replays: job.replayOf !== null, limits };
+  const known = await ledger.strategy(tx, holder.loadId);
+  if (known?.name === "gather") return { ...known, proof: null };
+  // The rows of its own first parts must not make a direct load another's.
+  const chosen = chooseStrategy({ ...choice, table: known === undefined ? table : { ...table, isEmpty: true } });
+  if (known === undefined) await ledger.setStrategy(tx, holder, chosen);
+  else if (chosen.name === "gather") return { name: "direct", proof: "insert", reason: known.reason };
+  return chosen;
+}
+
+/** Brings part after part into the target; undefined where the load must gather after all. */
+async function loadDirectly(
+  job: LoadJob,
+  source: LoadSource,
+  strategy: Strategy,
+  plan: MergePlan,
+  tables: LoadTables,
+  signal: AbortSignal,
+): Promise<MergeOutcome | undefined> {
+  const { ledger, holder, rejects } = job;
+  const load: PartLoad = { merge: plan, tables, rejects, strategy, signal, source, mayCopy: true };
+  try {
+    const { parts, expected } = await eachPart(job, source, signal, (tx, index, known) =>
+      loadPart(tx, load, index, known),
+    );
+    job.onStep?.("4");
+    return await inTransaction(job, signal, async (tx) => {
+      const { figures, breach } = sumParts(parts, expected);
+      if (breach !== undefined) {
+        throw new ToolError("conservation_breach", `The parts add up, and the load does not: ${breach}.`, {
+          next: "Call bulk_export again and load the new export.",
+          details: { figures },
+        });
+      }
+      const outcome = { figures, deleted: 0, stored: [], children: [], ...adjustments(parts) };
+      await ledger.finish(tx, holder, { status: "completed", ...outcome });
+      job.onStep?.("4 commit");
+      return outcome;
+    });
+  } catch (error) {
+    if (!(error instanceof NotAllNew)) throw error;
+    const reason = `the table was empty, but a row was not new or did not fit (${error.message})`;
+    await inTransaction(job, signal, (tx) => takeBack(tx, load, { ledger, holder, reason }));
+    return undefined;
+  }
+}
+
 async function openStage({ ledger, holder, plan }: LoadJob, tx: Transaction, tables: LoadTables): Promise<void> {
   const { rows } = await tx.query("SELECT to_regclass($1) IS NOT NULL", [tables.stage]);
   const parts = await ledger.parts(tx, holder.loadId);
@@ -156,7 +239,21 @@ async function stageParts(
   tables: LoadTables,
   signal: AbortSignal,
 ): Promise<{ parts: Map<number, LedgerPart>; expected: number }> {
-  const { ledger, holder, limits, plan, rejects } = job;
+  const { plan, rejects } = job;
+  return eachPart(job, source, signal, (tx, part) => {
+    const chunks = (partSignal: AbortSignal) => source.chunks(part, partSignal);
+    return stagePart(tx, { part, chunks }, { plan, tables, rejects, signal });
+  });
+}
+
+/** Gives each part that the ledger does not have a transaction, until the source is complete. */
+async function eachPart(
+  job: LoadJob,
+  source: LoadSource,
+  signal: AbortSignal,
+  work: (tx: Transaction, part: number, known: ReadonlyMap<number, LedgerPart>) => Promise<LedgerPart>,
+): Promise<{ parts: Map<number, LedgerPart>; expected: number }> {
+  const { ledger, holder, limits } = job;
   let parts = await inTransaction(job, signal, (tx) => ledger.parts(tx, holder.loadId));
   for (;;) {
     const listed = await source.poll();
@@ -167,8 +264,7 @@ async function stageParts(
       parts = await inTransaction(job, signal, async (tx) => {
         const known = await ledger.parts(tx, holder.loadId);
         if (known.has(index)) return known;
-        const input = { part: index, chunks: (partSignal: AbortSignal) => source.chunks(index, partSignal) };
-        const figures = await stagePart(tx, input, { plan, tables, rejects, signal });
+        const figures = await work(tx, index, known);
         await ledger.addPart(tx, holder, index, figures);
         job.onStep?.(`2.${index} commit`);
         return known.set(index, figures);
@@ -298,21 +394,10 @@ async function recordEnd(job: LoadJob, tables: LoadTables, error: unknown): Prom
   }
 }
 
-/** What is known of a load that did not complete: how much was staged and what was rejected. */
+/** What is known of a load that did not complete: how much was staged, rejected, and of a direct load, written. */
 async function figuresAtEnd({ ledger, rejects, holder }: LoadJob, tx: Transaction): Promise<Figures> {
   const load = await ledger.read(tx, holder.loadId);
-  return {
-    expected: load.expected,
-    staged: load.staged,
-    inserted: 0,
-    updated: 0,
-    unchanged: 0,
-    skipped: 0,
-    stale: 0,
-    deduplicated: 0,
-    suppressed: 0,
-    rejected: await rejects.count(tx, holder.loadId),
-  };
+  return { ...figuresOf(load), rejected: await rejects.count(tx, holder.loadId) };
 }
 
 /** A failure as the load's row keeps it: the database's words are data, and values in them are not kept. */

@@ -4,7 +4,7 @@ import { describeLoad, type LoadAnswer } from "./answer.ts";
 import { readChildFigures } from "./children.ts";
 import type { LoadContext } from "./context.ts";
 import { errorCode } from "./database-error.ts";
-import { type Ledger, type Load, openLedger } from "./ledger.ts";
+import { figuresOf, type Ledger, type Load, openLedger } from "./ledger.ts";
 import { openRejects } from "./rejects.ts";
 import { ownerName } from "./start.ts";
 import { stateOutdated } from "./state.ts";
@@ -53,7 +53,7 @@ export async function showLoad(
   );
 }
 
-/** Ends a load: in this process by its signal, in another by taking it away. The target is untouched unless it had ended. */
+/** Ends a load: in this process by its signal, in another by taking it away. What a direct load has written stays. */
 export async function cancelLoad(context: LoadContext & ToolCall, loadId: string): Promise<LoadAnswer> {
   const { jobs, settings, signal } = context;
   const ledger = openLedger(settings.PG_MCP_STATE_SCHEMA);
@@ -73,18 +73,7 @@ async function seizeAndEnd({ postgres, settings, signal }: LoadContext & ToolCal
         await tx.query(`DROP TABLE IF EXISTS "${settings.PG_MCP_STATE_SCHEMA}"."stage_${loadId}"`);
         await ledger.finish(tx, holder, {
           status: "cancelled",
-          figures: {
-            expected: load.expected,
-            staged: load.staged,
-            inserted: 0,
-            updated: 0,
-            unchanged: 0,
-            skipped: 0,
-            stale: 0,
-            deduplicated: 0,
-            suppressed: 0,
-            rejected: await rejects.count(tx, loadId),
-          },
+          figures: { ...figuresOf(load), rejected: await rejects.count(tx, loadId) },
         });
       },
       { signal },

@@ -54,7 +54,7 @@ export function hasEndedEarly(manifest: Manifest): boolean {
 /** Throws `source_failed` for an export that will not be completed by itself. */
 export function mustBeUsable(manifest: Manifest, stalled: boolean): void {
   const fail = (what: string, next: string) => {
-    throw new ToolError("source_failed", `Export ${manifest.export_id} ${what}; the target is untouched.`, {
+    throw new ToolError("source_failed", `Export ${manifest.export_id} ${what}.`, {
       next,
       details: { export_id: manifest.export_id, export_status: manifest.status, export_error: manifest.error?.code },
     });

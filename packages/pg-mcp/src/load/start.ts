@@ -25,6 +25,7 @@ import {
   withOwnNames,
 } from "./source.ts";
 import { ensureState } from "./state.ts";
+import type { SourceIndices } from "./strategy.ts";
 import { sweepState } from "./sweep.ts";
 
 /** An equal call within this time after the end answers the finished load: the client may have missed the answer. */
@@ -188,6 +189,7 @@ export async function startLoad(context: LoadContext, given: LoadRequest, signal
       mayReplace: decision.mayReplace === true,
       storedRowsMax: request.storedRowsMax,
       replayOf: request.rejectsOf ?? null,
+      indices: source.indices,
       isSmall: request.rows !== undefined,
       openSource: () => source.open(decision.loadId),
       ...(context.onLoadStep === undefined ? {} : { onStep: context.onLoadStep }),
@@ -247,6 +249,8 @@ interface Source {
   fields: MappingField[];
   profile: FieldProfile[];
   expected: number;
+  /** Null for the rows of a call. */
+  indices: SourceIndices | null;
   open: (loadId: string) => Promise<LoadSource>;
 }
 
@@ -260,7 +264,8 @@ async function lookAtSource(context: LoadContext, request: LoadRequest): Promise
   }
   if (rows !== undefined) {
     const own = withOwnNames(rows);
-    return { fields: rowFields(own), profile: [], expected: rows.length, open: async () => rowsSource(own) };
+    const open = async () => rowsSource(own);
+    return { fields: rowFields(own), profile: [], indices: null, expected: rows.length, open };
   }
   const id = exportId ?? "";
   const store = await context.store();
@@ -271,6 +276,7 @@ async function lookAtSource(context: LoadContext, request: LoadRequest): Promise
   return {
     fields: manifest.mapping,
     profile: manifest.profile,
+    indices: manifest.source.indices,
     expected: isPartial ? manifest.totals.documents : manifest.source.expected,
     open: (loadId) => exportSource(store, id, loadId, request.allowPartial),
   };

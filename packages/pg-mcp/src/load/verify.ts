@@ -244,7 +244,7 @@ async function findDifferences(tx: Transaction, comparison: Comparison): Promise
     .string()
     .nullable()
     .parse(load.arguments["rejects_of"] ?? null);
-  await prepare(tx, { merge, tables, replayOf });
+  await prepare(tx, { merge, tables, replayOf, keepsSame: true });
   const nulls = (await rejects.count(tx, tables.loadId)) - before;
   const ready = await count(tx, tables.ready);
   await tx.query(`ANALYZE ${tables.ready}`);

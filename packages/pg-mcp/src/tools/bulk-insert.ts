@@ -13,7 +13,7 @@ export const bulkInsert = defineTool({
   name: "bulk_insert",
   title: "Load an export into a table",
   description:
-    "Loads a staged export (or up to 1000 rows) into a table as one job: all or nothing, each rejected document with its reason. Next: get_load, verify_load.",
+    "Loads a staged export (or up to 1000 rows) into a table as one job, exactly once, each rejected document with its reason. With limits of rejects, or in mode append or replace: all or nothing. Next: get_load, verify_load.",
   input: z.strictObject({
     table: z.string().min(1).optional().describe("Table, or schema.table; with rejects_of the load's own."),
     schema: z.string().optional(),

@@ -1,0 +1,99 @@
+import { describe, expect, it } from "vitest";
+import type { LoadMode, MergePlan } from "./plan-sql.ts";
+import { chooseStrategy, type StrategyFacts, type TableFacts } from "./strategy.ts";
+
+type Key = { from: string | null; targetType?: string; expression?: string };
+
+/** The parts of a plan that the choice looks at. */
+function plan(mode: LoadMode, key: Key[], change: { triggered?: boolean; guard?: { column: string } } = {}): MergePlan {
+  const columns = key.map((column, n) => ({ column: `k${n}`, targetType: "text", ...column }));
+  const table = { columns: columns.map(({ column }) => ({ name: column, collation: null })) };
+  // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- a whole plan comes from a catalog, and none is here
+  return {
+    mode,
+    key: columns,
+    guard: null,
+    triggered: false,
+    plan: { table, children: [] },
+    ...change,
+  } as unknown as MergePlan;
+}
+
+const indices = (...shards: number[]): StrategyFacts["indices"] =>
+  shards.map((count, n) => ({ name: `i${n}`, uuid: `u${n}`, shards: count, source_mode: "stored", documents: 1 }));
+
+const EMPTY: TableFacts = { isEmpty: true, isReferenced: false, referencesItself: false, mayDelete: true };
+const FILLED = { ...EMPTY, isEmpty: false };
+
+function choose(merge: MergePlan, change: Partial<StrategyFacts> = {}) {
+  const { name, proof } = chooseStrategy({
+    merge,
+    indices: indices(1),
+    dryRun: false,
+    replays: false,
+    limits: { onError: "reject", rejectsMax: null, rejectRatioMax: null },
+    table: FILLED,
+    ...change,
+  });
+  return proof === null ? name : `${name} by ${proof}`;
+}
+
+const ID: Key[] = [{ from: "_id" }];
+const FIELD: Key[] = [{ from: "id" }];
+
+describe("chooseStrategy", () => {
+  it.each<[string, MergePlan, Partial<StrategyFacts>, string]>([
+    ["the _id of one index of one shard is the key", plan("upsert", ID), {}, "direct by key"],
+    ["the same in mode ignore", plan("ignore", ID), {}, "direct by key"],
+    ["routing may repeat an _id in another shard", plan("upsert", ID), { indices: indices(2) }, "gather"],
+    ["two indices may have one _id", plan("upsert", ID), { indices: indices(1, 1) }, "gather"],
+    [
+      "(_index, _id) is the key",
+      plan("upsert", [{ from: "_index" }, ...ID]),
+      { indices: indices(1, 1) },
+      "direct by key",
+    ],
+    ["a type may make one key of two _id", plan("upsert", [{ from: "_id", targetType: "bigint" }]), {}, "gather"],
+    ["an expression may make one key of two _id", plan("upsert", [{ from: "_id", expression: "1" }]), {}, "gather"],
+    [
+      "equal versions of one key may come in two parts",
+      plan("upsert", FIELD, { guard: { column: "changed" } }),
+      {},
+      "gather",
+    ],
+    ["the table holds rows", plan("upsert", FIELD), {}, "gather"],
+    ["the table is empty", plan("upsert", FIELD), { table: EMPTY }, "direct by insert"],
+    [
+      "what was inserted could not be taken back: no right to delete",
+      plan("upsert", FIELD),
+      { table: { ...EMPTY, mayDelete: false } },
+      "gather",
+    ],
+    [
+      "what was inserted could not be taken back: others may refer to it",
+      plan("upsert", FIELD),
+      { table: { ...EMPTY, isReferenced: true } },
+      "gather",
+    ],
+    ["triggers see the rows", plan("upsert", FIELD, { triggered: true }), { table: EMPTY }, "gather"],
+    ["rows may refer to later ones", plan("upsert", ID), { table: { ...EMPTY, referencesItself: true } }, "gather"],
+    ["replace is one change", plan("replace", ID), { table: EMPTY }, "gather"],
+    ["half an append cannot be repeated", plan("append", []), { table: EMPTY }, "gather"],
+    ["a dry run is rolled back", plan("upsert", ID), { dryRun: true }, "gather"],
+    ["a replay needs all rejects", plan("upsert", ID), { replays: true }, "gather"],
+    [
+      "a reject stops the load",
+      plan("upsert", ID),
+      { limits: { onError: "stop", rejectsMax: null, rejectRatioMax: null } },
+      "gather",
+    ],
+    [
+      "rejects are limited",
+      plan("upsert", ID),
+      { limits: { onError: "reject", rejectsMax: 5, rejectRatioMax: null } },
+      "gather",
+    ],
+  ])("where %s", (_, merge, change, expected) => {
+    expect(choose(merge, change)).toBe(expected);
+  });
+});

@@ -1,0 +1,105 @@
+import type { Manifest } from "@es-to-pg/staging";
+import type { Transaction } from "../postgres/index.ts";
+import type { LoadTables, MergePlan } from "./plan-sql.ts";
+import type { RejectLimits } from "./rejects.ts";
+
+/** Indices as an export's manifest names them. */
+export type SourceIndices = Manifest["source"]["indices"];
+
+/** `direct`: each part goes into the target in a transaction of its own; `gather`: all parts in one, at the end. */
+export type StrategyName = "direct" | "gather";
+
+export interface Strategy {
+  name: StrategyName;
+  /**
+   * Why parts may go in one by one: no key can come twice (`key`), or every row is new, which the unique index sees to
+   * (`insert`). Null for `gather`. A stored version that guards the update is not enough: of two equal versions the
+   * later part would win, and not the one that `gather` and verify_load choose.
+   */
+  proof: "key" | "insert" | null;
+  reason: string;
+}
+
+/** What the choice looks at. */
+export interface StrategyFacts {
+  merge: MergePlan;
+  indices: SourceIndices;
+  dryRun: boolean;
+  replays: boolean;
+  limits: RejectLimits;
+  table: TableFacts;
+}
+
+export interface TableFacts {
+  isEmpty: boolean;
+  /** Other tables' foreign keys refer to it; what was inserted cannot be taken back then. */
+  isReferenced: boolean;
+  referencesItself: boolean;
+  mayDelete: boolean;
+}
+
+/** Reads what the choice must know of the target. */
+export async function readTableFacts(tx: Transaction, merge: MergePlan, tables: LoadTables): Promise<TableFacts> {
+  const { rows } = await tx.query(
+    `SELECT NOT EXISTS (SELECT 1 FROM ${merge.from}${tables.target}),
+       EXISTS (SELECT 1 FROM pg_constraint WHERE contype = 'f' AND confrelid = $1::oid AND conrelid <> $1::oid),
+       EXISTS (SELECT 1 FROM pg_constraint WHERE contype = 'f' AND confrelid = $1::oid AND conrelid = $1::oid),
+       has_table_privilege($1::oid, 'DELETE')`,
+    [merge.plan.table.oid],
+  );
+  const [isEmpty, isReferenced, referencesItself, mayDelete] = (rows[0] ?? []).map((value) => value === true);
+  return {
+    isEmpty: isEmpty === true,
+    isReferenced: isReferenced === true,
+    referencesItself: referencesItself === true,
+    mayDelete: mayDelete === true,
+  };
+}
+
+function gather(reason: string): Strategy {
+  return { name: "gather", proof: null, reason };
+}
+
+function direct(proof: "key" | "insert", reason: string): Strategy {
+  return { name: "direct", proof, reason };
+}
+
+/** Chooses how a load's parts reach the target (design-review.md L1). The reason is for people. */
+export function chooseStrategy({ merge, indices, dryRun, replays, limits, table }: StrategyFacts): Strategy {
+  if (merge.mode === "replace") return gather("replace changes the table in one transaction");
+  if (merge.mode === "append") return gather("an append that stops half-way could not be repeated");
+  if (dryRun) return gather("a dry run is rolled back as a whole");
+  if (replays) return gather("rejects are tried again together");
+  if (limits.onError === "stop" || limits.rejectsMax !== null || limits.rejectRatioMax !== null) {
+    return gather("too many rejects shall leave the table untouched");
+  }
+  if (merge.plan.children.length > 0) return gather("child rows are replaced with their parents");
+  if (table.referencesItself) return gather("rows of the table may refer to rows of later parts");
+
+  const known = keyIsDocument(merge, indices);
+  if (known !== undefined) return direct("key", known);
+  if (table.isEmpty && !merge.triggered && !table.isReferenced && table.mayDelete) {
+    return direct("insert", "the table is empty, and its unique index tells of a key that comes twice");
+  }
+  return gather("the key may come twice, and the table holds rows");
+}
+
+/** Why no two documents can have one key, if they cannot: `_id` is unique in a shard, routing may repeat it in others. */
+function keyIsDocument(merge: MergePlan, indices: SourceIndices): string | undefined {
+  if (indices.some(({ shards }) => shards !== 1)) return undefined;
+  const read = new Set(
+    merge.key
+      .filter((column) => column.expression === undefined && KEEPS_TEXT.test(column.targetType))
+      // A collation of its own may call two texts equal.
+      .filter(({ column }) =>
+        merge.plan.table.columns.some(({ name, collation }) => name === column && collation === null),
+      )
+      .map((column) => column.from),
+  );
+  if (!read.has("_id")) return undefined;
+  if (indices.length === 1) return "the key is the _id of one index of one shard";
+  return read.has("_index") ? "the key is (_index, _id) of indices of one shard" : undefined;
+}
+
+/** Types in which two different texts stay different; a number would make one of "1" and "01". */
+const KEEPS_TEXT = /^(text|character varying(\(\d+\))?)$/;
