@@ -54,8 +54,17 @@ export async function startSecuredContainer({ settings, files, probe }: Security
             .allowInsecure()
             .withBasicCredentials(probe.name, probe.password),
         ),
-    url: (address) => `https://${address}`,
+    url: (address) => `https://${loopback(address)}`,
   });
+}
+
+/** The address by which the test's certificate knows the engine. Where Docker's ports are elsewhere, the package serves. */
+function loopback(address: string): string {
+  const { hostname, port } = new URL(`http://${address}`);
+  if (hostname !== "localhost" && hostname !== "127.0.0.1") {
+    throw new Unavailable(`its ports are on ${hostname}, and the certificate is for 127.0.0.1`);
+  }
+  return `127.0.0.1:${port}`;
 }
 
 /** Starts PostgreSQL's official image. */
@@ -95,8 +104,9 @@ async function startContainer(image: string, port: number, plan: ContainerPlan):
   const starting = container.start();
   try {
     const started = await within(starting, startMsMax, `${image} did not start within ${startMsMax / 1000} s`);
+    const address = `${started.getHost()}:${started.getMappedPort(port)}`;
     return {
-      url: plan.url(`${started.getHost()}:${started.getMappedPort(port)}`),
+      url: plan.url(address),
       stop: async () => {
         await started.stop({ remove: true, removeVolumes: true });
       },

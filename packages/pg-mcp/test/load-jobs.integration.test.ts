@@ -376,6 +376,13 @@ describe("a replay of rejects", () => {
       ["e", "check_violation"],
       ["f", "invalid_text"],
     ]);
+    await expect(
+      listRejects(
+        harness.context,
+        { loadId: replay.load_id, reason: "invalid_txt", after: null },
+        harness.context.signal,
+      ),
+    ).rejects.toMatchObject({ code: "unknown_reason", details: { nearest: ["invalid_text"] } });
     expect(await verifyLoad(harness.context, replay.load_id, { extra: false })).toMatchObject({
       verdict: "equal",
       matched: 2,

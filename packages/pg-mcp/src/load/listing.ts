@@ -1,4 +1,4 @@
-import { clip, ToolError } from "@es-to-pg/mcp-kit";
+import { clip, nearest, ToolError } from "@es-to-pg/mcp-kit";
 import { z } from "zod";
 import type { LoadContext } from "./context.ts";
 import { FIGURE_NAMES } from "./figures.ts";
@@ -89,6 +89,7 @@ export async function listRejects(
       for (const { reason, count } of await rejects.summary(tx, page.loadId, REJECTS_MAX)) {
         byReason.set(reason, (byReason.get(reason) ?? 0) + count);
       }
+      if (page.reason !== null && found.total === 0) throw unknownReason(page.reason, [...byReason.keys()]);
       return {
         total: found.total,
         more: found.rejects.length > REJECTS_MAX,
@@ -108,4 +109,13 @@ export async function listRejects(
     },
     signal,
   );
+}
+
+function unknownReason(reason: string, reasons: string[]): ToolError {
+  return reasons.length === 0
+    ? new ToolError("no_rejects", "This load rejected nothing.", { next: "Call verify_load to prove the load." })
+    : new ToolError("unknown_reason", `No document of this load was rejected for ${clip(reason, 60)}.`, {
+        next: "Use one of the allowed reasons, or leave reason out.",
+        details: { nearest: nearest(reason, reasons), allowed: reasons },
+      });
 }

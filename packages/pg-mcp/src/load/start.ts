@@ -1,5 +1,5 @@
 import { hostname } from "node:os";
-import { digest, ToolError } from "@es-to-pg/mcp-kit";
+import { clip, digest, ToolError } from "@es-to-pg/mcp-kit";
 import { type FieldProfile, type Manifest, type MappingField, newId } from "@es-to-pg/staging";
 import { z } from "zod";
 import type { Mapping } from "../mapping/mapping.ts";
@@ -441,15 +441,25 @@ async function isConfirmed(
   return false;
 }
 
+/** Fields that a warning names; the answer stays small however many there are. */
+const NAMED_FIELDS_MAX = 5;
+
 /** What a person should know before the figures: everything of the target's own that can touch the rows. */
 function warningsOf({ table, unmapped }: LoadPlan, request: LoadRequest): string[] {
   const warnings: string[] = [];
   if (unmapped.length > 0) {
-    warnings.push(`${unmapped.length} fields of the documents go to no column; propose_mapping names them`);
+    warnings.push(`${namesOf(unmapped)}: in the documents, and in no column; propose_mapping offers the columns`);
   }
   if (table.triggers.length > 0) {
     warnings.push(`${table.triggers.length} triggers run on the target; rows they swallow count as suppressed`);
   }
   if (request.dryRun) warnings.push("a dry run takes locks, advances sequences and runs triggers, then rolls back");
   return warnings;
+}
+
+/** The first names of a list, and how many there are besides. */
+function namesOf(paths: readonly string[]): string {
+  const named = paths.slice(0, NAMED_FIELDS_MAX).map((path) => clip(path, 60));
+  const others = paths.length - named.length;
+  return others === 0 ? named.join(", ") : `${named.join(", ")} and ${others} more`;
 }

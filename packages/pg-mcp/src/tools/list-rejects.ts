@@ -7,6 +7,10 @@ import { defineTool } from "./tool.ts";
 /** A page of rejects: some twenty, enough to see what they have in common. */
 const PAGE_BYTES_MAX = 4_096;
 
+/** What brings rejected documents in without touching those that are. */
+const CORRECT_AND_REPLAY =
+  'Correct the mapping with {"id":"map_…","changes":{…}} and call bulk_insert with rejects_of of this load_id.';
+
 export const listRejectsTool = defineTool({
   name: "list_rejects",
   title: "List a load's rejects",
@@ -24,6 +28,7 @@ export const listRejectsTool = defineTool({
     rejects: z.array(shownReject),
     returned: z.number(),
     next_cursor: z.string().optional(),
+    next: z.string().optional(),
   }),
   annotations: { readOnlyHint: true, destructiveHint: false, idempotentHint: true, openWorldHint: false },
   async handler(params, context) {
@@ -43,6 +48,7 @@ export const listRejectsTool = defineTool({
       ...(hasMore && last !== undefined
         ? { next_cursor: encodeCursor(scope, { part: last.part, line: last.line }) }
         : {}),
+      ...(found.total === 0 ? {} : { next: CORRECT_AND_REPLAY }),
     };
   },
 });
