@@ -92,7 +92,7 @@ describe("before a row moves", () => {
       next: expect.stringContaining('identity:"override"'),
     });
     const answer = await harness.load({ table: counted, exportId, overrideIdentity: true });
-    expect(answer.warnings).toEqual(["1 fields of the documents go to no column; propose_mapping names them"]);
+    expect(answer.warnings).toEqual(["lost: in the documents, and in no column; propose_mapping offers the columns"]);
     expect(await rowsOf(counted)).toEqual([["7", "x"]]);
   });
 });

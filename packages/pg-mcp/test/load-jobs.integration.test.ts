@@ -49,7 +49,7 @@ describe("the state", () => {
     );
     const tables = await harness.sql("SELECT count(*)::int FROM pg_tables WHERE schemaname = $1", [schema]);
     await harness.sql(`DROP SCHEMA ${schema} CASCADE`);
-    expect(tables).toEqual([[5]]);
+    expect(tables).toEqual([[6]]);
   });
 });
 
