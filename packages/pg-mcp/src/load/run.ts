@@ -25,7 +25,7 @@ import { stagePart } from "./stage.ts";
 import { chooseStrategy, readTableFacts, type SourceIndices, type Strategy } from "./strategy.ts";
 
 /** How often a working export is looked at for its next part. */
-const POLL_INTERVAL_MS = 500;
+const POLL_INTERVAL_MS = 200;
 /** Tries of one transaction that met a deadlock, a lock timeout or a lost connection. */
 const TRIES_MAX = 5;
 const RETRY_BASE_MS = 100;
@@ -257,8 +257,10 @@ async function eachPart(
   let parts = await inTransaction(job, signal, (tx) => ledger.parts(tx, holder.loadId));
   for (;;) {
     const listed = await source.poll();
+    let isNew = false;
     for (const { index } of listed.parts) {
       if (parts.has(index)) continue;
+      isNew = true;
       job.onStep?.(`2.${index}`);
       // Ledger and stage are read again in the transaction: a commit whose answer was lost has happened all the same.
       parts = await inTransaction(job, signal, async (tx) => {
@@ -277,7 +279,8 @@ async function eachPart(
       job.onStep?.("3");
       return { parts, expected: job.replayOf === null ? listed.expected : await countReplayed(job, signal) };
     }
-    await sleep(POLL_INTERVAL_MS, undefined, { signal });
+    // While parts were brought in, the export may have listed more.
+    if (!isNew) await sleep(POLL_INTERVAL_MS, undefined, { signal });
   }
 }
 
