@@ -59,6 +59,11 @@ const meanings: Readonly<Record<string, Meaning>> = {
     next: "Check the function's name and the types of its arguments; cast them if needed.",
   },
   "42": { code: "sql_invalid", next: "Correct the SQL." },
+  "53100": {
+    code: "disk_full",
+    retryable: true,
+    next: "Make room on the database server, then make the same call again.",
+  },
   "53": { code: "database_out_of_resources", retryable: true, next: "Ask for less at once, or try later." },
   "54": { code: "statement_too_complex", next: "Split the statement." },
   "55P03": { code: "lock_timeout", retryable: true, next: "Another session holds the table; try again later." },

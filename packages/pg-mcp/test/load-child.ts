@@ -1,6 +1,6 @@
 /**
- * Runs one load and stops the process at a numbered step: `kill` is SIGKILL, `stop` is SIGSTOP. Arguments come as one
- * JSON text.
+ * Runs one load, and at a numbered step ends the process, puts it to sleep, or tells where it is. Arguments come as
+ * one JSON text.
  */
 import { openStore } from "@es-to-pg/staging";
 import { type LoadRequest, startLoad } from "../src/load/start.ts";
@@ -13,7 +13,7 @@ interface ChildArguments {
   request: Partial<LoadRequest> & { table: string };
   step: string;
   delayMs: number;
-  signal: "SIGKILL" | "SIGSTOP";
+  signal: "SIGKILL" | "SIGSTOP" | "tell";
 }
 
 // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- the test that starts this process wrote the text
@@ -23,8 +23,10 @@ const context = {
   ...openContext({ databaseUrl: given.databaseUrl, store, stateSchema: given.stateSchema }),
   onLoadStep: (step: string) => {
     if (step !== given.step) return;
-    if (given.delayMs === 0) process.kill(process.pid, given.signal);
-    else setTimeout(() => process.kill(process.pid, given.signal), given.delayMs);
+    const { signal, delayMs } = given;
+    if (signal === "tell") process.stdout.write(`at ${step}\n`);
+    else if (delayMs === 0) process.kill(process.pid, signal);
+    else setTimeout(() => process.kill(process.pid, signal), delayMs);
   },
 };
 const started = await startLoad(context, { ...requestDefaults, ...given.request }, context.signal);

@@ -35,7 +35,10 @@ export interface Harness {
   stage(parts: StagedDocument[][], mapping?: MappingField[]): Promise<string>;
   /** A working export that the test completes itself. */
   openExport(expected: number, mapping?: MappingField[], change?: Record<string, unknown>): Promise<ExportWriter>;
-  load(request: Partial<LoadRequest> & { table: string; waitSeconds?: number }): Promise<LoadAnswer>;
+  load(
+    request: Partial<LoadRequest> & { table: string; waitSeconds?: number },
+    context?: LoadContext & ToolCall,
+  ): Promise<LoadAnswer>;
   close(): Promise<void>;
 }
 
@@ -104,10 +107,10 @@ export async function openHarness(databaseUrl: string): Promise<Harness> {
       await writer.finish("completed");
       return writer.manifest.export_id;
     },
-    async load(request) {
-      const started = await startLoad(context, { ...requestDefaults, schema, ...request }, context.signal);
+    async load(request, by = context) {
+      const started = await startLoad(by, { ...requestDefaults, schema, ...request }, by.signal);
       await started.ended;
-      return showLoad(context, started.loadId, { ...started, waitSeconds: request.waitSeconds ?? 40 });
+      return showLoad(by, started.loadId, { ...started, waitSeconds: request.waitSeconds ?? 40 });
     },
     async close() {
       await context.jobs.shutdown();

@@ -97,7 +97,7 @@ describe("list_tables", () => {
         bytes: expect.any(Number),
         comment: "What\\nwe sell",
       },
-      { schema: "shop", table: "totals", kind: "materialized view", rows_estimate: null, bytes: 8192 },
+      { schema: "shop", table: "totals", kind: "materialized view", rows_estimate: null, bytes: expect.any(Number) },
     ]);
     expect([total, next]).toEqual([5, undefined]);
   });

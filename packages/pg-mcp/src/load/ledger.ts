@@ -6,7 +6,9 @@ import { errorCode } from "./database-error.ts";
 import { FIGURE_NAMES, type Figures, figuresSchema } from "./figures.ts";
 
 /** A lease is renewed three times before it runs out, so that one slow answer loses no load. */
-const LEASE_SECONDS = 30;
+export const LEASE_SECONDS = 30;
+/** How long after its lease a holder's open transaction is ended from outside, should it still be there. */
+const PATIENCE_SECONDS = 30;
 export const LEASE_RENEWAL_MS = 10_000;
 
 export const loadIdSchema = z
@@ -78,6 +80,11 @@ const OUTCOMES_OF_PARTS = [
   "suppressed",
 ] as const;
 
+/** SQL of the advisory lock that every transaction of a load holds. */
+function lockKey(loadId: string): string {
+  return `hashtextextended('data_transformer.load.' || ${loadId}::text, 0)`;
+}
+
 /** The figures of a load as answers show them. */
 export function figuresOf(load: Load): Figures {
   return figuresSchema.parse(load);
@@ -113,6 +120,25 @@ SELECT row_to_json(answer)::text FROM (
   async function read(tx: Transaction, where: string, params: unknown[]): Promise<Load[]> {
     const { rows } = await tx.query(select(where), params);
     return rows.map(([json]) => loadSchema.parse(JSON.parse(String(json))));
+  }
+
+  /**
+   * Ends the transactions of a holder whose lease ran out long ago: a process that was stopped, or cut off without a
+   * word, would keep its load for as long as the server believes in the connection.
+   */
+  async function endSleepers(tx: Transaction, loadId: string): Promise<void> {
+    const end = `SELECT pg_terminate_backend(k.pid) FROM pg_locks AS k, ${loads} AS l
+      WHERE l.load_id = $1 AND l.status = 'working'
+        AND l.lease_until < clock_timestamp() - make_interval(secs => ${PATIENCE_SECONDS})
+        AND k.locktype = 'advisory' AND k.objsubid = 1 AND k.pid <> pg_backend_pid()
+        AND k.database = (SELECT oid FROM pg_database WHERE datname = current_database())
+        AND (k.classid::bigint << 32 | k.objid::bigint) = ${lockKey("$1")}`;
+    try {
+      await tx.savepoint(() => tx.query(end, [loadId]));
+    } catch (error) {
+      // The session of a role that this one has no power over; the server's own time-outs will end it.
+      if (errorCode(error) !== "42501") throw error;
+    }
   }
 
   return {
@@ -222,11 +248,12 @@ SELECT row_to_json(answer)::text FROM (
 
     /**
      * First statement of each transaction of a load. KEY SHARE lets the holder renew its lease meanwhile and makes
-     * whoever takes the load over wait for this transaction's end.
+     * whoever takes the load over wait for this transaction's end. The advisory lock says which session it is.
      */
     async fence(tx: Transaction, { loadId, epoch }: Holder): Promise<void> {
       const { rows } = await tx.query(
-        `SELECT 1 FROM ${loads} WHERE load_id = $1 AND epoch = $2 AND status = 'working' FOR KEY SHARE`,
+        `SELECT pg_advisory_xact_lock_shared(${lockKey("$1")}) FROM ${loads}
+         WHERE load_id = $1 AND epoch = $2 AND status = 'working' FOR KEY SHARE`,
         [loadId, epoch],
       );
       if (rows.length === 0) throw new LoadLost(`${loadId} is no longer held in epoch ${epoch}`);
@@ -254,6 +281,7 @@ SELECT row_to_json(answer)::text FROM (
     /** Takes a stalled load over; undefined while its holder, or a transaction of it, is alive. */
     async takeOver(tx: Transaction, loadId: string, owner: string): Promise<Holder | undefined> {
       try {
+        await endSleepers(tx, loadId);
         return await tx.savepoint(async () => {
           // FOR UPDATE waits for the KEY SHARE of a transaction in flight, bounded by lock_timeout.
           const { rows } = await tx.query(

@@ -74,6 +74,8 @@ export interface MergeOptions {
   keysAreUnique?: boolean;
   /** Largest number of stored rows to answer; 0 for a load that nobody reads row by row. */
   storedRowsMax: number;
+  /** Hears of each numbered step of `mergeStage` as it begins. */
+  onStep?: (step: string) => void;
 }
 
 /** Some row of a part is there already or does not fit, and the load's strategy rests on all of them being new. */
@@ -91,7 +93,8 @@ export class NotAllNew extends Error {
  *  5. the law of conservation; a breach throws, and the transaction with it.
  */
 export async function mergeStage(tx: Transaction, options: MergeOptions): Promise<MergeOutcome> {
-  const { merge, tables, rejects, parts, expected, limits } = options;
+  const { merge, tables, rejects, parts, expected, limits, onStep } = options;
+  onStep?.("1");
   await lockTarget(tx, merge);
   await lockChildren(tx, merge.plan);
   for (const plan of [merge.plan, ...merge.plan.children.map((child) => child.plan)]) await mustBeUnchanged(tx, plan);
@@ -120,6 +123,7 @@ export async function mergeStage(tx: Transaction, options: MergeOptions): Promis
   // The planner must know that the stage is not empty before it joins it with the target.
   if (counted > ANALYZE_ROWS_MIN) await tx.query(`ANALYZE ${tables.stage}`);
 
+  onStep?.("2");
   const direct = await insertDirectly(tx, options);
   if (direct === undefined && options.onlyNew === true) throw new NotAllNew("a row is not new or does not fit");
   const hasChildren = merge.plan.children.length > 0;
@@ -133,9 +137,11 @@ export async function mergeStage(tx: Transaction, options: MergeOptions): Promis
   checkRejectLimits(limits, afterPrepare, expected);
 
   const bring = async () => {
+    onStep?.("3");
     const replaces = merge.mode === "replace" && direct === undefined;
     const orphans = replaces ? await removeOrphans(tx, merge, tables) : [];
     const deleted = replaces ? await removeUnstaged(tx, options, ready.rows) : 0;
+    onStep?.("4");
     // Deferred constraints are judged here, where a row can still be rejected, and not at COMMIT.
     await tx.query("SET CONSTRAINTS ALL IMMEDIATE");
     const written = direct === undefined ? await write(tx, options) : { inserted: direct, updated: 0, stored: [] };
@@ -154,6 +160,7 @@ export async function mergeStage(tx: Transaction, options: MergeOptions): Promis
   const rejected = await countRejects();
   checkRejectLimits(limits, rejected, expected);
 
+  onStep?.("5");
   const refused = rejected - afterPrepare;
   const fed = ready.rows - ready.same - ready.stale - ready.skipped;
   const missing = fed - written.inserted - written.updated - refused;

@@ -12,6 +12,7 @@ import {
   figuresOf,
   type Holder,
   LEASE_RENEWAL_MS,
+  LEASE_SECONDS,
   type Ledger,
   type LedgerPart,
   type LoadError,
@@ -26,9 +27,11 @@ import { chooseStrategy, readTableFacts, type SourceIndices, type Strategy } fro
 
 /** How often a working export is looked at for its next part. */
 const POLL_INTERVAL_MS = 200;
-/** Tries of one transaction that met a deadlock, a lock timeout or a lost connection. */
-const TRIES_MAX = 5;
+/** Tries of one transaction that met a deadlock, a lock timeout or a lost connection; 25 s, as a restart may take. */
+const TRIES_MAX = 8;
 const RETRY_BASE_MS = 100;
+/** How often a load begins again with a stage that a crash of the server has emptied under it. */
+const ROUNDS_MAX = 3;
 /** How long the last word of a stopping load may take: the process has 3.5 s in all. */
 const LAST_WORD_MS = 2_000;
 const CHECK_CLIENT_SQL = `SELECT set_config(name, '5s', true) FROM pg_settings
@@ -75,10 +78,11 @@ class RolledBack extends Error {
 /**
  * Runs a load to its end and records it. Killed anywhere, the next holder goes on from the ledger:
  *  1. the strategy is chosen, or known; to gather, the stage is there and holds what the ledger says; if a crash
- *     emptied it, the ledger forgets;
+ *     emptied it, the ledger forgets, and a crash that comes later leads back to here;
  *  2. each part in one transaction: rows into the stage or the target, rejects, ledger row;
  *  3. the source is complete;
- *  4. one transaction merges what was gathered, states the figures, completes the load and drops the stage;
+ *  4. one transaction merges what was gathered (steps 4.1 to 4.5 are those of `mergeStage`), states the figures,
+ *     completes the load and drops the stage;
  *  5. the target is analysed.
  * A direct load that rests on all rows being new and meets one that is not takes back what it has written, in one
  * transaction, and gathers.
@@ -90,22 +94,24 @@ export async function runLoad(job: LoadJob, signal: AbortSignal): Promise<MergeO
   const tables = loadTables(job.stateSchema, job.holder.loadId, job.plan.table);
   let source: LoadSource | undefined;
   try {
-    job.onStep?.("1");
-    const plan = mergePlan(job.plan, job.mode);
-    const strategy = await inTransaction(job, both, async (tx) => {
-      const chosen = await knowStrategy(job, tx, plan, tables);
-      if (chosen?.name !== "direct") await openStage(job, tx, tables);
-      return chosen;
-    });
-    source = await job.openSource();
-    const direct =
-      strategy?.name === "direct" ? await loadDirectly(job, source, strategy, plan, tables, both) : undefined;
-    let outcome: MergeOutcome;
-    if (direct === undefined) {
+    const outcome = await withWholeStage(async () => {
+      job.onStep?.("1");
+      const plan = mergePlan(job.plan, job.mode);
+      const strategy = await inTransaction(job, both, async (tx) => {
+        const chosen = await knowStrategy(job, tx, plan, tables);
+        if (chosen?.name !== "direct") await openStage(job, tx, tables);
+        return chosen;
+      });
+      job.onStep?.("1 commit");
+      source ??= await job.openSource();
+      if (strategy?.name === "direct") {
+        const direct = await loadDirectly(job, source, strategy, plan, tables, both);
+        if (direct !== undefined) return direct;
+      }
       const { parts, expected } = await stageParts(job, source, tables, both);
       job.onStep?.("4");
-      outcome = await merge(job, tables, parts, expected, both);
-    } else outcome = direct;
+      return merge(job, tables, parts, expected, both);
+    });
     job.onStep?.("5");
     if (!job.dryRun && !job.isSmall) await analyse(job, outcome.figures, both);
     return outcome;
@@ -118,19 +124,50 @@ export async function runLoad(job: LoadJob, signal: AbortSignal): Promise<MergeO
   }
 }
 
-/** Renews the lease until it is stopped; aborts its signal when another has the load. */
+async function withWholeStage<T>(work: () => Promise<T>): Promise<T> {
+  for (let round = 1; ; round++) {
+    try {
+      return await work();
+    } catch (error) {
+      if (errorCode(error) !== "stage_incomplete" || round >= ROUNDS_MAX) throw error;
+    }
+  }
+}
+
+/**
+ * Renews the lease until it is stopped; aborts its signal when another has the load, and when the server has not been
+ * heard of for so long that another may have it.
+ */
 function keepLease({ postgres, ledger, holder }: LoadJob): { signal: AbortSignal; stop: () => void } {
   const controller = new AbortController();
-  const timer = setInterval(() => {
-    postgres
-      .write((tx) => ledger.renew(tx, holder), { signal: controller.signal, timeoutMs: LEASE_RENEWAL_MS })
-      .catch((error: unknown) => {
-        // Anything else may pass by the next renewal; the fence of each transaction is what counts.
-        if (error instanceof LoadLost) controller.abort(error);
+  let renewedAt = Date.now();
+  const renew = async () => {
+    try {
+      await postgres.write((tx) => ledger.renew(tx, holder), {
+        signal: controller.signal,
+        timeoutMs: LEASE_RENEWAL_MS,
       });
+      renewedAt = Date.now();
+    } catch (error) {
+      // Anything else may pass by the next renewal; the fence of each transaction is what counts.
+      if (error instanceof LoadLost) controller.abort(error);
+      // A statement sent into silence waits for ever. Neither a row that is locked nor a lack of connections is silence.
+      const isSilent = !isTransient(error) && errorCode(error) !== "connections_busy";
+      if (isSilent && Date.now() - renewedAt > LEASE_SECONDS * 1_000) controller.abort(serverSilent());
+    }
+  };
+  const timer = setInterval(() => {
+    void renew();
   }, LEASE_RENEWAL_MS);
   timer.unref();
   return { signal: controller.signal, stop: () => clearInterval(timer) };
+}
+
+function serverSilent(): ToolError {
+  return new ToolError("connection_lost", `PostgreSQL has not answered for ${LEASE_SECONDS} s.`, {
+    retryable: true,
+    next: "Make the same bulk_insert call again; it goes on from the last part.",
+  });
 }
 
 /** One fenced transaction, tried again where that can help. */
@@ -152,8 +189,8 @@ async function inTransaction<T>(
         { signal, timeoutMs: 0 },
       );
     } catch (error) {
-      const again = isTransient(error) || isConnectionLost(error) || errorCode(error) === "stage_incomplete";
-      if (signal.aborted || !again || errorCode(error) === "stage_incomplete" || attempt >= TRIES_MAX) throw error;
+      const again = isTransient(error) || isConnectionLost(error);
+      if (signal.aborted || !again || attempt >= TRIES_MAX) throw error;
       await sleep(RETRY_BASE_MS * 2 ** attempt * (0.5 + Math.random()), undefined, { signal });
     }
   }
@@ -309,6 +346,7 @@ async function merge(
     mayReplace: job.mayReplace || job.dryRun,
     storedRowsMax: job.storedRowsMax,
     replayOf: job.replayOf,
+    ...(job.onStep === undefined ? {} : { onStep: (step: string) => job.onStep?.(`4.${step}`) }),
   };
   return inTransaction(job, signal, async (tx) => {
     let outcome: MergeOutcome;
@@ -421,7 +459,7 @@ function describe(error: unknown): LoadError {
     return {
       code: translated.code,
       message,
-      retryable: isTransient(error),
+      retryable: isTransient(error) || translated.retryable,
       ...(next === undefined ? {} : { next }),
       details,
     };
