@@ -114,7 +114,10 @@ async function expectWhole(request: Request, answer: LoadAnswer, mode: ChaosMode
   await expectNothingLeft(answer, figures.rejected);
 }
 
-async function expectNothingLeft({ load_id: loadId, reused }: LoadAnswer, rejected: number): Promise<void> {
+async function expectNothingLeft(
+  { load_id: loadId, export_id: loaded = "", reused }: LoadAnswer,
+  rejected: number,
+): Promise<void> {
   const state = `${harness.schema}_state`;
   const counts = async () => {
     const { rows } = await admin.query(
@@ -133,7 +136,7 @@ async function expectNothingLeft({ load_id: loadId, reused }: LoadAnswer, reject
   await expect
     .poll(counts, { timeout: 10_000, interval: 200 })
     .toEqual({ rejects: rejected, working: 0, stages: null, advisory: 0, transactions: 0 });
-  const readers = join(fileURLToPath(harness.stagingUrl), exportId, "readers");
+  const readers = join(fileURLToPath(harness.stagingUrl), loaded, "readers");
   // Whoever was killed after the last commit leaves a reader's lease, which runs out by itself.
   const names = reused === true ? [] : await readdir(readers).catch(() => []);
   expect(names).not.toContain(`${loadId}.json`);
@@ -204,6 +207,34 @@ describe.each(["upsert", "append", "replace"] as const)("kill -9 of a load by %s
     const request = await makeTarget(mode);
     expect(await exitOf(startChild({ request, step }))).toBe("SIGKILL");
     await expectWhole(request, await loadUntilEnd(request), mode);
+  });
+});
+
+describe("kill -9 of a load whose parts go straight into an empty table", () => {
+  const direct = "1, 1 commit, 2.0, 2.0 commit, 2.3, 2.5 commit, 2.7 commit, 3, 4, 4 commit, 5".split(", ");
+
+  it.each(direct)("at step %s, where every row is new", async (step) => {
+    const parts = world.parts.map((part, number) =>
+      part.map(({ seqNo, id, source }) => ({
+        id,
+        seqNo: seqNo ?? 0,
+        source: Object.assign({}, source, { id: `${number} ${id}` }),
+      })),
+    );
+    const unique: World = {
+      before: [],
+      parts: parts.map((part) => part.filter(({ source }) => !("v" in source) || source.v !== 13)),
+    };
+    const request = { ...(await makeTarget("upsert", [])), exportId: await harness.stage(unique.parts) };
+    expect(await exitOf(startChild({ request, step }))).toBe("SIGKILL");
+    await expectWhole(request, await loadUntilEnd(request), "upsert", unique);
+  });
+
+  it.each(direct)("at step %s, where a key comes twice and what is in must be taken back", async (step) => {
+    const empty: World = { ...world, before: [] };
+    const request = await makeTarget("upsert", []);
+    expect(await exitOf(startChild({ request, step }))).toBe("SIGKILL");
+    await expectWhole(request, await loadUntilEnd(request), "upsert", empty);
   });
 });
 
