@@ -11,6 +11,7 @@ import { acquireEngines } from "@es-to-pg/engines";
 import { createSampleDatabase, seedProducts } from "@es-to-pg/seed";
 import { z } from "zod";
 import { accountedFor, type Call, Caller, type CourseResult, type Load, loadExport, runCourse } from "./course.ts";
+import { elasticsearchEnvironment } from "./elasticsearch-environment.ts";
 import { ProgressBar } from "./progress-bar.ts";
 import { openSession, type Session } from "./servers.ts";
 import { summarise } from "./summaries.ts";
@@ -221,22 +222,6 @@ async function undoAll(exitCode: number): Promise<never> {
   for (const step of undo.toReversed())
     await step().catch((error: unknown) => process.stderr.write(`while stopping: ${String(error)}\n`));
   process.exit(exitCode);
-}
-
-/** es-mcp reads credentials from variables of their own. */
-function elasticsearchEnvironment(url: string): Record<string, string> {
-  const given = Object.entries(process.env).filter(([name]) => name.startsWith("ELASTICSEARCH_"));
-  const address = new URL(url);
-  const { username, password } = address;
-  address.username = "";
-  address.password = "";
-  return {
-    ...Object.fromEntries(given.map(([name, value]) => [name, value ?? ""])),
-    ELASTICSEARCH_URL: address.href,
-    ...(username === ""
-      ? {}
-      : { ELASTICSEARCH_USERNAME: decodeURIComponent(username), ELASTICSEARCH_PASSWORD: decodeURIComponent(password) }),
-  };
 }
 
 function withoutCredentials(url: string): string {
