@@ -265,9 +265,10 @@ it.each([["DROP COLUMN v"], ["ADD COLUMN needed integer NOT NULL"], ["DROP CONST
       harness.context.signal,
     );
     const sql = change.replace("K", `${name}_pkey`).replace("TO R", `TO ${name}_gone`);
-    await harness.sql(`ALTER TABLE ${harness.schema}.${name} ${sql}`);
-    if (change.startsWith("RENAME"))
-      await harness.sql(`CREATE TABLE ${harness.schema}.${name} (id text PRIMARY KEY, v text)`);
+    const another = `CREATE TABLE ${harness.schema}.${name} (id text PRIMARY KEY, v text);`;
+    // At once: the load may look for its table at any moment.
+    await harness.sql(`DO $do$ BEGIN
+      ALTER TABLE ${harness.schema}.${name} ${sql}; ${change.startsWith("RENAME") ? another : ""} END $do$`);
     await addPart(writer, documents({ id: "a", v: "1" }));
     await writer.finish("completed");
     await started.ended;
