@@ -139,6 +139,8 @@ async function resolveQuery(
   } catch (error) {
     // No columns, or one of a type that no column can have.
     if (isServerError(error) && error.code === "42P16") return undefined;
+    // The text itself was parsed just now; what is no query is a syntax error in a view only.
+    if (isServerError(error) && error.code === "42601") throw refusedWriting();
     throw error;
   }
 }
