@@ -18,7 +18,7 @@ import {
   type LoadError,
   LoadLost,
 } from "./ledger.ts";
-import { adjustments, type MergeOutcome, mergeStage, NotAllNew } from "./merge.ts";
+import { adjustments, type MergeOutcome, mergeStage, mustBeUnchanged, NotAllNew } from "./merge.ts";
 import { createStage, type LoadMode, type LoadTables, loadTables, type MergePlan, mergePlan } from "./plan-sql.ts";
 import { checkRejectLimits, type Reject, type RejectLimits, type Rejects } from "./rejects.ts";
 import type { LoadSource } from "./source.ts";
@@ -34,6 +34,9 @@ const RETRY_BASE_MS = 100;
 const ROUNDS_MAX = 3;
 /** How long the last word of a stopping load may take: the process has 3.5 s in all. */
 const LAST_WORD_MS = 2_000;
+
+/** How long a failed load looks whether its table is still the one it was planned for. */
+const TABLE_CHECK_MS = 2_000;
 const CHECK_CLIENT_SQL = `SELECT set_config(name, '5s', true) FROM pg_settings
   WHERE name = 'client_connection_check_interval' AND version() ~ 'linux'`;
 
@@ -116,12 +119,27 @@ export async function runLoad(job: LoadJob, signal: AbortSignal): Promise<MergeO
     if (!job.dryRun && !job.isSmall) await analyse(job, outcome.figures, both);
     return outcome;
   } catch (error) {
-    await recordEnd(job, tables, both.aborted ? both.reason : error);
+    await recordEnd(job, tables, both.aborted ? both.reason : await blameTable(job, error));
     return undefined;
   } finally {
     lease.stop();
     await source?.close().catch(() => {});
   }
+}
+
+/** SQLSTATEs of a statement whose table or column has gone since the plan was made (undefined_table, undefined_column). */
+const GONE = new Set<unknown>(["42P01", "42703"]);
+
+/** A target that is renamed, dropped or exchanged under a load is told as that, at whatever statement it shows. */
+async function blameTable({ postgres, plan }: LoadJob, error: unknown): Promise<unknown> {
+  if (!GONE.has(errorCode(error))) return error;
+  const signal = AbortSignal.timeout(TABLE_CHECK_MS);
+  return await postgres
+    .read((tx) => mustBeUnchanged(tx, plan), { signal })
+    .then(
+      () => error,
+      (found: unknown) => (errorCode(found) === "table_changed" ? found : error),
+    );
 }
 
 async function withWholeStage<T>(work: () => Promise<T>): Promise<T> {
