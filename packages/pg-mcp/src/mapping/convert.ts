@@ -10,6 +10,7 @@ import {
   TEXT_DATE_FORMAT,
 } from "./dates.ts";
 import { compileVector, extensionConvert, isPostgisPoint, isVector, vectorElements } from "./extension-types.ts";
+import { NUMERIC_FIELDS } from "./fields.ts";
 import { isCoordinatePair, readGeoPoint } from "./geo-point.ts";
 import type { JsonValue } from "./json-value.ts";
 import {
@@ -40,18 +41,6 @@ export type Converted = string | null | Refusal;
 
 export type Convert = (value: JsonValue, notes: Notes) => Converted;
 
-/** ES types whose strings Elasticsearch itself reads as numbers (`coerce`); `""` is null to them. */
-const NUMERIC_FIELDS = new Set([
-  "long",
-  "integer",
-  "short",
-  "byte",
-  "unsigned_long",
-  "double",
-  "float",
-  "half_float",
-  "scaled_float",
-]);
 const INTEGER_FIELDS = new Set(["long", "integer", "short", "byte", "unsigned_long"]);
 /** Binary floats and the mantissa bits Elasticsearch gives them: to them a long fraction means its nearest float. */
 const FLOAT_FIELDS: Record<string, number> = {

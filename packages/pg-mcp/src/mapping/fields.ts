@@ -78,7 +78,8 @@ export class Fields {
   }
 }
 
-const NUMERIC = new Set([
+/** ES types whose strings Elasticsearch itself reads as numbers (`coerce`); `""` is null to them. */
+export const NUMERIC_FIELDS = new Set([
   "long",
   "integer",
   "short",
@@ -113,7 +114,7 @@ export function misfit(field: MappingField, type: ValueType, array: string | nul
     return "the field holds objects: use jsonb, a path inside of it, or array:json in a text column";
   }
   if (kind === "text" || kind === "enum") return undefined;
-  if (NUMERIC.has(es) && NO_NUMBER.includes(kind)) return "the field holds numbers";
+  if (NUMERIC_FIELDS.has(es) && NO_NUMBER.includes(kind)) return "the field holds numbers";
   if (es === "boolean" && kind !== "boolean") return "the field holds true and false";
   if ((es === "date" || es === "date_nanos") && NO_TEXT_KIND.includes(kind)) return "the field holds dates";
   if (es === "ip" && kind !== "inet" && kind !== "cidr") return "the field holds addresses";
