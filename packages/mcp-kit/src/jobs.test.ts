@@ -92,6 +92,31 @@ test("waits for the end and reports each state on the way", async () => {
   ]);
 });
 
+test("reads the state at the moment a job of this process ends", async () => {
+  const jobs = new Jobs();
+  const { promise, resolve } = Promise.withResolvers<void>();
+  let state = "working";
+  jobs.start("load_1", async () => {
+    await promise;
+    state = "completed";
+  });
+  let reads = 0;
+  const order: string[] = [];
+  const read = async (): Promise<string> => {
+    // The pause after the third look is one of 100 ms.
+    if (++reads === 3) {
+      setTimeout(() => order.push("the next look would be due"), 90);
+      setImmediate(() => resolve());
+    }
+    return state;
+  };
+  const end = jobs.end("load_1");
+  await waitForJob({ read, isDone: (seen) => seen === "completed", waitSeconds: 40, call: call(), end });
+  order.push("answered");
+  expect({ order, reads }).toEqual({ order: ["answered"], reads: 4 });
+  expect(jobs.end("load_1")).toBeUndefined();
+});
+
 test("reads once and answers at once where nothing is to be waited for", async () => {
   const read = vi.fn<() => Promise<string>>(async () => "working");
   await waitForJob({ read, isDone: () => false, waitSeconds: 0, call: call() });

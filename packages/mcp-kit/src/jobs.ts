@@ -47,6 +47,11 @@ export class Jobs {
     return this.#running.has(handle);
   }
 
+  /** Settles with a job of this process, and never rejects; undefined where it does not run here. */
+  end(handle: string): Promise<void> | undefined {
+    return this.#running.get(handle)?.settled;
+  }
+
   /** Aborts the job and waits until it has settled; false if it does not run in this process. */
   async cancel(handle: string): Promise<boolean> {
     const job = this.#running.get(handle);
@@ -100,27 +105,39 @@ export async function waitForJob<State>(options: {
   waitSeconds: number;
   call: ToolCall;
   progress?: (state: State) => { done: number; total?: number; message?: string };
+  /** The end of the job where it runs in this process (`Jobs.end`): the state is read at that moment and not at the next look. */
+  end?: Promise<void> | undefined;
   /** Longest pause between two reads; the first ones are shorter, so that a short job is answered at once. Default 500. */
   pollIntervalMs?: number;
 }): Promise<State> {
   const { read, isDone, call, progress, pollIntervalMs = 500 } = options;
   const deadline = performance.now() + Math.min(options.waitSeconds, WAIT_SECONDS_MAX) * 1000;
   let pauseMs = Math.min(25, pollIntervalMs);
+  let { end } = options;
   for (;;) {
     const state = await read();
     if (progress !== undefined) call.progress(progress(state));
     const leftMs = deadline - performance.now();
     if (isDone(state) || leftMs <= 0 || call.signal.aborted) return state;
-    await pause(Math.min(pauseMs, leftMs), call.signal);
+    const ended = await pause(Math.min(pauseMs, leftMs), call.signal, end);
+    // Once it has ended it would end every later pause too.
+    if (ended) end = undefined;
     pauseMs = Math.min(pauseMs * 2, pollIntervalMs);
   }
 }
 
-/** Waits, or returns early when the signal aborts. */
-async function pause(durationMs: number, signal: AbortSignal): Promise<void> {
+/** Waits, or returns early when the signal aborts or the job ends; true for the latter. */
+async function pause(durationMs: number, signal: AbortSignal, end: Promise<void> | undefined): Promise<boolean> {
+  const slept = new AbortController();
   try {
-    await sleep(durationMs, undefined, { signal });
+    return await Promise.race([
+      sleep(durationMs, false, { signal: AbortSignal.any([signal, slept.signal]) }),
+      ...(end === undefined ? [] : [end.then(() => true)]),
+    ]);
   } catch (error) {
     if (!signal.aborted) throw error;
+    return false;
+  } finally {
+    slept.abort();
   }
 }
