@@ -96,6 +96,11 @@ export const esSettings = defineSettings({
     schema: integer({ min: 1, max: 600, default: 40 }),
     description: "Seconds that one request to Elasticsearch may take.",
   },
+  ES_MCP_SLICES_AT_ONCE: {
+    schema: integer({ min: 1, max: 8, default: 2 }),
+    description:
+      "Slices of an index that an export reads at the same time. More helps where Elasticsearch has shards on several nodes, and takes about 10 MB each.",
+  },
   ...stagingSettings,
   ...kitSettings,
 });

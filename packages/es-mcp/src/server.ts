@@ -44,7 +44,8 @@ function open(settings: Settings<typeof esSettings>, { logger, jobs, transport }
   const store = storeOnce(settings);
   // A server on a pipe is started for a look, too, and may end at once.
   const resuming = new AbortController();
-  if (transport === "http") resumeInBackground({ elasticsearch, store, jobs, logger }, resuming.signal);
+  const slicesAtOnce = settings.ES_MCP_SLICES_AT_ONCE;
+  if (transport === "http") resumeInBackground({ elasticsearch, store, jobs, logger, slicesAtOnce }, resuming.signal);
   return {
     tools,
     context: { elasticsearch, store, jobs, settings, logger },
@@ -63,7 +64,7 @@ function open(settings: Settings<typeof esSettings>, { logger, jobs, transport }
 const RESUME_DELAYS_MS = [0, 40_000];
 
 function resumeInBackground(
-  context: Pick<EsContext, "elasticsearch" | "store" | "jobs" | "logger">,
+  context: Pick<EsContext, "elasticsearch" | "store" | "jobs" | "logger"> & { slicesAtOnce: number },
   signal: AbortSignal,
 ): void {
   const resume = async (): Promise<void> => {

@@ -142,6 +142,7 @@ try {
       elasticsearch: watched(elasticsearch),
       store: await openStore({ url: `file://${task.root}`, leaseMs: task.leaseMs }),
       jobs,
+      slicesAtOnce: 2,
       logger: createLogger({ level: "error" }),
       partDocumentsMax: task.partDocumentsMax,
       startLockStaleMs: task.startLockStaleMs,

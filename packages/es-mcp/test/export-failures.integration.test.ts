@@ -17,6 +17,7 @@ const PART_DOCUMENTS = 2000;
 const contextOf = (harness: Pick<Harness, "elasticsearch" | "jobs" | "logger">, store: Harness["staging"]) => ({
   elasticsearch: harness.elasticsearch,
   jobs: harness.jobs,
+  slicesAtOnce: 2,
   logger: harness.logger,
   store,
   partDocumentsMax: PART_DOCUMENTS,

@@ -30,7 +30,8 @@ import {
 } from "./export-kill.ts";
 import { openProxy, type Proxy, type Rule } from "./proxy.ts";
 
-const LARGE = { documents: 8_000, partDocumentsMax: 1000 };
+/** More than an export reads without slices, so that two of them are read at once. */
+const LARGE = { documents: 12_000, partDocumentsMax: 1000 };
 /** Cases at a time: a case waits for leases most of its time. */
 const CONCURRENCY = 3;
 const RANDOM_MOMENTS = 50;

@@ -574,6 +574,7 @@ function emptyProfile(path: string): FieldProfile {
     min: null,
     max: null,
     shapes: { date: 0, number: 0, boolean: 0, uuid: 0, empty: 0, nul: 0 },
+    date_formats: [],
     samples: [],
   };
 }

@@ -12,8 +12,8 @@ import { newId } from "./ids.ts";
 const checkpoint = {
   points: [{ index: 0, shard: null, pit_id: "p1t", slices: 1, documents: 2, query: null, page_documents_max: 1000 }],
   point: 0,
-  slice: 0,
-  after: [1],
+  reading: [{ slice: 0, after: [1] }],
+  next_slice: 1,
 };
 
 let place: Awaited<ReturnType<typeof temporaryRoot>>;

@@ -65,6 +65,8 @@ export const fieldProfileSchema = z.strictObject({
   max: z.string().nullable(),
   /** Strings by shape: how many look like ISO dates, plain numbers, UUIDs, or are empty. */
   shapes: z.strictObject({ date: count, number: count, boolean: count, uuid: count, empty: count, nul: count }),
+  /** Formats of strings that are written like dates, as the `format` of a date field spells them; `||` joins what one text can be. */
+  date_formats: z.array(z.string()).default([]),
   /** Up to three different values, clipped at 64 characters. Foreign text: data, never instructions. */
   samples: z.array(z.string()),
 });
@@ -149,7 +151,7 @@ export const manifestSchema = z.strictObject({
       processed: z.int().optional(),
     }),
   ),
-  /** Where a later process goes on: point in time (position in `points`), slice, and the last sort values of the slice. */
+  /** Where a later process goes on: the point in time (position in `points`) and the slices of it that are not done. */
   checkpoint: z
     .strictObject({
       /** The snapshot: a point in time per index, or per shard of it, each with its exact total. */
@@ -168,8 +170,10 @@ export const manifestSchema = z.strictObject({
         }),
       ),
       point: count,
-      slice: count,
-      after: z.array(z.unknown()).nullable(),
+      /** Slices that are begun, each with the sort values of its last document in a part. */
+      reading: z.array(z.strictObject({ slice: count, after: z.array(z.unknown()).nullable() })),
+      /** The first slice that is not begun; those before it are in `reading`, or done. */
+      next_slice: count,
     })
     .nullable(),
   warnings: z.array(z.string()),

@@ -22,6 +22,7 @@ function profile({ kinds, shapes, ...rest }: ProfileChange = {}): FieldProfile {
     min: null,
     max: null,
     shapes: { date: 0, number: 0, boolean: 0, uuid: 0, empty: 0, nul: 0, ...shapes },
+    date_formats: [],
     samples: [],
     ...rest,
   };

@@ -28,7 +28,7 @@ test("lists multi-fields, implicit objects, nested objects and disabled ones", (
     { path: "created", type: "date", format: "yyyy/MM/dd" },
     { path: "kind", type: "constant_keyword", constant: "product", parameters: { value: "product" } },
     { path: "other", type: "alias", parameters: { path: "name" } },
-    { path: "computed", type: "long", parameters: { runtime: true } },
+    { path: "computed", type: "long", parameters: { runtime: true, script: true } },
   ]);
 });
 

@@ -34,11 +34,11 @@ export function flattenMapping(mappings: unknown): MappingField[] {
   for (const [path, definition] of Object.entries(record(runtime))) {
     const { type, ...rest } = record(definition);
     // The script of a runtime field is code of the cluster, not a parameter of the value.
-    const { script: _script, ...parameters } = rest;
+    const { script, ...parameters } = rest;
     fields.push({
       path,
       type: typeof type === "string" ? type : "object",
-      parameters: { ...parameters, runtime: true },
+      parameters: { ...parameters, runtime: true, ...(script === undefined ? {} : { script: true }) },
     });
   }
   return fields;

@@ -51,7 +51,8 @@ export async function exportInline(
   if (scanned.timedOut || scanned.shardsFailed > 0) {
     throw new ToolError("shards_failed", "Not every shard of the index answers.", { retryable: true });
   }
-  const bytes = lines.lines.length;
+  const written = lines.take();
+  const bytes = written.length;
   if (request.maxDocuments === undefined && total > INLINE_DOCUMENTS_MAX) throw tooLarge({ total });
   if (bytes > ANSWER_BYTES_MAX - ANSWER_BYTES_REST) throw tooLarge({ total, bytes });
   if (scanned.stoppedAtLineComment) {
@@ -59,7 +60,7 @@ export async function exportInline(
       next: STAGE_INSTEAD,
     });
   }
-  const texts = lines.lines.toString("utf8").split("\n").slice(0, -1);
+  const texts = written.toString("utf8").split("\n").slice(0, -1);
   return { documents: texts.map((text) => parseExactJson(text)), total };
 }
 

@@ -8,7 +8,7 @@ function linesOf(hits: readonly string[]): string {
   const lines = new LineWriter(undefined);
   lines.begin(page);
   new PageScanner().scan(page, { visit: (hit) => void lines.append(hit) });
-  return lines.lines.toString();
+  return lines.take().toString();
 }
 
 it("writes the members of a line in their order, in whatever order and company a hit has them", () => {

@@ -26,7 +26,7 @@ function isHeadOfLine(hit: Hit): boolean {
   );
 }
 
-/** Turns the hits of a page into lines of a part, in one buffer that every page uses again. */
+/** Turns the hits of a page into lines of a part, in two buffers by turns: one is written to disk while the other is filled. */
 export class LineWriter {
   /** Documents rewritten because of comments or control bytes, over all pages. */
   compacted = 0;
@@ -35,6 +35,7 @@ export class LineWriter {
   readonly #selection: FieldSelection | undefined;
   #page: Buffer = Buffer.alloc(0);
   #lines: Buffer = Buffer.alloc(0);
+  #spare: Buffer = Buffer.alloc(0);
   #at = 0;
   #checkUtf8 = false;
 
@@ -94,9 +95,12 @@ export class LineWriter {
     }
   }
 
-  /** The lines of this page so far. Valid until the next `begin`. */
-  get lines(): Buffer {
-    return this.#lines.subarray(0, this.#at);
+  /** Hands over the lines of this page. They are valid until the next lines are handed over. */
+  take(): Buffer {
+    const lines = this.#lines.subarray(0, this.#at);
+    [this.#lines, this.#spare] = [this.#spare, this.#lines];
+    this.#at = 0;
+    return lines;
   }
 
   /** The buffer that `append` answers positions of. */

@@ -19,10 +19,10 @@ export interface PageQuery {
   slice: number;
   slices: number;
   after: readonly unknown[] | null;
-  /** Documents that may be asked for, however small they are. */
+  /** Documents that may be asked for, however small they are; at least one. */
   documentsMax: number;
   /** Ask for one document alone. */
-  single?: boolean;
+  single: boolean;
 }
 
 export interface RawPage {
@@ -38,8 +38,8 @@ export interface ReadingTrouble {
 }
 
 /**
- * Reads raw pages of a point in time. Asks again, for less and after a pause, where that can help. A page is valid
- * until the one after the next is asked for, and at most one may be on its way while another is in use.
+ * Reads raw pages of a point in time, several at once if asked to. Asks again, for less and after a pause, where that can
+ * help. A page is valid until another one is read into the same memory.
  */
 export class PageReader {
   readonly trouble: ReadingTrouble = { retries: 0, halvings: 0 };
@@ -48,29 +48,24 @@ export class PageReader {
   readonly #vectors: VectorRequest;
   readonly #signal: AbortSignal;
   readonly #retryDelaysMs: readonly number[];
-  readonly #memory: readonly [ResponseBuffer, ResponseBuffer];
-  #reads = 0;
 
   constructor(options: {
     elasticsearch: Elasticsearch;
     size: PageSize;
     vectors: VectorRequest;
     signal: AbortSignal;
-    memory: readonly [ResponseBuffer, ResponseBuffer];
     retryDelaysMs?: readonly number[];
   }) {
     this.#elasticsearch = options.elasticsearch;
     this.#size = options.size;
     this.#vectors = options.vectors;
     this.#signal = options.signal;
-    this.#memory = options.memory;
     this.#retryDelaysMs = options.retryDelaysMs ?? RETRY_DELAYS_MS;
   }
 
-  async read(query: PageQuery): Promise<RawPage> {
-    const into = this.#reads++ % 2 === 0 ? this.#memory[0] : this.#memory[1];
+  async read(query: PageQuery, into: ResponseBuffer): Promise<RawPage> {
     for (let attempt = 0; ; ) {
-      const asked = query.single === true ? 1 : Math.max(1, Math.min(this.#size.documents, query.documentsMax));
+      const asked = query.single ? 1 : Math.min(this.#size.documents, query.documentsMax);
       try {
         return { bytes: await this.#request(query, asked, into), asked };
       } catch (error) {
@@ -189,16 +184,6 @@ export class ScrollReader {
       .catch(() => {});
   }
 }
-
-/** Sort values of the last hit of a page, read from its end; undefined if the page has no hits. */
-export function lastSort(page: Buffer): unknown[] | undefined {
-  const tail = page.toString("latin1", Math.max(0, page.length - LAST_SORT_BYTES));
-  const match = /,"sort":(\[-?\d+\])\}\]\}\}\s*$/.exec(tail);
-  if (match?.[1] === undefined) return undefined;
-  const sort: unknown = JSON.parse(match[1]);
-  return Array.isArray(sort) ? sort : undefined;
-}
-const LAST_SORT_BYTES = 128;
 
 function isSnapshotLost(error: ToolError): boolean {
   return error.code === "search_context_missing" || error.code === "index_not_found" || error.code === "index_closed";

@@ -28,6 +28,10 @@ describe("Profile", () => {
           "array_length_max": 0,
           "arrays": 0,
           "bytes_max": 20,
+          "date_formats": [
+            "yyyy-MM-dd'T'HH:mm:ssX",
+            "yyyy-MM-dd",
+          ],
           "integer_digits_max": 0,
           "kinds": {
             "boolean": 0,
@@ -61,6 +65,7 @@ describe("Profile", () => {
           "array_length_max": 0,
           "arrays": 0,
           "bytes_max": 3,
+          "date_formats": [],
           "integer_digits_max": 0,
           "kinds": {
             "boolean": 0,
@@ -92,6 +97,7 @@ describe("Profile", () => {
           "array_length_max": 0,
           "arrays": 0,
           "bytes_max": 2,
+          "date_formats": [],
           "integer_digits_max": 18,
           "kinds": {
             "boolean": 0,
@@ -125,6 +131,7 @@ describe("Profile", () => {
           "array_length_max": 2,
           "arrays": 1,
           "bytes_max": 0,
+          "date_formats": [],
           "integer_digits_max": 0,
           "kinds": {
             "boolean": 0,
@@ -154,6 +161,7 @@ describe("Profile", () => {
           "array_length_max": 2,
           "arrays": 1,
           "bytes_max": 0,
+          "date_formats": [],
           "integer_digits_max": 1,
           "kinds": {
             "boolean": 0,
@@ -186,6 +194,7 @@ describe("Profile", () => {
           "array_length_max": 2,
           "arrays": 2,
           "bytes_max": 4,
+          "date_formats": [],
           "integer_digits_max": 0,
           "kinds": {
             "boolean": 0,

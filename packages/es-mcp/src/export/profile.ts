@@ -1,10 +1,12 @@
 import type { FieldProfile } from "@es-to-pg/staging";
+import { dateFormat } from "./date-format.ts";
 
 /** Paths that are profiled. It bounds memory and the manifest where keys are data; the rest is only said to exist. */
 export const PROFILE_PATHS_MAX = 5000;
 /** Characters of a sample, a least and a greatest value. */
 const TEXT_CHARACTERS_MAX = 64;
 const SAMPLES_MAX = 3;
+const DATE_FORMATS_MAX = 5;
 /** Strings of every n-th document, and of the first ones, are looked at for samples, least and greatest value. */
 const SAMPLED_EACH = 16;
 const SAMPLED_FIRST = 64;
@@ -44,6 +46,7 @@ export class FieldStatistics {
   stringLeast: string | null = null;
   stringGreatest: string | null = null;
   readonly samples: string[] = [];
+  readonly dateFormats: string[] = [];
   /** Serial number of the document that was last counted in `present`, and in `arrays`. */
   document = -1;
   arrayDocument = -1;
@@ -122,6 +125,14 @@ export class FieldStatistics {
     if (this.stringLeast === null || clipped < this.stringLeast) this.stringLeast = clipped;
     if (this.stringGreatest === null || clipped > this.stringGreatest) this.stringGreatest = clipped;
     if (this.samples.length < SAMPLES_MAX) this.#sample(clipped);
+    // Every format begins with a digit.
+    const first = text.charCodeAt(0);
+    if (first >= ZERO && first <= NINE && this.dateFormats.length < DATE_FORMATS_MAX) this.#sampleDate(clipped);
+  }
+
+  #sampleDate(text: string): void {
+    const format = dateFormat(text);
+    if (format !== undefined && !this.dateFormats.includes(format)) this.dateFormats.push(format);
   }
 
   #sample(text: string): void {
@@ -157,6 +168,7 @@ export class FieldStatistics {
         empty: this.empty,
         nul: this.nul,
       },
+      date_formats: [...this.dateFormats],
       samples: [...this.samples],
     };
   }
@@ -183,6 +195,7 @@ export class FieldStatistics {
     field.empty = profile.shapes.empty;
     field.nul = profile.shapes.nul;
     field.samples.push(...profile.samples);
+    field.dateFormats.push(...profile.date_formats);
     if (profile.kinds.integer + profile.kinds.decimal > 0) {
       if (profile.min !== null) {
         field.numberLeast = Number(profile.min);

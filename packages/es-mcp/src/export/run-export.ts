@@ -1,13 +1,15 @@
 import { JobStopped, type Logger, ToolError } from "@es-to-pg/mcp-kit";
-import { type ExportWriter, type PartWriter, StagingError } from "@es-to-pg/staging";
+import { type ExportWriter, StagingError } from "@es-to-pg/staging";
 import type { Elasticsearch } from "../elasticsearch/elasticsearch.ts";
 import { ResponseBuffer } from "../elasticsearch/response-buffer.ts";
 import { LineWriter } from "./line-writer.ts";
 import { PageSize } from "./page-size.ts";
-import { lastSort, type PageQuery, PageReader, type RawPage, ScrollReader } from "./pages.ts";
+import { type PageQuery, PageReader, type RawPage, ScrollReader } from "./pages.ts";
+import { PartSink } from "./part-sink.ts";
 import { PROFILE_PATHS_MAX, Profile } from "./profile.ts";
 import { FieldSelection } from "./rewrite.ts";
 import { DocumentScanner, type Hit, PageScanner, ScanError, type ScannedPage } from "./scan.ts";
+import { type SlicePlace, SliceQueue } from "./slice-queue.ts";
 import { closePoints, type Point, touchPoints } from "./snapshot.ts";
 import { VectorRequest } from "./vectors.ts";
 
@@ -18,11 +20,16 @@ const PART_BYTES_MAX = 256 * 1024 * 1024;
 /** How often the points that wait for their turn are kept alive, well within their keep-alive of 10 minutes. */
 const TOUCH_INTERVAL_MS = 120_000;
 
-/** Where reading stands: a point, a slice of it, and the last document read in the slice. */
-interface Position {
-  point: number;
-  slice: number;
-  after: unknown[] | null;
+/** One of the slices that are read at the same time, in memory of its own. */
+interface Lane {
+  readonly memory: ResponseBuffer;
+  place: SlicePlace | undefined;
+  /** The page on its way. */
+  page: Promise<{ lane: Lane; page: RawPage }> | undefined;
+  /** Most documents that the page on its way can have. */
+  asked: number;
+  /** The next document has to be asked for alone. */
+  single: boolean;
 }
 
 export interface RunExportOptions {
@@ -30,6 +37,8 @@ export interface RunExportOptions {
   elasticsearch: Elasticsearch;
   logger: Logger;
   signal: AbortSignal;
+  /** Slices that are read at the same time. */
+  slicesAtOnce: number;
   retryDelaysMs?: readonly number[];
   partDocumentsMax?: number;
 }
@@ -62,18 +71,19 @@ class ExportRun {
   readonly #lines: LineWriter;
   readonly #scanner = new PageScanner();
   readonly #cutScanner = new DocumentScanner();
-  /** One page is in use while the next one comes in. */
-  readonly #memory = [new ResponseBuffer(), new ResponseBuffer()] as const;
+  readonly #lanes: readonly Lane[];
   readonly #profile: Profile;
   readonly #warnings: string[];
   readonly #vectors: VectorRequest;
-  #position: Position;
+  /** Position of the current point. */
+  #point: number;
+  #slices: SliceQueue;
   /** Documents of the current point that were read before. */
   #pointDocuments: number;
   #documents: number;
   #bytes: number;
-  #part: PartWriter | undefined;
-  /** False while part, totals, profile and position are not of the same documents: then nothing may be checkpointed. */
+  readonly #parts: PartSink;
+  /** False while part, totals, profile and places are not of the same documents: then nothing may be checkpointed. */
   #consistent = true;
   #touchedAt = 0;
 
@@ -83,9 +93,18 @@ class ExportRun {
     if (checkpoint === null) throw new Error("an export that runs has a checkpoint");
     this.#options = options;
     this.#writer = options.writer;
+    this.#parts = new PartSink(options.writer);
     this.#signal = AbortSignal.any([options.signal, options.writer.signal, options.writer.cancelRequest]);
     this.#points = checkpoint.points.map((point) => ({ ...point }));
-    this.#position = { point: checkpoint.point, slice: checkpoint.slice, after: checkpoint.after };
+    this.#point = checkpoint.point;
+    this.#slices = new SliceQueue({ reading: checkpoint.reading, nextSlice: checkpoint.next_slice });
+    this.#lanes = Array.from({ length: options.slicesAtOnce }, () => ({
+      memory: new ResponseBuffer(),
+      place: undefined,
+      page: undefined,
+      asked: 0,
+      single: false,
+    }));
     this.#expected = manifest.source.expected;
     this.#selection = manifest.source.fields === null ? undefined : new FieldSelection(manifest.source.fields);
     this.#lines = new LineWriter(this.#selection);
@@ -101,12 +120,13 @@ class ExportRun {
   }
 
   async read(): Promise<void> {
-    while (this.#position.point < this.#points.length && this.#documents < this.#expected) {
+    while (this.#point < this.#points.length && this.#documents < this.#expected) {
       this.#signal.throwIfAborted();
       if (this.#writer.manifest.source.method === "scroll") await this.#readScroll();
       else await this.#readPoint();
       if (this.#documents >= this.#expected) break;
-      this.#position = { point: this.#position.point + 1, slice: 0, after: null };
+      this.#point++;
+      this.#slices = new SliceQueue();
       this.#pointDocuments = 0;
     }
   }
@@ -120,62 +140,76 @@ class ExportRun {
       elasticsearch: this.#options.elasticsearch,
       size,
       vectors: this.#vectors,
-      memory: this.#memory,
       signal: AbortSignal.any([this.#signal, reading.signal]),
       ...(this.#options.retryDelaysMs === undefined ? {} : { retryDelaysMs: this.#options.retryDelaysMs }),
     });
     try {
-      for (
-        ;
-        this.#position.slice < point.slices;
-        this.#position = { ...this.#position, slice: this.#position.slice + 1, after: null }
-      ) {
-        if (point.documents === 0 || this.#pointDocuments >= point.documents) break;
-        await this.#readSlice(point, reader, size);
-        if (this.#documents >= this.#expected) return;
+      while (this.#documents < this.#expected && this.#pointDocuments < point.documents) {
+        await this.#touch();
+        for (const lane of this.#lanes) this.#ask(lane, point, { reader, size });
+        const coming = this.#lanes.flatMap(({ page }) => page ?? []);
+        if (coming.length === 0) break;
+        // A turn, so that the requests leave before a scan takes the thread.
+        await new Promise((resolve) => setImmediate(resolve));
+        const { lane, page } = await Promise.race(coming);
+        lane.page = undefined;
+        await this.#take(lane, page, point, size);
       }
     } finally {
       reading.abort();
+      await Promise.allSettled(this.#lanes.flatMap(({ page }) => page ?? []));
+      for (const lane of this.#lanes) Object.assign(lane, { place: undefined, page: undefined, single: false });
       const { retries, halvings } = reader.trouble;
       if (retries + halvings > 0) this.#options.logger.info("export_slowed", { retries, halvings });
     }
-    if (this.#pointDocuments !== point.documents) throw this.#incomplete(point);
+    if (this.#documents < this.#expected && this.#pointDocuments !== point.documents) throw this.#incomplete(point);
   }
 
-  async #readSlice(point: Point, reader: PageReader, size: PageSize): Promise<void> {
-    let single = false;
-    let next: Promise<RawPage> | undefined;
-    for (;;) {
-      await this.#touch();
-      const page: RawPage = await (next ?? reader.read(this.#pageQuery(point, this.#position.after, 0, single)));
-      // The next page is read by Elasticsearch while this one is scanned and written here.
-      const after = lastSort(page.bytes);
-      const ahead = this.#pageQuery(point, after ?? null, page.asked, false);
-      next = after === undefined || ahead.documentsMax <= 0 || single ? undefined : reader.read(ahead);
-      next?.catch(() => {});
-      // A turn, so that the request leaves before the scan takes the thread.
-      await new Promise((resolve) => setImmediate(resolve));
+  /** Asks for the next page of a lane that waits for none; of a slice that nobody reads where it has come to the end of its own. */
+  #ask(lane: Lane, point: Point, { reader, size }: { reader: PageReader; size: PageSize }): void {
+    if (lane.page !== undefined) return;
+    lane.place ??= this.#slices.take(point.slices);
+    if (lane.place === undefined) return;
+    const coming = this.#lanes.reduce((sum, { page, asked }) => (page === undefined ? sum : sum + asked), 0);
+    const room = this.#expected - this.#documents - coming;
+    // What others have asked for may be all that is wanted; if it is not, this is asked again when it is here.
+    if (room <= 0) return;
+    const partMax = this.#partDocumentsMax();
+    const partRoom = partMax - this.#parts.documents - coming;
+    const query: PageQuery = {
+      pitId: point.pit_id,
+      query: point.query,
+      slice: lane.place.slice,
+      slices: point.slices,
+      after: lane.place.after,
+      documentsMax: Math.min(size.documents, room, partRoom > 0 ? partRoom : partMax),
+      single: lane.single,
+    };
+    lane.asked = query.documentsMax;
+    lane.page = reader.read(query, lane.memory).then((page) => ({ lane, page }));
+    // Another lane's failure may end the reading before anybody waits for this page.
+    lane.page.catch(() => {});
+  }
 
-      this.#consistent = false;
-      const scanned = this.#scan(page, single);
-      if (scanned.pitId !== undefined) point.pit_id = scanned.pitId;
-      size.saw(scanned.hits, page.bytes.length);
-      await this.#write(scanned.hits);
-      if (scanned.hits > 0) this.#position = { ...this.#position, after: this.#lastSort };
-      this.#consistent = true;
-      await this.#closePartIfFull();
-      if (this.#documents >= this.#expected || this.#pointDocuments >= point.documents) return;
-      if (scanned.stoppedAtLineComment) {
-        // The hit that stopped the scan is read again, alone; the page asked for meanwhile lies behind it.
-        single = true;
-        await next?.catch(() => {});
-        next = undefined;
-      } else if (single) {
-        single = false;
-      } else if (scanned.hits < page.asked && after === undefined) {
-        return;
-      }
+  async #take(lane: Lane, page: RawPage, point: Point, size: PageSize): Promise<void> {
+    const { place, single } = lane;
+    if (place === undefined) throw new Error("a page is of a slice");
+    // A page lies in one part, so that totals, profile and places agree at each checkpoint.
+    if (this.#parts.documents + page.asked > this.#partDocumentsMax()) await this.#checkpoint();
+    this.#consistent = false;
+    const scanned = this.#scan(page, single);
+    if (scanned.pitId !== undefined) point.pit_id = scanned.pitId;
+    size.saw(scanned.hits, page.bytes.length);
+    await this.#write(scanned.hits);
+    if (scanned.hits > 0) place.after = this.#lastSort;
+    // The hit that stopped the scan is read again, alone.
+    lane.single = scanned.stoppedAtLineComment;
+    if (!scanned.stoppedAtLineComment && scanned.hits < page.asked) {
+      this.#slices.done(place);
+      lane.place = undefined;
     }
+    this.#consistent = true;
+    await this.#closePartIfFull();
   }
 
   async #readScroll(): Promise<void> {
@@ -186,7 +220,7 @@ class ExportRun {
       elasticsearch: this.#options.elasticsearch,
       vectors: this.#vectors,
       signal: this.#signal,
-      into: this.#memory[0],
+      into: this.#lanes[0]?.memory ?? new ResponseBuffer(),
     });
     try {
       const asked = point.page_documents_max;
@@ -230,24 +264,8 @@ class ExportRun {
     await this.#writer.commit({ source: { ...source, indices, expected: this.#expected } });
   }
 
-  #pageQuery(point: Point, after: unknown[] | null, documentsInFlight: number, single: boolean): PageQuery {
-    const inPart = (this.#part?.documents ?? 0) + documentsInFlight;
-    const partMax = this.#options.partDocumentsMax ?? PART_DOCUMENTS_MAX;
-    // A page never crosses the end of a part or of the export, so that totals, profile and position agree at each checkpoint.
-    const partRoom = inPart >= partMax ? partMax : partMax - inPart;
-    return {
-      pitId: point.pit_id,
-      query: point.query,
-      slice: this.#position.slice,
-      slices: point.slices,
-      after,
-      documentsMax: Math.min(
-        partRoom,
-        this.#expected - this.#documents - documentsInFlight,
-        point.documents - this.#pointDocuments - documentsInFlight,
-      ),
-      single,
-    };
+  #partDocumentsMax(): number {
+    return this.#options.partDocumentsMax ?? PART_DOCUMENTS_MAX;
   }
 
   #lastSort: unknown[] = [];
@@ -292,31 +310,21 @@ class ExportRun {
 
   async #write(documents: number): Promise<void> {
     if (documents === 0) return;
-    this.#part ??= await this.#writer.openPart();
-    const { lines } = this.#lines;
-    await this.#part.write(lines, documents);
+    this.#bytes += await this.#parts.write(() => this.#lines.take(), documents);
     this.#documents += documents;
     this.#pointDocuments += documents;
-    this.#bytes += lines.length;
   }
 
   async #closePartIfFull(): Promise<void> {
-    const part = this.#part;
-    if (part === undefined) return;
-    const documentsMax = this.#options.partDocumentsMax ?? PART_DOCUMENTS_MAX;
-    if (part.documents >= documentsMax || part.bytes >= PART_BYTES_MAX) await this.#checkpoint();
+    const { documents, bytes } = this.#parts;
+    if (documents >= this.#partDocumentsMax() || bytes >= PART_BYTES_MAX) await this.#checkpoint();
   }
 
-  /** Steps 5 and 6. */
+  /** Begins steps 5 and 6 for all that was read so far. */
   async #checkpoint(): Promise<void> {
-    const { manifest } = this.#writer;
-    const part = this.#part;
-    this.#part = undefined;
     this.#consistent = false;
-    const parts = part === undefined ? manifest.parts : [...manifest.parts, await part.close()];
     if (this.#profile.truncated && !this.#warnings.includes(PROFILE_TRUNCATED)) this.#warnings.push(PROFILE_TRUNCATED);
-    await this.#writer.commit({
-      parts,
+    await this.#parts.close({
       totals: {
         documents: this.#documents,
         bytes: this.#bytes,
@@ -324,8 +332,12 @@ class ExportRun {
         invalid_utf8: this.#lines.invalidUtf8,
       },
       profile: this.#profile.fields(),
-      checkpoint: { points: this.#points, ...this.#position },
-      warnings: this.#warnings,
+      checkpoint: {
+        points: this.#points.map((point) => ({ ...point })),
+        point: this.#point,
+        ...this.#slices.checkpoint(),
+      },
+      warnings: [...this.#warnings],
     });
     this.#consistent = true;
   }
@@ -334,6 +346,7 @@ class ExportRun {
   async complete(): Promise<void> {
     if (this.#documents !== this.#expected) throw this.#incomplete(undefined);
     await this.#checkpoint();
+    await this.#parts.listed();
     await closePoints(this.#options.elasticsearch, this.#points);
     await this.#writer.finish("completed", null, { checkpoint: null });
   }
@@ -344,7 +357,7 @@ class ExportRun {
     const exportId = this.#writer.manifest.export_id;
     // Somebody else has the export, or it is gone: it is theirs to record, and the snapshot theirs to close.
     if (this.#writer.signal.aborted) {
-      await this.#discardPart();
+      await this.#parts.discard();
       logger.warn("export_lease_lost", { exportId });
       return;
     }
@@ -359,9 +372,10 @@ class ExportRun {
     // What was written since the last checkpoint is kept, if that still works; else the next process reads it again.
     try {
       if (this.#consistent) await this.#checkpoint();
-      else await this.#discardPart();
+      else await this.#parts.discard();
+      await this.#parts.listed();
     } catch (checkpointError) {
-      await this.#discardPart();
+      await this.#parts.discard();
       logger.warn("export_checkpoint_failed", { exportId, error: checkpointError });
     }
     if (shutdown) {
@@ -380,19 +394,13 @@ class ExportRun {
     await this.#writer.finish("failed", { code, message: `${message} ${this.#missing()}`, retryable }, change);
   }
 
-  async #discardPart(): Promise<void> {
-    const part = this.#part;
-    this.#part = undefined;
-    await part?.discard().catch(() => {});
-  }
-
   /** Points that wait for their turn, and at the start the current one too, whose first keep-alive is short. */
   async #touch(): Promise<void> {
     const now = performance.now();
     if (this.#touchedAt > 0 && now - this.#touchedAt < TOUCH_INTERVAL_MS) return;
     this.#touchedAt = now;
     try {
-      await touchPoints(this.#options.elasticsearch, this.#points.slice(this.#position.point + 1), this.#signal);
+      await touchPoints(this.#options.elasticsearch, this.#points.slice(this.#point + 1), this.#signal);
     } catch (error) {
       // A point that cannot be reached now is told by its own pages, with retries and the right words.
       this.#signal.throwIfAborted();
@@ -401,7 +409,7 @@ class ExportRun {
   }
 
   #currentPoint(): Point {
-    const point = this.#points[this.#position.point];
+    const point = this.#points[this.#point];
     if (point === undefined) throw new Error("the position lies behind the last point");
     return point;
   }

@@ -11,9 +11,9 @@ describe("slicesFor", () => {
       14,
     ],
     [
-      "a query that matches little needs no more slices than that",
+      "a query that matches little needs no more slices than two that are read at once",
       { documents: 30_000, shards: 1, largest: 90_000_000 },
-      1,
+      2,
     ],
     ["an empty index is read at once", { documents: 0, shards: 1, largest: 0 }, 1],
   ])("%s", (_name, options, expected) => {

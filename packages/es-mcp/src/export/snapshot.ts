@@ -233,11 +233,14 @@ const countSchema = z.object({ count: z.int() });
 /** Documents of a scroll's page, which is the same to its end: small, because they may be large. */
 const SCROLL_DOCUMENTS = 500;
 
-/** Slices per point: each covers at most about 100 000 documents of one shard, because a page costs its whole slice. */
+/**
+ * Slices per point: each covers at most about 100 000 documents of one shard, because a page costs its whole slice. Two
+ * at least, so that Elasticsearch reads one while the other's documents are written.
+ */
 export function slicesFor(options: { documents: number; shards: number; largest: number }): number {
   const { documents, shards, largest } = options;
   if (documents <= UNSLICED_DOCUMENTS_MAX) return 1;
-  return shards * Math.ceil(Math.max(1, Math.min(largest, documents)) / SLICE_DOCUMENTS);
+  return Math.max(2, shards * Math.ceil(Math.min(largest, documents) / SLICE_DOCUMENTS));
 }
 
 /** The query of a point: the caller's, the alias's filter, and the range of sequence numbers that are new. */

@@ -1,17 +1,11 @@
-import { clip, type Jobs, type Logger, nearest, ToolError } from "@es-to-pg/mcp-kit";
-import {
-  type ExportWriter,
-  type Manifest,
-  type MappingField,
-  StagingError,
-  type StagingStore,
-} from "@es-to-pg/staging";
+import { clip, type Jobs, type Logger, ToolError } from "@es-to-pg/mcp-kit";
+import { type ExportWriter, type Manifest, StagingError, type StagingStore } from "@es-to-pg/staging";
 import type { Elasticsearch, LeftOut, ResolvedIndex } from "../elasticsearch/elasticsearch.ts";
 import { guardBody } from "../elasticsearch/guard.ts";
 import { snapshotLost } from "./pages.ts";
 import { type ExportRequest, requestDigest } from "./request.ts";
-import { FieldSelection } from "./rewrite.ts";
 import { runExport } from "./run-export.ts";
+import { refuseUnknownFields } from "./selected-fields.ts";
 import { closePoints, openSnapshot, type Snapshot, touchPoints } from "./snapshot.ts";
 import { withStartLock } from "./start-lock.ts";
 import { isCut } from "./state.ts";
@@ -25,6 +19,8 @@ export interface ExportContext {
   store: StagingStore;
   jobs: Jobs;
   logger: Logger;
+  /** Slices that an export reads at the same time. */
+  slicesAtOnce: number;
   /** Documents of a part, where a test wants many parts of few. */
   partDocumentsMax?: number;
   /** Pauses between attempts, where a test does not want to wait for them. */
@@ -47,9 +43,10 @@ export interface StartedExport {
  * 1. The start of this request is locked, and what the same request has made is looked for.
  * 2. The points in time are opened, for a minute at first: a process killed here leaves them for no longer.
  * 3. The export is stored with its points. From here on any process can go on with it.
- * 4. A page is read, the next one asked for, and its documents scanned, profiled and written to the open part.
- * 5. The part is full: it is closed, made durable and renamed.
- * 6. The manifest lists the part, with totals, profile and the position after its last document, in one step.
+ * 4. Pages of several slices are asked for at once; the documents of one are scanned, profiled and written to the open
+ *    part while Elasticsearch makes the others ready.
+ * 5. The part is full: it is closed, made durable and renamed, while the next one is filled.
+ * 6. The manifest lists the part, with totals, profile and the place in each slice after its last document, in one step.
  * 7. Everything is read: the count is compared with the snapshot's exact total, and the last part listed.
  * 8. The points in time are closed.
  * 9. The manifest says that the export is completed, and holds no position any more.
@@ -136,7 +133,7 @@ async function createExport(
       },
       mapping,
       watermark: snapshot.watermark,
-      checkpoint: { points: snapshot.points, point: 0, slice: 0, after: null },
+      checkpoint: { points: snapshot.points, point: 0, reading: [], next_slice: 0 },
       warnings: [...snapshot.warnings, ...warningsOf(indices, leftOut, earlier)],
     });
   } catch (error) {
@@ -249,13 +246,14 @@ async function resumeExport(context: ExportContext, manifest: Manifest, signal: 
 }
 
 function run(context: ExportContext, writer: ExportWriter): void {
-  const { elasticsearch, jobs, logger, partDocumentsMax, retryDelaysMs } = context;
+  const { elasticsearch, jobs, logger, slicesAtOnce, partDocumentsMax, retryDelaysMs } = context;
   jobs.start(writer.manifest.export_id, (signal) =>
     runExport({
       writer,
       elasticsearch,
       logger,
       signal,
+      slicesAtOnce,
       ...(partDocumentsMax === undefined ? {} : { partDocumentsMax }),
       ...(retryDelaysMs === undefined ? {} : { retryDelaysMs }),
     }),
@@ -277,47 +275,6 @@ function refuseDisabledSource(indices: readonly ResolvedIndex[]): void {
       details: { indices: disabled.slice(0, 20) },
     },
   );
-}
-
-/** Names that no mapped field has are misspelt more often than not; a glob says that they are meant. */
-function refuseUnknownFields(fields: readonly string[], mapping: readonly MappingField[]): void {
-  // Selecting validates the patterns too.
-  const selection = new FieldSelection(fields);
-  for (const field of fields) {
-    const exact = mapping.find(({ path }) => path === field);
-    if (exact?.multi_field === true || exact?.type === "alias") {
-      throw new ToolError(
-        "field_not_in_source",
-        `${exact.type === "alias" ? "An alias" : "A multi-field"} is not part of a document.`,
-        {
-          next: "Name the field that it stands for.",
-          details: { field },
-        },
-      );
-    }
-    const isKnown =
-      field.includes("*") ||
-      mapping.some(({ path, enabled, type }) => {
-        const isOpen = enabled === false || type === "flattened";
-        return path === field || path.startsWith(`${field}.`) || (isOpen && field.startsWith(`${path}.`));
-      });
-    if (isKnown) continue;
-    throw new ToolError("unknown_field", "The mapping has no field of this name.", {
-      next: "Use one of the nearest names or get_mapping; a field that is not mapped can be named with a * beside mapped ones.",
-      details: {
-        field,
-        nearest: nearest(
-          field,
-          mapping.map(({ path }) => path),
-        ),
-      },
-    });
-  }
-  if (mapping.length > 0 && mapping.every(({ path }) => selection.judge(path) === "dropped")) {
-    throw new ToolError("unknown_field", "The fields match nothing in the mapping.", {
-      next: "Use get_mapping to see the names there are.",
-    });
-  }
 }
 
 /** The earlier export, if what has changed since then makes it whole again. */

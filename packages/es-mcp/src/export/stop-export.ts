@@ -4,6 +4,9 @@ import { type ExportWriter, StagingError } from "@es-to-pg/staging";
 import { closePoints } from "./snapshot.ts";
 import type { ExportContext } from "./start-export.ts";
 
+/** What ends an export, or removes it. */
+type StopContext = Pick<ExportContext, "elasticsearch" | "store" | "jobs">;
+
 /** Time for another process to see that it is asked to stop, and to end its export, in milliseconds. */
 const CANCEL_WAIT_MS = 8_000;
 const POLL_INTERVAL_MS = 100;
@@ -12,7 +15,7 @@ const POLL_INTERVAL_MS = 100;
  * Ends a working export as cancelled, in whatever process it works. One that has ended already is left as it is. The
  * request stays in the store until then, so a process that is killed before it sees it leaves nothing that goes on.
  */
-export async function cancelExport(context: ExportContext, exportId: string): Promise<void> {
+export async function cancelExport(context: StopContext, exportId: string): Promise<void> {
   const { store, jobs } = context;
   if (await jobs.cancel(exportId)) return;
   for (const deadline = performance.now() + CANCEL_WAIT_MS; ; await delay(POLL_INTERVAL_MS)) {
@@ -30,7 +33,7 @@ export async function cancelExport(context: ExportContext, exportId: string): Pr
 }
 
 /** False if another process has just taken the export up. */
-async function cancelStalled({ elasticsearch, store }: ExportContext, exportId: string): Promise<boolean> {
+async function cancelStalled({ elasticsearch, store }: StopContext, exportId: string): Promise<boolean> {
   let writer: ExportWriter;
   try {
     writer = await store.takeOver(exportId);
@@ -49,7 +52,7 @@ async function cancelStalled({ elasticsearch, store }: ExportContext, exportId: 
 }
 
 /** Removes an export that nobody works on or reads, and answers the bytes that it took: none are known of a damaged one. */
-export async function deleteExport({ elasticsearch, store }: ExportContext, exportId: string): Promise<number> {
+export async function deleteExport({ elasticsearch, store }: StopContext, exportId: string): Promise<number> {
   const manifest = await store.read(exportId).catch((error: unknown) => {
     if (error instanceof StagingError && error.code === "staging_corrupt") return undefined;
     throw error;

@@ -50,7 +50,8 @@ export const bulkExport = defineTool({
       return { documents, returned: documents.length, total };
     }
     const store = await context.store();
-    const started = await startExport({ elasticsearch, store, jobs, logger }, request, {
+    const slicesAtOnce = context.settings.ES_MCP_SLICES_AT_ONCE;
+    const started = await startExport({ elasticsearch, store, jobs, logger, slicesAtOnce }, request, {
       fresh: params.fresh,
       signal,
     });
@@ -59,6 +60,7 @@ export const bulkExport = defineTool({
       isDone: (state) => isSettled(store, state),
       waitSeconds: params.wait_seconds ?? context.settings.MCP_WAIT_SECONDS_DEFAULT,
       call: context,
+      end: jobs.end(started.exportId),
       progress: ({ totals, source }) => ({ done: totals.documents, total: source.expected }),
     });
     return describeExport(store, manifest, started);

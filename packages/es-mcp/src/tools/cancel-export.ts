@@ -12,9 +12,9 @@ export const cancelExport = defineTool({
   input: z.strictObject({ export_id: exportIdSchema.describe("Handle that bulk_export answered.") }),
   output: exportState,
   annotations: { readOnlyHint: false, destructiveHint: true, idempotentHint: true, openWorldHint: false },
-  async handler({ export_id }, { elasticsearch, jobs, logger, store: open }) {
+  async handler({ export_id }, { elasticsearch, jobs, store: open }) {
     const store = await open();
-    await cancel({ elasticsearch, store, jobs, logger }, export_id);
+    await cancel({ elasticsearch, store, jobs }, export_id);
     return describeExport(store, await store.read(export_id));
   },
 });

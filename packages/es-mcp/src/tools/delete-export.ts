@@ -11,9 +11,9 @@ export const deleteExport = defineTool({
   input: z.strictObject({ export_id: exportIdSchema.describe("Handle that bulk_export answered.") }),
   output: z.object({ export_id: z.string(), deleted: z.boolean(), bytes: z.int() }),
   annotations: { readOnlyHint: false, destructiveHint: true, idempotentHint: false, openWorldHint: false },
-  async handler({ export_id }, { elasticsearch, jobs, logger, store: open }) {
+  async handler({ export_id }, { elasticsearch, jobs, store: open }) {
     const store = await open();
-    const bytes = await remove({ elasticsearch, store, jobs, logger }, export_id);
+    const bytes = await remove({ elasticsearch, store, jobs }, export_id);
     return { export_id, deleted: true, bytes };
   },
 });

@@ -22,6 +22,7 @@ export const getExport = defineTool({
       isDone: (state) => isSettled(store, state),
       waitSeconds: wait_seconds ?? 0,
       call: context,
+      end: context.jobs.end(export_id),
       progress: ({ totals, source }) => ({ done: totals.documents, total: source.expected }),
     });
     return describeExport(store, manifest);

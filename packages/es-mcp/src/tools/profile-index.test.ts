@@ -60,6 +60,9 @@ it("tells per field what the mapping cannot, and leaves out what is nothing", ()
         "type": "keyword",
       },
       {
+        "date_formats": [
+          "yyyy-MM-dd",
+        ],
         "kinds": {
           "string": 1,
         },

@@ -112,6 +112,7 @@ function figures(field: FieldProfile, documents: number): Record<string, unknown
     ...(kinds.integer + kinds.decimal > 0 ? { digits: [field.integer_digits_max, field.scale_max] } : {}),
     ...(field.min === null ? {} : { min: clip(field.min, 40) }),
     ...(field.max === null ? {} : { max: clip(field.max, 40) }),
+    ...(field.date_formats.length > 0 ? { date_formats: field.date_formats } : {}),
     ...Object.fromEntries(
       Object.entries(field.shapes)
         .filter(([, count]) => count > 0)
