@@ -348,10 +348,16 @@ const EMPTY = {
   body: { ...PARTIAL.body, _shards: { total: 2, successful: 2, skipped: 0, failed: 0 } },
 };
 
-/** The n-th search request: the first one counts the snapshot, the rest read pages. */
+/** The n-th search request of a slice, for slices are read at the same time; the first one of all counts the snapshot. */
 const onSearch = (act: (nth: number) => ReturnType<Rule>): Rule => {
-  let searches = 0;
-  return ({ method, path }) => (method === "POST" && path.startsWith("/_search") ? act(++searches) : undefined);
+  const searches = new Map<string, number>();
+  return ({ method, path, body }) => {
+    if (method !== "POST" || !path.startsWith("/_search")) return undefined;
+    const slice = /"slice":\{[^}]*\}/.exec(body)?.[0] ?? "";
+    const nth = (searches.get(slice) ?? 0) + 1;
+    searches.set(slice, nth);
+    return act(nth);
+  };
 };
 
 /** Starts slowly and answers once some parts are staged. */

@@ -1,11 +1,14 @@
 import { createServer, type IncomingMessage, type RequestListener, request, type ServerResponse } from "node:http";
 import { createServer as createTlsServer, request as requestTls, type ServerOptions } from "node:https";
+import { setTimeout as delay } from "node:timers/promises";
 
 /** What stands before Elasticsearch does with a request: answers it itself, or lets it through. */
 export type Rule = (request: {
   method: string;
   path: string;
   headers: IncomingMessage["headers"];
+  /** What was sent with it. */
+  body: string;
 }) => { status: number; body: unknown } | Trouble | undefined;
 
 /** No answer at all, a connection that breaks off after some bytes of the answer, or an answer that comes late. */
@@ -30,10 +33,11 @@ export interface ProxyOptions {
 export async function openProxy(target: string, rule: Rule, options: ProxyOptions = {}): Promise<Proxy> {
   const { tls, prefix = "" } = options;
   const seen: string[] = [];
-  const listener: RequestListener = (incoming, outgoing) => {
+  const handle = async (incoming: IncomingMessage, outgoing: ServerResponse): Promise<void> => {
     const { method = "GET", url = "/", headers } = incoming;
     seen.push(`${method} ${url}`);
-    const answer = rule({ method, path: url, headers });
+    const body = Buffer.concat(await incoming.toArray());
+    const answer = rule({ method, path: url, headers, body: body.toString() });
     if (answer === "hang") return;
     if (answer === undefined || !("status" in answer)) {
       if (!url.startsWith(`${prefix}/`)) {
@@ -43,14 +47,17 @@ export async function openProxy(target: string, rule: Rule, options: ProxyOption
       const to = { url: new URL(url.slice(prefix.length), target), ca: options.ca };
       const late = answer !== undefined && "delayMs" in answer ? answer.delayMs : 0;
       const cut = answer !== undefined && "cutAfterBytes" in answer ? answer.cutAfterBytes : undefined;
-      if (late > 0) setTimeout(() => forward(to, incoming, outgoing, cut), late);
-      else forward(to, incoming, outgoing, cut);
+      if (late > 0) await delay(late);
+      forward(to, { incoming, body }, outgoing, cut);
     } else {
       const text = typeof answer.body === "string" ? answer.body : JSON.stringify(answer.body);
       outgoing.writeHead(answer.status, { "content-type": "application/json", "x-elastic-product": "Elasticsearch" });
       outgoing.end(text);
     }
   };
+  // Who goes away in the middle of a request needs no answer.
+  const listener: RequestListener = (incoming, outgoing) =>
+    void handle(incoming, outgoing).catch(() => outgoing.destroy());
   const server = tls === undefined ? createServer(listener) : createTlsServer(tls, listener);
   await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
   const address = server.address();
@@ -73,7 +80,7 @@ export function forbidden(action: string): { status: number; body: unknown } {
 
 function forward(
   { url, ca }: { url: URL; ca: string | undefined },
-  incoming: IncomingMessage,
+  { incoming, body }: { incoming: IncomingMessage; body: Buffer },
   outgoing: ServerResponse,
   cutAfterBytes?: number,
 ): void {
@@ -92,5 +99,5 @@ function forward(
     },
   );
   upstream.on("error", () => outgoing.destroy());
-  incoming.pipe(upstream);
+  upstream.end(body);
 }

@@ -55,9 +55,9 @@ export interface Place extends AsyncDisposable {
 const warmUpDocuments = 200_000;
 
 /** Reads the command line of a benchmark; writes the usage and ends the process where that is what it asks for. */
-export function benchOptions(what: string): BenchOptions {
+export function benchOptions(what: string, documentsDefault = 1_000_000): BenchOptions {
   const usage = `${what}
-  --documents N     documents of about 400 bytes (1000000)
+  --documents N     documents of about 400 bytes (${documentsDefault})
   --rounds N        run all contenders N times and show the middle run of each (1)
   --index NAME      use this index, or write it, and leave it there
   --only A,B        only contenders whose names hold one of these
@@ -66,7 +66,7 @@ export function benchOptions(what: string): BenchOptions {
 `;
   const { values } = parseArgs({
     options: {
-      documents: { type: "string", default: "1000000" },
+      documents: { type: "string", default: String(documentsDefault) },
       rounds: { type: "string", default: "1" },
       index: { type: "string" },
       only: { type: "string" },
