@@ -1,13 +1,14 @@
 /** `npm run seed`: writes the sample index and creates the sample database on the engines that the environment names. */
 import { parseArgs } from "node:util";
 import { createProductsTable, createSampleDatabase } from "./database.ts";
-import { seedProducts } from "./seed-products.ts";
+import { hasIndex, seedProducts } from "./seed-products.ts";
 
 const usage = `Usage: npm run seed -- [options]
 Writes the index and creates the database transformation_db on ELASTICSEARCH_URL and DATABASE_URL, whichever is set.
   --documents N   generate N documents; without it, the fifteen products
   --dirty         mix one document of each kind of bad value into every thousand
   --index NAME    products; an index of this name is replaced if an earlier run wrote it, else left alone
+  --keep          leave an index of this name as it is, whoever wrote it
   --table         create the target table products too
 `;
 
@@ -18,6 +19,7 @@ try {
       documents: { type: "string" },
       dirty: { type: "boolean", default: false },
       index: { type: "string", default: "products" },
+      keep: { type: "boolean", default: false },
       table: { type: "boolean", default: false },
       help: { type: "boolean", default: false },
     },
@@ -48,7 +50,9 @@ if (values.help) {
 }
 
 async function seed(): Promise<void> {
-  if (elasticsearchUrl !== undefined) {
+  if (elasticsearchUrl !== undefined && values.keep && (await hasIndex(elasticsearchUrl, values.index))) {
+    process.stdout.write(`index ${values.index} is there already and stays as it is\n`);
+  } else if (elasticsearchUrl !== undefined) {
     const seeded = await seedProducts({
       elasticsearchUrl,
       index: values.index,

@@ -82,10 +82,20 @@ export async function seedProducts(options: SeedOptions): Promise<Seeded> {
   return seeded;
 }
 
+/** Whether an index of this name is there, whoever wrote it. */
+export async function hasIndex(elasticsearchUrl: string, index: string): Promise<boolean> {
+  const path = `${encodeURIComponent(index)}/_mapping`;
+  return !isAbsent(await request(elasticsearchUrl, { method: "GET", path }, [404]));
+}
+
+function isAbsent(mapping: string): boolean {
+  return mapping.includes('"index_not_found_exception"');
+}
+
 /** Removes an index that an earlier run wrote, and no other: `products` is a name that somebody else may use. */
 async function removeOwnIndex(elasticsearchUrl: string, path: string): Promise<void> {
   const mapping = await request(elasticsearchUrl, { method: "GET", path: `${path}/_mapping` }, [404]);
-  if (mapping.includes('"index_not_found_exception"')) return;
+  if (isAbsent(mapping)) return;
   if (!mapping.includes(`"created_by":"${author}"`)) {
     throw new Error(
       `The index ${decodeURIComponent(path)} is there and was not written by this program; it is left alone.`,
