@@ -129,18 +129,20 @@ async function openDocker(): Promise<ContainerRuntimeClient> {
 
 async function makeImageAvailable(docker: ContainerRuntimeClient, image: string): Promise<void> {
   const { ImageName } = await import("testcontainers");
-  if (await docker.image.exists(ImageName.fromString(image))) return;
-  process.stderr.write(`engines: pulling ${image}\n`);
+  // With the prefix of a mirror, where one is set: it is that name which the container will be started from.
+  const name = ImageName.fromString(image);
+  if (await docker.image.exists(name)) return;
+  process.stderr.write(`engines: pulling ${name.string}\n`);
   const { dockerode } = docker.container;
   try {
-    const progress = await dockerode.pull(image, { abortSignal: AbortSignal.timeout(pullMsMax) });
+    const progress = await dockerode.pull(name.string, { abortSignal: AbortSignal.timeout(pullMsMax) });
     await new Promise<void>((resolve, reject) => {
       dockerode.modem.followProgress(progress, (error: Error | null) => (error === null ? resolve() : reject(error)));
     });
   } catch (error) {
     const isLate = error instanceof Error && error.name.match(/Timeout|Abort/) !== null;
     throw new Unavailable(
-      `${image} ${isLate ? `was not pulled within ${pullMsMax / 1000} s` : `could not be pulled: ${firstLine(error)}`}`,
+      `${name.string} ${isLate ? `was not pulled within ${pullMsMax / 1000} s` : `could not be pulled: ${firstLine(error)}`}`,
     );
   }
 }
