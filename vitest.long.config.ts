@@ -1,6 +1,6 @@
 import { defineConfig } from "vitest/config";
 
-/** What takes minutes and is no part of `npm test`: other PostgreSQL versions, a pooler, and exports and loads that are ill-treated. */
+/** What takes minutes and is no part of `npm test`: other PostgreSQL versions, a pooler, Docker, and exports and loads that are ill-treated. */
 export default defineConfig({
   test: {
     projects: [
@@ -37,6 +37,17 @@ export default defineConfig({
           include: ["packages/pg-mcp/test/**/*.long.test.ts"],
           globalSetup: ["packages/engines/src/vitest.ts"],
           testTimeout: 600_000,
+        },
+      },
+      {
+        test: {
+          // Builds the images and starts containers: one file at a time is load enough.
+          name: "docker",
+          include: ["packages/*/test/**/*.docker.test.ts"],
+          globalSetup: ["packages/engines/src/vitest-docker.ts"],
+          fileParallelism: false,
+          testTimeout: 180_000,
+          hookTimeout: 1_200_000,
         },
       },
       {

@@ -88,12 +88,22 @@ export async function openSession(options: SessionOptions): Promise<Session> {
 }
 
 async function openStdio({ server, env }: SessionOptions, client: "v1" | "v2"): Promise<Session> {
-  const parameters = {
-    command: process.execPath,
-    args: [entryPoint(server)],
-    env: serverEnvironment(env),
-    stderr: "pipe" as const,
-  };
+  return await openCommand(
+    { command: process.execPath, args: [entryPoint(server)], env: serverEnvironment(env) },
+    client,
+  );
+}
+
+/** How a program is started that serves MCP on its stdin and stdout. */
+export interface ServerCommand {
+  command: string;
+  args: string[];
+  env: Record<string, string>;
+}
+
+/** Starts a program that serves on a pipe, such as `docker run -i`, and connects to it as a host would. */
+export async function openCommand(command: ServerCommand, client: "v1" | "v2" = "v2"): Promise<Session> {
+  const parameters = { ...command, stderr: "pipe" as const };
   const pipe = client === "v1" ? new StdioV1(parameters) : new StdioV2(parameters);
   let log = "";
   pipe.stderr?.on("data", (chunk) => {
@@ -104,8 +114,14 @@ async function openStdio({ server, env }: SessionOptions, client: "v1" | "v2"): 
     return session(connected, { pid: pipe.pid, log: () => log, close: () => connected.close() });
   } catch (error) {
     await pipe.close();
-    throw new Error(`could not connect to ${server}: ${log}`, { cause: error });
+    throw new Error(`could not connect to ${[command.command, ...command.args].join(" ")}: ${log}`, { cause: error });
   }
+}
+
+/** Connects to a server that somebody else started. */
+export async function openUrl(url: string, headers: Record<string, string> = {}): Promise<Session> {
+  const connected = await connectV2(new HttpV2(new URL(url), { requestInit: { headers } }));
+  return session(connected, { pid: null, log: () => "", close: () => connected.close() });
 }
 
 /** The part of a result that both lines of the SDK share. */
