@@ -172,7 +172,7 @@ describe("docker-compose.yml", () => {
     // The seed ends by itself.
     expect(entries.filter(([, { healthcheck }]) => healthcheck === undefined).map(([name]) => name)).toEqual(["seed"]);
     const limits = Object.values(config.services).map(({ mem_limit }) => Number(mem_limit));
-    expect(limits.reduce((sum, bytes) => sum + bytes, 0)).toBeLessThan(8.5 * 1024 ** 3);
+    expect(limits.reduce((sum, bytes) => sum + bytes, 0)).toBe(8.25 * 1024 ** 3);
   });
 
   it.each([
