@@ -175,6 +175,20 @@ describe("docker-compose.yml", () => {
     expect(limits.reduce((sum, bytes) => sum + bytes, 0)).toBe(8.25 * 1024 ** 3);
   });
 
+  it("tells pgAdmin of the database, with a password that it finds in its environment", async () => {
+    const config = z
+      .looseObject({
+        configs: z.looseObject({ "pgadmin-servers": z.looseObject({ content: z.string() }) }),
+        services: z.looseObject({ pgadmin: z.looseObject({ environment: z.record(z.string(), z.string()) }) }),
+      })
+      .parse(JSON.parse(await compose.run("config", "--format", "json")));
+    expect(JSON.parse(config.configs["pgadmin-servers"].content)).toMatchObject({
+      Servers: { "1": { Host: "postgres", MaintenanceDB: "transformation_db", Username: "postgres" } },
+    });
+    expect(config.services.pgadmin.environment).toMatchObject({ POSTGRES_PASSWORD: "postgres" });
+    expect(config.configs["pgadmin-servers"].content).toContain('"printenv POSTGRES_PASSWORD"');
+  });
+
   it.each([
     { profile: "databases", services: ["elasticsearch", "postgres", "seed"] },
     { profile: "ui", services: ["elasticsearch", "kibana", "pgadmin", "postgres", "seed"] },
