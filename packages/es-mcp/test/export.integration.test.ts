@@ -1,7 +1,8 @@
+import { setTimeout as delay } from "node:timers/promises";
 import { afterAll, beforeAll, describe, expect, inject, it } from "vitest";
 import { bulkExport } from "../src/tools/bulk-export.ts";
 import { getExport } from "../src/tools/get-export.ts";
-import { call, type Harness, openHarness, randomName, stagedLines, TestIndices } from "./export-harness.ts";
+import { call, type Harness, intercept, openHarness, randomName, stagedLines, TestIndices } from "./export-harness.ts";
 
 const document = (n: number): string => `{"n":${n},"s":"value ${n}","t":["a","b${n % 7}"]}`;
 
@@ -118,5 +119,76 @@ describe("bulk_export", () => {
     expect(lines.map(({ source }) => source.length).sort((a, b) => a - b)).toEqual(sizes.map((size) => size + 11));
     const { profile } = await manifestOf(state);
     expect(profile[0]).toMatchObject({ path: "text", length_max: 22_000_000, bytes_max: 22_000_000 });
+  });
+
+  it("reads documents that end in a comment a few at a time, and counts each once in the profile", async () => {
+    const index = randomName("commented");
+    await indices.create(index, { settings: { number_of_replicas: 0 }, mappings: { enabled: false } });
+    await indices.bulk(
+      index,
+      Array.from({ length: 400 }, (_, n) => `{"n":${n}${n % 2 === 0 ? ',"even":true' : ""}} // ${n}`),
+    );
+    let asked = 0;
+    const counting = await openHarness(inject("elasticsearchUrl"), {
+      wrap: (elasticsearch) =>
+        intercept(elasticsearch, ({ body }) => {
+          if (JSON.stringify(body ?? null).includes("_shard_doc")) asked += Number(Reflect.get(Object(body), "size"));
+        }),
+    });
+    try {
+      const state = await start({ index }, counting);
+      expect(state).toMatchObject({ status: "completed", documents: 400, compacted: 400 });
+      const { profile } = await counting.staging.read(state.export_id ?? "");
+      expect(profile.map(({ path, present }) => [path, present])).toEqual([
+        ["even", 200],
+        ["n", 400],
+      ]);
+      // A whole page for each of them would be 200 000.
+      expect(asked).toBeLessThan(500 + 400 * 6);
+    } finally {
+      await counting.dispose();
+    }
+  });
+
+  it("learns the size of a page from the documents of its own slice", async () => {
+    const index = randomName("uneven");
+    await indices.create(index, {
+      settings: { number_of_shards: 2, number_of_replicas: 0, refresh_interval: -1 },
+      mappings: { enabled: false },
+    });
+    const shardOf = async (routing: string): Promise<number> => {
+      const found = await indices.request("GET", `/${index}/_search_shards?routing=${routing}`);
+      return Number(/"shard":(\d+)/.exec(found)?.[1]);
+    };
+    const routings = new Map<number, string>();
+    for (let n = 0; routings.size < 2; n++) routings.set(await shardOf(`r${n}`), `r${n}`);
+    const bulk = async (count: number, bytes: number, routing: string | undefined): Promise<void> => {
+      const line = `{"index":{"routing":"${routing}"}}\n{"text":"${"x".repeat(bytes)}"}\n`;
+      const answer = await indices.request("POST", `/${index}/_bulk`, line.repeat(count), "application/x-ndjson");
+      expect(answer).toContain('"errors":false');
+    };
+    for (let n = 0; n < 8; n++) await bulk(5000, 50, routings.get(0));
+    for (let n = 0; n < 12; n++) await bulk(50, 60_000, routings.get(1));
+    await indices.refresh(index);
+    const sizes: number[][] = [[], []];
+    const counting = await openHarness(inject("elasticsearchUrl"), {
+      wrap: (elasticsearch) =>
+        intercept(elasticsearch, async ({ body }) => {
+          const slice: unknown = Reflect.get(Object(Reflect.get(Object(body), "slice")), "id");
+          if (typeof slice !== "number") return;
+          sizes[slice]?.push(Number(Reflect.get(Object(body), "size")));
+          // Goes on once the first page of the large documents was refused and is asked for again.
+          if (Reflect.has(Object(body), "search_after")) while ((sizes[1 - slice]?.length ?? 0) < 2) await delay(5);
+        }),
+    });
+    try {
+      const state = await start({ index }, counting);
+      expect(state).toMatchObject({ status: "completed", documents: 40_600 });
+      const [few, many] = sizes.map(([, ...later]) => Math.max(...later)).sort((a, b) => a - b);
+      expect(few).toBe(250);
+      expect(many).toBeGreaterThan(7000);
+    } finally {
+      await counting.dispose();
+    }
   });
 });

@@ -28,6 +28,17 @@ describe("PageSize", () => {
     expect(size.documents).toBe(1063);
   });
 
+  it("asks for no more than was of use, and grows from there", () => {
+    const size = new PageSize(10_000);
+    size.saw(500, 500 * 400);
+    size.used(0);
+    expect(size.documents).toBe(1);
+    size.saw(1, 400);
+    expect(size.documents).toBe(4);
+    size.used(10);
+    expect(size.documents).toBe(4);
+  });
+
   it("never exceeds the index's result window", () => {
     const size = new PageSize(100);
     expect(size.documents).toBe(100);

@@ -10,7 +10,7 @@ const BUSY_BYTES_MIN = 64 * 1024;
 const DOCUMENTS_FIRST = 500;
 const GROWTH_MAX = 4;
 
-/** How many documents the next page may have, learnt from the bytes of the last ones. */
+/** How many documents the next page may have, learnt from the bytes of the last ones: those of one slice after the other. */
 export class PageSize {
   readonly #documentsMax: number;
   #documents: number;
@@ -36,6 +36,11 @@ export class PageSize {
     this.#bytesPerDocument = bytes / documents;
     const fitting = Math.floor(PAGE_BYTES_TARGET / this.#bytesPerDocument);
     this.#documents = Math.max(1, Math.min(fitting, this.#documents * GROWTH_MAX, this.#ceiling));
+  }
+
+  /** Takes note that no more than the first documents of a page were of use: the next pages are no larger, and grow again. */
+  used(documents: number): void {
+    this.#documents = Math.max(1, Math.min(documents, this.#documents));
   }
 
   /** Whether a page of so many documents is one that Elasticsearch may be too busy for. */

@@ -25,6 +25,12 @@ export interface PageQuery {
   single: boolean;
 }
 
+/** What the pages of one slice share, and no other slice has: its documents may be of another size. */
+export interface PageRoom {
+  readonly size: PageSize;
+  readonly memory: ResponseBuffer;
+}
+
 export interface RawPage {
   bytes: Buffer;
   /** Documents that were asked for. */
@@ -44,30 +50,27 @@ export interface ReadingTrouble {
 export class PageReader {
   readonly trouble: ReadingTrouble = { retries: 0, halvings: 0 };
   readonly #elasticsearch: Elasticsearch;
-  readonly #size: PageSize;
   readonly #vectors: VectorRequest;
   readonly #signal: AbortSignal;
   readonly #retryDelaysMs: readonly number[];
 
   constructor(options: {
     elasticsearch: Elasticsearch;
-    size: PageSize;
     vectors: VectorRequest;
     signal: AbortSignal;
     retryDelaysMs?: readonly number[];
   }) {
     this.#elasticsearch = options.elasticsearch;
-    this.#size = options.size;
     this.#vectors = options.vectors;
     this.#signal = options.signal;
     this.#retryDelaysMs = options.retryDelaysMs ?? RETRY_DELAYS_MS;
   }
 
-  async read(query: PageQuery, into: ResponseBuffer): Promise<RawPage> {
+  async read(query: PageQuery, { size, memory }: PageRoom): Promise<RawPage> {
     for (let attempt = 0; ; ) {
-      const asked = query.single ? 1 : Math.min(this.#size.documents, query.documentsMax);
+      const asked = query.single ? 1 : Math.min(size.documents, query.documentsMax);
       try {
-        return { bytes: await this.#request(query, asked, into), asked };
+        return { bytes: await this.#request(query, asked, memory), asked };
       } catch (error) {
         this.#signal.throwIfAborted();
         if (!(error instanceof ToolError)) throw error;
@@ -75,24 +78,21 @@ export class PageReader {
         if (this.#vectors.isRefused(error)) continue;
         if (error.code === "response_too_large") {
           this.trouble.halvings++;
-          if (asked === 1 || !this.#halveBelow(asked)) throw error;
+          if (asked === 1) throw error;
+          halveBelow(size, asked);
           continue;
         }
         const pauseMs = this.#retryDelaysMs[attempt];
         if (!error.retryable || pauseMs === undefined) throw error;
         attempt++;
         this.trouble.retries++;
-        if (error.code === "busy" && this.#size.isLarge(asked) && this.#halveBelow(asked)) this.trouble.halvings++;
+        if (error.code === "busy" && asked > 1 && size.isLarge(asked)) {
+          this.trouble.halvings++;
+          halveBelow(size, asked);
+        }
         await delay(pauseMs * (0.5 + Math.random()), undefined, { signal: this.#signal });
       }
     }
-  }
-
-  /** Makes the size smaller than a page that was refused; the next page in flight may have halved it already. */
-  #halveBelow(asked: number): boolean {
-    let halved = false;
-    while (this.#size.documents >= asked && this.#size.halve()) halved = true;
-    return halved || this.#size.documents < asked;
   }
 
   async #request(query: PageQuery, size: number, into: ResponseBuffer): Promise<Buffer> {
@@ -117,6 +117,11 @@ export class PageReader {
       { signal: this.#signal, into, timeoutMs: PAGE_TIMEOUT_MS, ...(size === 1 ? {} : { bytesMax: PAGE_BYTES_MAX }) },
     );
   }
+}
+
+/** Makes the size smaller than a page that was refused, which a part or a limit may have made smaller than the size was. */
+function halveBelow(size: PageSize, asked: number): void {
+  while (size.documents >= asked && size.halve());
 }
 
 /** Reads an index by a scroll, for where points in time are not to be had. Nothing is asked for twice: a scroll moves on. */

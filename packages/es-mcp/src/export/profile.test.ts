@@ -1,8 +1,13 @@
 import { Buffer } from "node:buffer";
+import { setFlagsFromString } from "node:v8";
+import { runInNewContext } from "node:vm";
 import * as fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { PROFILE_PATHS_MAX, Profile } from "./profile.ts";
 import { DocumentScanner } from "./scan.ts";
+
+/** Long enough that keys which are kept show in the heap. */
+const KEY_BYTES = 2000;
 
 function profileOf(documents: readonly string[], profile = new Profile()): Profile {
   const scanner = new DocumentScanner();
@@ -284,6 +289,29 @@ describe("Profile", () => {
     expect(profile.fields().length).toBe(PROFILE_PATHS_MAX);
     expect(profile.truncated).toBe(true);
     expect(profile.fields().find(({ path }) => path === "last")?.present).toBe(documents.length);
+  });
+
+  it("keeps nothing of keys that it does not profile", () => {
+    setFlagsFromString("--expose-gc");
+    const collectGarbage: unknown = runInNewContext("gc");
+    const heapBytes = (): number => {
+      if (typeof collectGarbage === "function") collectGarbage();
+      return process.memoryUsage().heapUsed;
+    };
+    const scanner = new DocumentScanner();
+    const profile = new Profile();
+    const scanKeys = (from: number, to: number): void => {
+      for (let n = from; n < to; n++) {
+        const bytes = Buffer.from(`{"m":{"${String(n).padStart(KEY_BYTES, "k")}":1}}`);
+        scanner.reset(bytes);
+        scanner.scan(bytes, 0, bytes.length, profile);
+      }
+    };
+    scanKeys(0, PROFILE_PATHS_MAX);
+    const before = heapBytes();
+    scanKeys(PROFILE_PATHS_MAX, PROFILE_PATHS_MAX + 20_000);
+    expect(heapBytes() - before).toBeLessThan((20_000 * KEY_BYTES) / 2);
+    expect(profile.truncated).toBe(true);
   });
 });
 

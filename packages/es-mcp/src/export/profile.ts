@@ -139,6 +139,11 @@ export class FieldStatistics {
     if (!this.samples.includes(text)) this.samples.push(text);
   }
 
+  /** Takes the counts of another one back. */
+  subtract(other: FieldStatistics): void {
+    for (const count of COUNTS) this[count] -= other[count];
+  }
+
   toProfile(): FieldProfile {
     const hasNumbers = this.numberLeastText !== null;
     return {
@@ -213,6 +218,24 @@ export class FieldStatistics {
   }
 }
 
+/** The figures of a field that are sums over documents. */
+const COUNTS = [
+  "string",
+  "integer",
+  "decimal",
+  "boolean",
+  "object",
+  "nulls",
+  "present",
+  "arrays",
+  "dates",
+  "numbers",
+  "booleans",
+  "uuids",
+  "empty",
+  "nul",
+] as const;
+
 /**
  * One key of the documents, as a tree. Documents of one index tend to repeat their keys in one order, so each node
  * remembers what followed it: the next key is found by comparing bytes, and only a surprise costs a look-up.
@@ -245,7 +268,8 @@ export class KeyNode {
     let child = this.#children.get(raw);
     if (child === undefined) {
       child = this.#profile.node(this, bytes.subarray(start, end));
-      if (child !== this) this.#children.set(raw, child);
+      // Only what is profiled is remembered: where keys are data they never end.
+      if (child.field !== undefined) this.#children.set(raw, child);
     }
     return child;
   }
@@ -290,9 +314,18 @@ export class Profile {
     return new KeyNode(this, key, field);
   }
 
+  /**
+   * Takes back the counts of a document that is read once more, given the profile of it alone. What it has extended, as a
+   * length or a sample, stays: it comes again.
+   */
+  subtract(document: Profile): void {
+    for (const [path, field] of document.#fields) this.#fields.get(path)?.subtract(field);
+  }
+
   /** The profile so far, by path. */
   fields(): FieldProfile[] {
     return [...this.#fields.values()]
+      .filter(({ present }) => present > 0)
       .map((field) => field.toProfile())
       .sort((a, b) => (a.path < b.path ? -1 : a.path > b.path ? 1 : 0));
   }

@@ -23,6 +23,7 @@ const TOUCH_INTERVAL_MS = 120_000;
 /** One of the slices that are read at the same time, in memory of its own. */
 interface Lane {
   readonly memory: ResponseBuffer;
+  size: PageSize;
   place: SlicePlace | undefined;
   /** The page on its way. */
   page: Promise<{ lane: Lane; page: RawPage }> | undefined;
@@ -100,6 +101,7 @@ class ExportRun {
     this.#slices = new SliceQueue({ reading: checkpoint.reading, nextSlice: checkpoint.next_slice });
     this.#lanes = Array.from({ length: options.slicesAtOnce }, () => ({
       memory: new ResponseBuffer(),
+      size: new PageSize(1),
       place: undefined,
       page: undefined,
       asked: 0,
@@ -133,27 +135,26 @@ class ExportRun {
 
   async #readPoint(): Promise<void> {
     const point = this.#currentPoint();
-    const size = new PageSize(point.page_documents_max);
+    for (const lane of this.#lanes) lane.size = new PageSize(point.page_documents_max);
     // Pages in flight end with the point, whatever ends it.
     const reading = new AbortController();
     const reader = new PageReader({
       elasticsearch: this.#options.elasticsearch,
-      size,
       vectors: this.#vectors,
       signal: AbortSignal.any([this.#signal, reading.signal]),
       ...(this.#options.retryDelaysMs === undefined ? {} : { retryDelaysMs: this.#options.retryDelaysMs }),
     });
     try {
       while (this.#documents < this.#expected && this.#pointDocuments < point.documents) {
+        for (const lane of this.#lanes) this.#ask(lane, point, reader);
         await this.#touch();
-        for (const lane of this.#lanes) this.#ask(lane, point, { reader, size });
         const coming = this.#lanes.flatMap(({ page }) => page ?? []);
         if (coming.length === 0) break;
         // A turn, so that the requests leave before a scan takes the thread.
         await new Promise((resolve) => setImmediate(resolve));
         const { lane, page } = await Promise.race(coming);
         lane.page = undefined;
-        await this.#take(lane, page, point, size);
+        await this.#take(lane, page, point);
       }
     } finally {
       reading.abort();
@@ -166,7 +167,7 @@ class ExportRun {
   }
 
   /** Asks for the next page of a lane that waits for none; of a slice that nobody reads where it has come to the end of its own. */
-  #ask(lane: Lane, point: Point, { reader, size }: { reader: PageReader; size: PageSize }): void {
+  #ask(lane: Lane, point: Point, reader: PageReader): void {
     if (lane.page !== undefined) return;
     lane.place ??= this.#slices.take(point.slices);
     if (lane.place === undefined) return;
@@ -182,16 +183,16 @@ class ExportRun {
       slice: lane.place.slice,
       slices: point.slices,
       after: lane.place.after,
-      documentsMax: Math.min(size.documents, room, partRoom > 0 ? partRoom : partMax),
+      documentsMax: Math.min(lane.size.documents, room, partRoom > 0 ? partRoom : partMax),
       single: lane.single,
     };
     lane.asked = query.documentsMax;
-    lane.page = reader.read(query, lane.memory).then((page) => ({ lane, page }));
+    lane.page = reader.read(query, lane).then((page) => ({ lane, page }));
     // Another lane's failure may end the reading before anybody waits for this page.
     lane.page.catch(() => {});
   }
 
-  async #take(lane: Lane, page: RawPage, point: Point, size: PageSize): Promise<void> {
+  async #take(lane: Lane, page: RawPage, point: Point): Promise<void> {
     const { place, single } = lane;
     if (place === undefined) throw new Error("a page is of a slice");
     // A page lies in one part, so that totals, profile and places agree at each checkpoint.
@@ -199,7 +200,8 @@ class ExportRun {
     this.#consistent = false;
     const scanned = this.#scan(page, single);
     if (scanned.pitId !== undefined) point.pit_id = scanned.pitId;
-    size.saw(scanned.hits, page.bytes.length);
+    if (scanned.stoppedAtLineComment) lane.size.used(scanned.hits);
+    else lane.size.saw(scanned.hits, page.bytes.length);
     await this.#write(scanned.hits);
     if (scanned.hits > 0) place.after = this.#lastSort;
     // The hit that stopped the scan is read again, alone.
@@ -394,7 +396,7 @@ class ExportRun {
     await this.#writer.finish("failed", { code, message: `${message} ${this.#missing()}`, retryable }, change);
   }
 
-  /** Points that wait for their turn, and at the start the current one too, whose first keep-alive is short. */
+  /** Points that wait for their turn, so that the first keep-alive, which is short, is extended soon. */
   async #touch(): Promise<void> {
     const now = performance.now();
     if (this.#touchedAt > 0 && now - this.#touchedAt < TOUCH_INTERVAL_MS) return;

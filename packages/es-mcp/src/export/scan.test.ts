@@ -221,6 +221,17 @@ describe("PageScanner", () => {
     expect(alone.found[0]?.unclean).toBe(true);
   });
 
+  it("counts a document in the profile once, although it is scanned again alone", () => {
+    const document = '{"a":[1,{"b":"2024-01-02"}],"c":"","d":null,"e":1.5,"f":true,"g":"12","h":"\\u0000"}';
+    const profile = new Profile();
+    scan(pageOf(['{"c":"x"}', `${document} // c`]), { profile });
+    expect(profile.fields().map(({ path, present }) => [path, present])).toEqual([["c", 1]]);
+    scan(pageOf([`${document} // c`]), { profile, single: true });
+    const once = new Profile();
+    scan(pageOf(['{"c":"x"}', document]), { profile: once });
+    expect(profile.fields()).toEqual(once.fields());
+  });
+
   it("keeps invalid UTF-8 as it is", () => {
     const document = Buffer.concat([
       Buffer.from('{"z":"'),

@@ -1,4 +1,4 @@
-import { decodeString, type FieldStatistics, type KeyNode, type Profile } from "./profile.ts";
+import { decodeString, type FieldStatistics, type KeyNode, Profile } from "./profile.ts";
 
 /** A page that is not what Elasticsearch documents: never guessed at, always an error of the export. */
 export class ScanError extends Error {
@@ -568,7 +568,10 @@ export class PageScanner {
         if (at !== limit) throw new ScanError("the document is followed by something else", at);
       } else if (page[at] !== COMMA && page[at] !== CLOSE_BRACE) {
         at = this.#spaceAfter(page, at);
-        if (at < 0) return at;
+        if (at < 0) {
+          if (options.profile !== undefined) this.#takeBack(page, start, objectEnd, options.profile);
+          return at;
+        }
       }
       hit.sourceStart = start;
       hit.sourceEnd = objectEnd;
@@ -580,6 +583,13 @@ export class PageScanner {
       }
       throw error;
     }
+  }
+
+  /** The document at [start, end) is not of this page after all: it will be scanned again. */
+  #takeBack(page: Buffer, start: number, end: number, profile: Profile): void {
+    const alone = new Profile();
+    this.#documents.scan(page, start, end, alone);
+    profile.subtract(alone);
   }
 
   /** White space and block comments may follow a document; a line comment has no end that can be seen. */
