@@ -107,6 +107,7 @@ describe("what an export holds", () => {
 
   it.each<[string, Record<string, unknown>, Record<string, unknown>]>([
     ["an index that is not there", { index: `${products}x` }, { code: "index_not_found" }],
+    ["a pattern of which nothing is left", { index: `${products}*,-${products}*` }, { code: "index_not_found" }],
     ["a misspelt query", { query: { tern: { a: 1 } } }, { code: "query_invalid" }],
     ["a script", { query: { script: { script: "true" } } }, { code: "script_refused" }],
     [
@@ -115,6 +116,12 @@ describe("what an export holds", () => {
       { code: "unknown_field", details: { field: "prise", nearest: ["price"] } },
     ],
     ["a multi-field", { fields: ["name.raw"] }, { code: "field_not_in_source" }],
+    [
+      "a misspelt field inline",
+      { fields: ["prise"], delivery: "inline" },
+      { code: "unknown_field", details: { field: "prise", nearest: ["price"] } },
+    ],
+    ["changes inline", { since: `exp_${"0".repeat(26)}`, delivery: "inline" }, { code: "not_inline" }],
     ["an unknown earlier export", { since: `exp_${"0".repeat(26)}` }, { code: "unknown_export" }],
   ])("refuses %s", async (_name, params, expected) => {
     await expect(start(params)).rejects.toMatchObject(expected);

@@ -424,6 +424,8 @@ describe("other rights", () => {
     await using session = await open({ ...trusted, ...as("blind") });
     expect((await session.call("list_indices")).data.indices).toMatchObject([{ name: products, documents: 3 }]);
     expect((await session.call("search_documents", { index: products })).data.total).toBe(3);
+    const without = await session.call("count_documents", { index: `*,-${products}*` });
+    expect(without.data.error).toMatchObject({ code: "index_not_found" });
     for (const tool of ["get_mapping", "bulk_export"]) {
       expect((await session.call(tool, { index: products })).data.error).toMatchObject({
         code: "forbidden",

@@ -198,7 +198,9 @@ class Gateway implements Elasticsearch {
   /** Indices that a search over the names met, or undefined where it is not permitted either. */
   async #searchedIndices(parts: string[], signal: AbortSignal): Promise<string[] | undefined> {
     const names = new Set<string>();
-    for (const part of parts) {
+    // An exclusion speaks of what stands before it, so then all of it is one search.
+    const searches = parts.some((part) => part.startsWith("-")) ? [parts.join(",")] : parts;
+    for (const part of searches) {
       try {
         const answer = searchedSchema.parse(
           await this.json(

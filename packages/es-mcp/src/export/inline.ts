@@ -1,4 +1,5 @@
 import { ANSWER_BYTES_MAX, parseExactJson, ToolError } from "@es-to-pg/mcp-kit";
+import type { MappingField } from "@es-to-pg/staging";
 import type { Elasticsearch } from "../elasticsearch/elasticsearch.ts";
 import { guardBody } from "../elasticsearch/guard.ts";
 import { targetsOf } from "../elasticsearch/targets.ts";
@@ -6,6 +7,7 @@ import { LineWriter } from "./line-writer.ts";
 import type { ExportRequest } from "./request.ts";
 import { FieldSelection } from "./rewrite.ts";
 import { PageScanner } from "./scan.ts";
+import { refuseUnknownFields } from "./selected-fields.ts";
 import { VectorRequest } from "./vectors.ts";
 
 /** Most documents that are given out in an answer. More belong into staging. */
@@ -21,14 +23,21 @@ export async function exportInline(
   signal: AbortSignal,
 ): Promise<{ documents: unknown[]; total: number }> {
   guardBody(request.query);
+  if (request.since !== undefined) {
+    throw new ToolError("not_inline", "What was written since an export is staged, and not given out inline.", {
+      next: STAGE_INSTEAD,
+    });
+  }
   const { indices } = await elasticsearch.names(request.index, { includeHidden: request.includeHidden, signal });
   const { path, query } = targetsOf(indices, request.query);
   const size = Math.min(request.maxDocuments ?? INLINE_DOCUMENTS_MAX, INLINE_DOCUMENTS_MAX);
-  const vectors = await vectorsIn(
+  const mapping = await visibleMapping(
     elasticsearch,
     indices.map(({ name }) => name),
     signal,
   );
+  if (request.fields !== undefined && mapping !== undefined) refuseUnknownFields(request.fields, mapping);
+  const vectors = new VectorRequest(mapping ?? []);
   const page = await vectors
     .ask((body) =>
       elasticsearch.bytes(
@@ -64,12 +73,16 @@ export async function exportInline(
   return { documents: texts.map((text) => parseExactJson(text)), total };
 }
 
-/** Without the right to see the mapping, documents are given out as Elasticsearch shows them by itself. */
-async function vectorsIn(elasticsearch: Elasticsearch, names: string[], signal: AbortSignal): Promise<VectorRequest> {
+/** Undefined without the right to see it: then documents are given out as Elasticsearch shows them by itself. */
+async function visibleMapping(
+  elasticsearch: Elasticsearch,
+  names: string[],
+  signal: AbortSignal,
+): Promise<MappingField[] | undefined> {
   try {
-    return new VectorRequest(await elasticsearch.mapping(names, { signal }));
+    return await elasticsearch.mapping(names, { signal });
   } catch (error) {
-    if (error instanceof ToolError && error.code === "forbidden") return new VectorRequest([]);
+    if (error instanceof ToolError && error.code === "forbidden") return undefined;
     throw error;
   }
 }
