@@ -1,4 +1,4 @@
-import { readdir } from "node:fs/promises";
+import { readdir, readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 import { ToolError } from "@es-to-pg/mcp-kit";
@@ -114,6 +114,32 @@ describe("an export that does not run through", () => {
     const resumed = await start(context);
     expect(resumed).toEqual({ exportId: started.exportId, reused: false, resumed: true });
     await expectComplete(harness, await settled({ context }, resumed));
+  });
+
+  it("is failed for good when a part that it goes on from is damaged", async () => {
+    const harness = await open();
+    onPage(6, (_, signal) => delay(60_000, undefined, { signal }));
+    const started = await start(harness.context);
+    while ((await harness.staging.read(started.exportId)).parts.length === 0) await delay(10);
+    await harness.jobs.shutdown();
+    before = nothing;
+    const path = join(harness.root, started.exportId, "part-00000.ndjson");
+    await writeFile(path, (await readFile(path, "utf8")).replace('"n":', '"m":'));
+
+    const other = await harness.another();
+    const context = contextOf(other, await other.store());
+    const resumed = await start(context);
+    expect(resumed).toEqual({ exportId: started.exportId, reused: false, resumed: true });
+    const failed = await settled({ context }, resumed);
+    expect(failed).toMatchObject({
+      status: "failed",
+      checkpoint: null,
+      error: { code: "staging_corrupt", retryable: false },
+    });
+    expect(await indices.openContexts(index)).toBe(0);
+    const anew = await start(context);
+    expect(anew.exportId).not.toBe(started.exportId);
+    await expectComplete(harness, await settled({ context }, anew));
   });
 
   it("is cancelled with its snapshot closed, and what was staged stays", async () => {

@@ -227,6 +227,6 @@ export async function* readLines(
 }
 
 /** Reads a whole part and throws `staging_corrupt` unless it is what the manifest says. */
-export async function verifyPart(path: string, part: PartInfo, signal?: AbortSignal): Promise<void> {
-  for await (const chunk of readChunks(path, part, signal === undefined ? {} : { signal })) void chunk;
+export async function verifyPart(path: string, part: PartInfo, signal: AbortSignal): Promise<void> {
+  for await (const chunk of readChunks(path, part, { signal })) void chunk;
 }

@@ -19,7 +19,6 @@ import {
 import { newId } from "./ids.ts";
 import { exportIdSchema, MANIFEST_VERSION, type Manifest } from "./manifest.ts";
 import { readManifest, serialiseManifest } from "./manifest-file.ts";
-import { partFileName, verifyPart } from "./part.ts";
 import { type ExportReader, FileExportReader, liveReaders, removeDeadReaders } from "./reader.ts";
 import { defaultRoot, isMountPoint, rootFromUrl } from "./root.ts";
 import { StagingError } from "./staging-error.ts";
@@ -54,10 +53,10 @@ export interface StagingStore {
   isStalled(manifest: Manifest): boolean;
   create(draft: ManifestDraft): Promise<ExportWriter>;
   /**
-   * Goes on with an export that is stalled, or that failed and kept its checkpoint: listed parts are verified, others
-   * removed. Throws `lease_held` while another process holds it.
+   * Goes on with an export that is stalled, or that failed and kept its checkpoint: parts that are not listed are removed;
+   * those that are, the writer verifies when it is asked to. Throws `lease_held` while another process holds it.
    */
-  takeOver(exportId: string, options?: { signal?: AbortSignal }): Promise<ExportWriter>;
+  takeOver(exportId: string): Promise<ExportWriter>;
   /** Asks the holder of an export, in whatever process, to end it as cancelled; one that takes it over is asked too. */
   requestCancel(exportId: string): Promise<void>;
   /** Whether somebody has asked for the end of an export that has not ended yet. */
@@ -240,7 +239,7 @@ class FileStore implements StagingStore {
     return new FileExportWriter(this.#writerHome(directory), manifest);
   }
 
-  async takeOver(exportId: string, options: { signal?: AbortSignal } = {}): Promise<ExportWriter> {
+  async takeOver(exportId: string): Promise<ExportWriter> {
     return await this.#existing(exportId, async (directory) => {
       const manifest = await claimExport({
         directory,
@@ -251,20 +250,11 @@ class FileStore implements StagingStore {
         now: () => this.#now(),
       });
       const writer = new FileExportWriter(this.#writerHome(directory), manifest);
-      const signal = options.signal === undefined ? writer.signal : AbortSignal.any([options.signal, writer.signal]);
       try {
         await removeUnlistedParts(directory, manifest);
         await removeWriterRests(directory, manifest.lease?.epoch ?? 0);
-        for (const part of manifest.parts) await verifyPart(join(directory, partFileName(part.index)), part, signal);
       } catch (error) {
-        // A damaged part cannot be read again from a point in time that went on: the export can only be made anew.
-        if (error instanceof StagingError && error.code === "staging_corrupt") {
-          await writer
-            .finish("failed", { code: error.code, message: error.message, retryable: false }, { checkpoint: null })
-            .catch(() => writer.release().catch(() => {}));
-        } else {
-          await writer.release().catch(() => {});
-        }
+        await writer.release().catch(() => {});
         throw error;
       }
       return writer;

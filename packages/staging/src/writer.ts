@@ -12,7 +12,7 @@ import {
 } from "./files.ts";
 import type { Manifest, PartInfo } from "./manifest.ts";
 import { serialiseManifest } from "./manifest-file.ts";
-import { FilePartWriter, type PartWriter, partFileName } from "./part.ts";
+import { FilePartWriter, type PartWriter, partFileName, verifyPart } from "./part.ts";
 import { StagingError } from "./staging-error.ts";
 
 /** What a writer may change between creation and end. */
@@ -29,6 +29,8 @@ export interface ExportWriter {
   readonly cancelRequest: AbortSignal;
   /** Opens the next part. Checks the quota. */
   openPart(): Promise<PartWriter>;
+  /** Reads a listed part, and throws `staging_corrupt` unless it is what the manifest says. */
+  verifyPart(part: PartInfo, signal: AbortSignal): Promise<void>;
   /** Replaces the manifest in one step. Lists parts that are closed, and only those. */
   commit(change: ManifestChange): Promise<void>;
   /** Ends the export and gives the lease up. Where it throws, nothing has ended, and `release` is still due. */
@@ -149,6 +151,11 @@ export class FileExportWriter implements ExportWriter {
     });
     this.#openParts.add(part);
     return part;
+  }
+
+  async verifyPart(part: PartInfo, signal: AbortSignal): Promise<void> {
+    const path = join(this.#home.directory, partFileName(part.index));
+    await verifyPart(path, part, AbortSignal.any([signal, this.signal]));
   }
 
   async commit(change: ManifestChange): Promise<void> {

@@ -122,6 +122,7 @@ class ExportRun {
   }
 
   async read(): Promise<void> {
+    await this.#verify();
     while (this.#point < this.#points.length && this.#documents < this.#expected) {
       this.#signal.throwIfAborted();
       if (this.#writer.manifest.source.method === "scroll") await this.#readScroll();
@@ -130,6 +131,14 @@ class ExportRun {
       this.#point++;
       this.#slices = new SliceQueue();
       this.#pointDocuments = 0;
+    }
+  }
+
+  /** What an earlier process has staged is read once more before anything is added to it. */
+  async #verify(): Promise<void> {
+    for (const part of this.#writer.manifest.parts) {
+      await this.#touch(this.#point);
+      await this.#writer.verifyPart(part, this.#signal);
     }
   }
 
@@ -147,7 +156,7 @@ class ExportRun {
     try {
       while (this.#documents < this.#expected && this.#pointDocuments < point.documents) {
         for (const lane of this.#lanes) this.#ask(lane, point, reader);
-        await this.#touch();
+        await this.#touch(this.#point + 1);
         const coming = this.#lanes.flatMap(({ page }) => page ?? []);
         if (coming.length === 0) break;
         // A turn, so that the requests leave before a scan takes the thread.
@@ -396,13 +405,13 @@ class ExportRun {
     await this.#writer.finish("failed", { code, message: `${message} ${this.#missing()}`, retryable }, change);
   }
 
-  /** Points that wait for their turn, so that the first keep-alive, which is short, is extended soon. */
-  async #touch(): Promise<void> {
+  /** Keeps points alive that wait for their turn, and extends their first keep-alive, which is short. */
+  async #touch(fromPoint: number): Promise<void> {
     const now = performance.now();
     if (this.#touchedAt > 0 && now - this.#touchedAt < TOUCH_INTERVAL_MS) return;
     this.#touchedAt = now;
     try {
-      await touchPoints(this.#options.elasticsearch, this.#points.slice(this.#point + 1), this.#signal);
+      await touchPoints(this.#options.elasticsearch, this.#points.slice(fromPoint), this.#signal);
     } catch (error) {
       // A point that cannot be reached now is told by its own pages, with retries and the right words.
       this.#signal.throwIfAborted();
