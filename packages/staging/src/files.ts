@@ -108,10 +108,12 @@ export async function writeFully(handle: FileHandle, bytes: Uint8Array): Promise
 
 const FULL = new Set(["ENOSPC", "EDQUOT", "EFBIG"]);
 const UNUSABLE = new Set(["EROFS", "EACCES", "EPERM"]);
+/** What a disk that breaks, or a network that a volume is behind, says. */
+const FAILING = new Set(["EIO", "ENXIO", "ENODEV", "EREMOTEIO", "ETIMEDOUT", "EHOSTDOWN", "EHOSTUNREACH", "ENOTCONN"]);
 
 /**
- * Turns the errors of a full disk into `staging_full`, those of one that must not be written into `staging_unshared`,
- * and leaves every other one as it is.
+ * Turns the errors of a full disk into `staging_full`, those of one that must not be written or that fails into
+ * `staging_unshared`, and leaves every other one as it is.
  */
 export function asStagingError(error: unknown): unknown {
   const code = errorCode(error) ?? "";
@@ -119,6 +121,13 @@ export function asStagingError(error: unknown): unknown {
     return new StagingError("staging_full", `The disk of the staging root is full (${code}).`, {
       retryable: true,
       next: "Delete exports that are no longer needed, or give the staging volume more room.",
+      cause: error,
+    });
+  }
+  if (FAILING.has(code)) {
+    return new StagingError("staging_unshared", `The disk of the staging root fails (${code}).`, {
+      retryable: true,
+      next: "Look at the staging volume of this server and at its connection, then call again.",
       cause: error,
     });
   }
