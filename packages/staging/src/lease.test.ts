@@ -10,7 +10,7 @@ import { addPart, codeOf, completedExport, draft, line, temporaryRoot, until } f
 import { newId } from "./ids.ts";
 
 const checkpoint = {
-  points: [{ index: 0, shard: null, pit_id: "p1t", slices: 1, documents: 2, query: null, page_documents_max: 1000 }],
+  points: [{ index: 0, shard: null, pit_id: "p1t", slices: 1, documents: 2, filters: [], page_documents_max: 1000 }],
   point: 0,
   reading: [{ slice: 0, after: [1] }],
   next_slice: 1,

@@ -163,8 +163,8 @@ export const manifestSchema = z.strictObject({
           pit_id: z.string(),
           slices: z.int().positive(),
           documents: count,
-          /** The whole query of the point: the request's, an alias's filter, and what is new since an earlier export. */
-          query: z.unknown(),
+          /** What the point is read by besides the request's query: an alias's filter, and what is new since an earlier export. */
+          filters: z.array(z.unknown()),
           /** Most documents that the index gives at once. */
           page_documents_max: z.int().positive(),
         }),

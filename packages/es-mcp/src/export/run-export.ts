@@ -10,7 +10,7 @@ import { PROFILE_PATHS_MAX, Profile } from "./profile.ts";
 import { FieldSelection } from "./rewrite.ts";
 import { DocumentScanner, type Hit, PageScanner, ScanError, type ScannedPage } from "./scan.ts";
 import { type SlicePlace, SliceQueue } from "./slice-queue.ts";
-import { closePoints, type Point, touchPoints } from "./snapshot.ts";
+import { closePoints, type Point, pointQuery, touchPoints } from "./snapshot.ts";
 import { VectorRequest } from "./vectors.ts";
 
 /** A part closes at either of these: it is what one transaction of a load takes. */
@@ -188,7 +188,7 @@ class ExportRun {
     const partRoom = partMax - this.#parts.documents - coming;
     const query: PageQuery = {
       pitId: point.pit_id,
-      query: point.query,
+      query: pointQuery(this.#writer.manifest.source.query, point),
       slice: lane.place.slice,
       slices: point.slices,
       after: lane.place.after,
@@ -235,7 +235,7 @@ class ExportRun {
     });
     try {
       const asked = point.page_documents_max;
-      let bytes = await reader.first(index.name, point.query, asked);
+      let bytes = await reader.first(index.name, pointQuery(this.#writer.manifest.source.query, point), asked);
       for (let first = true; ; first = false) {
         this.#consistent = false;
         // The scroll is closed even if its first page cannot be read on.

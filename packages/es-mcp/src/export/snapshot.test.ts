@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { overlapping, slicesFor } from "./snapshot.ts";
+import { overlapping, pointQuery, slicesFor } from "./snapshot.ts";
 
 describe("slicesFor", () => {
   it.each([
@@ -18,6 +18,18 @@ describe("slicesFor", () => {
     ["an empty index is read at once", { documents: 0, shards: 1, largest: 0 }, 1],
   ])("%s", (_name, options, expected) => {
     expect(slicesFor(options)).toBe(expected);
+  });
+});
+
+describe("pointQuery", () => {
+  const range = { range: { _seq_no: { gt: 7 } } };
+
+  it.each([
+    ["everything", null, [], { match_all: {} }],
+    ["the caller's query as it is", { term: { a: 1 } }, [], { term: { a: 1 } }],
+    ["both where a point has filters", { term: { a: 1 } }, [range], { bool: { filter: [{ term: { a: 1 } }, range] } }],
+  ])("asks for %s", (_what, query, filters, expected) => {
+    expect(pointQuery(query, { filters })).toEqual(expected);
   });
 });
 

@@ -6,8 +6,11 @@ import type { Elasticsearch, ResolvedIndex } from "../elasticsearch/elasticsearc
 /** How long Elasticsearch keeps a snapshot that nobody reads: a process that restarts within it can go on. */
 export const KEEP_ALIVE = "10m";
 
-/** The first keep-alive, until the export is stored: a process that dies before leaves a snapshot for no longer. */
-const KEEP_ALIVE_UNSTORED = "1m";
+/**
+ * The first keep-alive, until the export is stored: a process that dies before leaves a snapshot for no longer. A point
+ * costs some requests, so the first of very many has to wait longer for the last.
+ */
+const unstoredKeepAlive = (points: number): string => `${Math.max(60, points)}s`;
 
 /** Documents of a shard that one slice covers. A page costs Elasticsearch a pass over its whole slice. */
 const SLICE_DOCUMENTS = 100_000;
@@ -112,33 +115,36 @@ export async function openSnapshot(options: SnapshotOptions): Promise<Snapshot> 
 
   const points: Point[] = [];
   const documents = indices.map(() => 0);
+  const shardsTotal = indices.reduce((sum, index) => sum + index.shards, 0);
+  const asked: AskOptions = {
+    query: options.query,
+    keepAlive: unstoredKeepAlive(since === undefined ? indices.length : shardsTotal),
+    signal,
+  };
   try {
     for (const [position, index] of indices.entries()) {
       // Sequence numbers count per shard, so what is new since a checkpoint is asked of each shard alone.
       const parts = since === undefined ? [null] : Array.from({ length: index.shards }, (_, shard) => shard);
       for (const shard of parts) {
-        const pitId = await openPoint(elasticsearch, index.name, shard, signal);
+        const pitId = await openPoint(elasticsearch, { index: index.name, shard }, asked);
         const point: Point = {
           index: position,
           shard,
           pit_id: pitId,
           slices: 1,
           documents: 0,
-          query: pointQuery(options, index, shard),
+          filters: pointFilters(options, index, shard),
           page_documents_max: Math.min(
             RESULT_WINDOW,
             Number(index.settings["index.max_result_window"] ?? RESULT_WINDOW),
           ),
         };
         points.push(point);
-        point.documents = await countPoint(elasticsearch, point, signal);
+        point.documents = await countPoint(elasticsearch, point, asked);
         documents[position] = (documents[position] ?? 0) + point.documents;
         const largest = largestShard(index, shard, shards) ?? point.documents;
-        point.slices = await usableSlices(
-          options,
-          point,
-          slicesFor({ documents: point.documents, shards: shard === null ? index.shards : 1, largest }),
-        );
+        const wanted = slicesFor({ documents: point.documents, shards: shard === null ? index.shards : 1, largest });
+        point.slices = await usableSlices(elasticsearch, point, wanted, asked);
       }
     }
   } catch (error) {
@@ -204,7 +210,8 @@ async function planScrolls(options: SnapshotOptions, watermark: Watermark, warni
   const { elasticsearch, indices, signal } = options;
   const points: Point[] = [];
   for (const [position, index] of indices.entries()) {
-    const query = pointQuery(options, index, null);
+    const filters = pointFilters(options, index, null);
+    const query = pointQuery(options.query, { filters });
     const answer = countSchema.parse(
       await elasticsearch.json({ method: "POST", path: [index.name, "_count"], body: { query } }, { signal }),
     );
@@ -214,7 +221,7 @@ async function planScrolls(options: SnapshotOptions, watermark: Watermark, warni
       pit_id: "",
       slices: 1,
       documents: answer.count,
-      query,
+      filters,
       page_documents_max: SCROLL_DOCUMENTS,
     });
   }
@@ -243,17 +250,19 @@ export function slicesFor(options: { documents: number; shards: number; largest:
   return Math.max(2, shards * Math.ceil(Math.min(largest, documents) / SLICE_DOCUMENTS));
 }
 
-/** The query of a point: the caller's, the alias's filter, and the range of sequence numbers that are new. */
-function pointQuery(
-  options: Pick<SnapshotOptions, "query" | "since">,
-  index: ResolvedIndex,
-  shard: number | null,
-): Record<string, unknown> {
-  const filter: unknown[] = [options.query];
+/** What a point is read by besides the caller's query: the alias's filter, and the range of sequence numbers that are new. */
+function pointFilters({ since }: SnapshotOptions, index: ResolvedIndex, shard: number | null): unknown[] {
+  const filter: unknown[] = [];
   if (index.aliasFilter !== undefined) filter.push(index.aliasFilter);
-  const mark = options.since?.find((candidate) => candidate.index_uuid === index.uuid && candidate.shard === shard);
+  const mark = since?.find((candidate) => candidate.index_uuid === index.uuid && candidate.shard === shard);
   if (mark !== undefined) filter.push({ range: { _seq_no: { gt: mark.checkpoint } } });
-  return filter.length === 1 ? options.query : { bool: { filter } };
+  return filter;
+}
+
+/** The whole query of a point, given the caller's. */
+export function pointQuery(query: unknown, { filters }: Pick<Point, "filters">): unknown {
+  const wanted = query ?? { match_all: {} };
+  return filters.length === 0 ? wanted : { bool: { filter: [wanted, ...filters] } };
 }
 
 /** Lets go of points in time. What is gone already needs no closing, so nothing here fails. */
@@ -268,24 +277,34 @@ export async function closePoints(elasticsearch: Elasticsearch, points: readonly
 /** Time for closing what was opened, in milliseconds: it must end within a server's way out. */
 export const CLOSE_TIMEOUT_MS = 2_000;
 
+/** What the requests share that open and count a point. */
+interface AskOptions {
+  query: unknown;
+  keepAlive: string;
+  signal: AbortSignal;
+}
+
 async function openPoint(
   elasticsearch: Elasticsearch,
-  index: string,
-  shard: number | null,
-  signal: AbortSignal,
+  { index, shard }: { index: string; shard: number | null },
+  { keepAlive, signal }: AskOptions,
 ): Promise<string> {
   const answer = await elasticsearch.json(
     {
       method: "POST",
       path: [index, "_pit"],
-      query: { keep_alive: KEEP_ALIVE_UNSTORED, ...(shard === null ? {} : { preference: `_shards:${shard}` }) },
+      query: { keep_alive: keepAlive, ...(shard === null ? {} : { preference: `_shards:${shard}` }) },
     },
     { signal },
   );
   return pitSchema.parse(answer).id;
 }
 
-async function countPoint(elasticsearch: Elasticsearch, point: Point, signal: AbortSignal): Promise<number> {
+async function countPoint(
+  elasticsearch: Elasticsearch,
+  point: Point,
+  { query, keepAlive, signal }: AskOptions,
+): Promise<number> {
   const answer = totalSchema.parse(
     await elasticsearch.json(
       {
@@ -295,8 +314,8 @@ async function countPoint(elasticsearch: Elasticsearch, point: Point, signal: Ab
         body: {
           size: 0,
           track_total_hits: true,
-          query: point.query,
-          pit: { id: point.pit_id, keep_alive: KEEP_ALIVE_UNSTORED },
+          query: pointQuery(query, point),
+          pit: { id: point.pit_id, keep_alive: keepAlive },
         },
       },
       { signal },
@@ -341,11 +360,16 @@ export async function touchPoints(
 }
 
 /** As many slices as Elasticsearch takes: it may cap them below what the size of the index wants. */
-async function usableSlices(options: SnapshotOptions, point: Point, wanted: number): Promise<number> {
+async function usableSlices(
+  elasticsearch: Elasticsearch,
+  point: Point,
+  wanted: number,
+  { keepAlive, signal }: AskOptions,
+): Promise<number> {
   let slices = wanted;
   while (slices > SLICES_UNTRIED_MAX) {
     try {
-      await options.elasticsearch.bytes(
+      await elasticsearch.bytes(
         {
           method: "POST",
           path: ["_search"],
@@ -355,10 +379,10 @@ async function usableSlices(options: SnapshotOptions, point: Point, wanted: numb
             terminate_after: 1,
             query: { match_all: {} },
             slice: { id: 0, max: slices },
-            pit: { id: point.pit_id, keep_alive: KEEP_ALIVE_UNSTORED },
+            pit: { id: point.pit_id, keep_alive: keepAlive },
           },
         },
-        { signal: options.signal },
+        { signal },
       );
       return slices;
     } catch (error) {
