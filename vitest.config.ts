@@ -13,6 +13,15 @@ export default defineConfig({
         },
       },
       {
+        // The bundle against a platform and a cluster that stand in for the real ones: no image of either can be had here.
+        test: {
+          name: "archestra",
+          include: ["archestra/src/**/*.test.ts", "archestra/test/**/*.test.ts"],
+          exclude: ["archestra/test/**/*.docker.test.ts"],
+          testTimeout: 60_000,
+        },
+      },
+      {
         test: {
           name: "integration",
           include: ["packages/*/test/**/*.integration.test.ts"],

@@ -43,7 +43,7 @@ export default defineConfig({
         test: {
           // Builds the images and starts containers: one file at a time is load enough.
           name: "docker",
-          include: ["packages/*/test/**/*.docker.test.ts"],
+          include: ["packages/*/test/**/*.docker.test.ts", "archestra/test/**/*.docker.test.ts"],
           globalSetup: ["packages/engines/src/vitest-docker.ts"],
           fileParallelism: false,
           testTimeout: 180_000,

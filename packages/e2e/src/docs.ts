@@ -1,8 +1,9 @@
 /**
- * Prints the tables of tools and settings between the markers of README.md, from the built servers' own definitions.
- * With `--check` it writes nothing and fails where README.md differs.
+ * Prints the tables of tools and settings between the markers of README.md and archestra/README.md, from the built code's
+ * own definitions. With `--check` it writes nothing and fails where one of them differs.
  */
 import { readFile, writeFile } from "node:fs/promises";
+import { bundleSettings } from "@es-to-pg/archestra/dist/settings.js";
 import { kitSettings, publishedTool, type SettingsDefinition, settingsTable, stagingSettings } from "@es-to-pg/mcp-kit";
 import { server as esServer } from "es-mcp/dist/server.js";
 import { tools as esTools } from "es-mcp/dist/tools/index.js";
@@ -15,29 +16,34 @@ interface DocumentedTool {
   inputSchema: Record<string, unknown>;
 }
 
-/** What stands between `<!-- name -->` and `<!-- /name -->`. */
-const sections: Record<string, string> = {
-  "es-mcp tools": toolTable(esTools.map((tool) => publishedTool(tool, { structuredOutput: false }))),
-  "pg-mcp tools": toolTable(pgTools.map((tool) => publishedTool(tool, { structuredOutput: false }))),
-  "es-mcp settings": settingsTable(ownSettings(esServer.settings)),
-  "pg-mcp settings": settingsTable(ownSettings(pgServer.settings)),
-  "common settings": settingsTable({ ...stagingSettings, ...kitSettings }),
+/** By file, what stands between `<!-- name -->` and `<!-- /name -->`. */
+const documents: Record<string, Record<string, string>> = {
+  "README.md": {
+    "es-mcp tools": toolTable(esTools.map((tool) => publishedTool(tool, { structuredOutput: false }))),
+    "pg-mcp tools": toolTable(pgTools.map((tool) => publishedTool(tool, { structuredOutput: false }))),
+    "es-mcp settings": settingsTable(ownSettings(esServer.settings)),
+    "pg-mcp settings": settingsTable(ownSettings(pgServer.settings)),
+    "common settings": settingsTable({ ...stagingSettings, ...kitSettings }),
+  },
+  "archestra/README.md": { settings: settingsTable(bundleSettings) },
 };
 
-const readme = new URL("../../../README.md", import.meta.url);
-const text = await readFile(readme, "utf8");
-const printed = Object.entries(sections).reduce(printSection, text);
-if (!process.argv.includes("--check")) {
-  await writeFile(readme, printed);
-} else if (printed !== text) {
-  process.stderr.write("README.md differs from the code. Run `npm run docs` and commit what it changes.\n");
-  process.exitCode = 1;
+for (const [name, sections] of Object.entries(documents)) {
+  const file = new URL(`../../../${name}`, import.meta.url);
+  const text = await readFile(file, "utf8");
+  const printed = Object.entries(sections).reduce(printSection, text);
+  if (!process.argv.includes("--check")) {
+    await writeFile(file, printed);
+  } else if (printed !== text) {
+    process.stderr.write(`${name} differs from the code. Run \`npm run docs\` and commit what it changes.\n`);
+    process.exitCode = 1;
+  }
 }
 
 function printSection(document: string, [name, table]: [string, string]): string {
   const [start, end] = [`<!-- ${name} -->\n`, `<!-- /${name} -->`];
   const [from, to] = [document.indexOf(start), document.indexOf(end)];
-  if (from === -1 || to < from) throw new Error(`README.md has no section between ${start.trim()} and ${end}`);
+  if (from === -1 || to < from) throw new Error(`there is no section between ${start.trim()} and ${end}`);
   return `${document.slice(0, from + start.length)}${table.trimEnd()}\n${document.slice(to)}`;
 }
 
