@@ -57,6 +57,7 @@ export async function examine(world: World): Promise<Finding[]> {
     ...agentFindings(actual, world),
     transportFinding(world),
     ...(await organizationFindings(world, actual)),
+    ...(await callFindings(world, actual)),
   );
   const changes = planned(actual, world);
   findings.push(
@@ -242,6 +243,27 @@ async function organizationFindings({ api }: World, { policies, servers }: Actua
           "Run `npm run archestra:apply`.",
         ),
   ];
+}
+
+/** Texts that a model reads in place of a result when the platform could not get one, and what to do about each. */
+const failedCalls: Record<string, string> = {
+  "Request timed out":
+    "Nothing, if it is rare: the job went on, and get_export or get_load tells how far it is. Else look at the database's load.",
+  "fetch failed": "The server's pod was away. If it happens again and again, see the pods above and their logs.",
+  "Tool call blocked": "Run `npm run archestra:apply`, which sets the tool policies.",
+};
+
+/** What the last tool calls of the agent ran into. */
+async function callFindings({ api }: World, { agent }: Actual): Promise<Finding[]> {
+  if (agent.row === undefined) return [];
+  const query = { agentId: agent.row.id, limit: "100", sortBy: "createdAt", sortDirection: "desc" };
+  const { data } = await api.call(calls.listToolCalls, { query });
+  const results = data.map(({ toolResult }) => JSON.stringify(toolResult ?? null));
+  const found = Object.entries(failedCalls).flatMap(([text, next]) => {
+    const count = results.filter((result) => result.includes(text)).length;
+    return count === 0 ? [] : [warning("tool calls", `${count} of the last ${data.length}: ${text}`, next)];
+  });
+  return found.length > 0 ? found : [ok("tool calls", `none of the last ${data.length} was cut off or blocked`)];
 }
 
 function ok(check: string, detail: string): Finding {

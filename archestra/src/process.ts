@@ -70,14 +70,19 @@ async function pipe(from: readonly string[], to: readonly string[], surroundings
   }
   source.stdin.end();
   target.stdout.resume();
-  const [sourceCode, targetCode] = await Promise.all([
-    ended(source, signal),
-    ended(target, signal),
-    // A reader that ends early breaks the pipe; the codes say who failed.
+  // The one that failed first is the cause: the other then reads or writes a broken pipe.
+  const failures: CommandError[] = [];
+  const watch = async (child: typeof source, command: readonly string[]): Promise<void> => {
+    const code = await ended(child, signal);
+    if (code !== 0) failures.push(new CommandError(command, code, stderr));
+  };
+  await Promise.all([
+    watch(source, from),
+    watch(target, to),
     pipeline(source.stdout, target.stdin).catch(() => undefined),
   ]);
-  if (sourceCode !== 0) throw new CommandError(from, sourceCode, stderr);
-  if (targetCode !== 0) throw new CommandError(to, targetCode, stderr);
+  const [first] = failures;
+  if (first !== undefined) throw first;
 }
 
 function start([name = "", ...parameters]: readonly string[], { signal, environment }: Surroundings) {

@@ -79,6 +79,16 @@ it("finds tools that are not assigned, and tools without a policy", async () => 
   expect(found).toContain("plan: ");
 });
 
+it("finds tool calls that the platform cut off", async () => {
+  const bench = await applied();
+  const call = { method: "tools/call", createdAt: "2026-01-01T00:00:00Z", toolCall: { name: "a", arguments: {} } };
+  const content = [{ type: "text", text: "MCP error -32001: Request timed out" }];
+  bench.platform.toolCalls.push({ ...call, id: "1", toolResult: { content } }, { ...call, id: "2" });
+  expect(await troubles(bench)).toEqual([
+    expect.stringMatching(/warning {2}tool calls: 1 of the last 2: Request timed out\n.*get_load/),
+  ]);
+});
+
 it("warns of stdio, and of an organization that obeys no policy", async () => {
   const bench = await applied();
   bench.values = { ...bench.values, ARCHESTRA_TRANSPORT: "stdio" };

@@ -107,7 +107,7 @@ export class Platform {
   readonly resultPolicies: Policy[] = [];
   readonly schedules: Schedule[] = [];
   readonly runs: { id: string; status: string; error: null }[] = [];
-  readonly toolCalls: { id: string; method: string; createdAt: string; toolCall: object }[] = [];
+  readonly toolCalls: { id: string; method: string; createdAt: string; toolCall: object; toolResult?: object }[] = [];
   /** Every call so far, as `POST /api/agents`; those that read are left out of `writes`. */
   readonly log: string[] = [];
   /** What the agent does with a message; set by tests. */

@@ -470,6 +470,7 @@ export const calls = {
           id: z.string(),
           method: z.string(),
           createdAt: z.string(),
+          toolResult: z.unknown().optional(),
           toolCall: z.object({ name: z.string(), arguments: z.record(z.string(), z.unknown()) }).nullable(),
         }),
       ),
