@@ -31,8 +31,8 @@ export interface Harness {
   schema: string;
   stagingUrl: string;
   sql(text: string, params?: unknown[]): Promise<unknown[][]>;
-  /** Stages documents as a completed export of the given parts. */
-  stage(parts: StagedDocument[][], mapping?: MappingField[]): Promise<string>;
+  /** Stages documents as a completed export of the given parts, from one index of so many shards. */
+  stage(parts: StagedDocument[][], mapping?: MappingField[], shards?: number): Promise<string>;
   /** A working export that the test completes itself. */
   openExport(expected: number, mapping?: MappingField[], change?: Record<string, unknown>): Promise<ExportWriter>;
   load(
@@ -98,11 +98,10 @@ export async function openHarness(databaseUrl: string): Promise<Harness> {
     stagingUrl,
     sql,
     openExport,
-    async stage(parts, mapping) {
-      const writer = await openExport(
-        parts.reduce((sum, part) => sum + part.length, 0),
-        mapping,
-      );
+    async stage(parts, mapping, shards = 1) {
+      const documents = parts.reduce((sum, part) => sum + part.length, 0);
+      const indices = [{ name: "docs", uuid: "u1", shards, source_mode: "stored", documents }];
+      const writer = await openExport(documents, mapping, { indices });
       for (const part of parts) await addPart(writer, part);
       await writer.finish("completed");
       return writer.manifest.export_id;

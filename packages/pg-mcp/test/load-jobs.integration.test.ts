@@ -338,10 +338,10 @@ describe("a replay of rejects", () => {
       { id: "b", seqNo: 2, source: { id: "b", price: "2 EUR", note: "unit" } },
       // Rejected, and older than the one of its key that is in.
       { id: "c", seqNo: 3, source: { id: "c", price: "3 EUR", note: "old" } },
-      { id: "c", seqNo: 4, source: { id: "c", price: 4, note: "new" } },
+      { id: "c2", seqNo: 4, source: { id: "c", price: 4, note: "new" } },
       // Rejected, and newer than the one of its key that is in.
       { id: "d", seqNo: 5, source: { id: "d", price: 5, note: "old" } },
-      { id: "d", seqNo: 6, source: { id: "d", price: "6 EUR", note: "new" } },
+      { id: "d2", seqNo: 6, source: { id: "d", price: "6 EUR", note: "new" } },
       { id: "e", seqNo: 7, source: { id: "e", price: 7000, note: "dear" } },
       { id: "f", seqNo: 8, source: { id: "f", price: "none", note: "hopeless" } },
     ];

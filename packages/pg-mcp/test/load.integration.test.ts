@@ -74,8 +74,14 @@ describe("upsert", () => {
   it("keeps of each key the document with the greatest _seq_no, wherever its part lies", async () => {
     const name = await table("id text PRIMARY KEY, v integer");
     const exportId = await harness.stage([
-      [item("k", { v: 10 }, 10), item("l", { v: 1 }, 1)],
-      [item("k", { v: 5 }, 5), item("l", { v: 2 }, 2)],
+      [
+        { id: "1", source: { id: "k", v: 10 }, seqNo: 10 },
+        { id: "2", source: { id: "l", v: 1 }, seqNo: 1 },
+      ],
+      [
+        { id: "3", source: { id: "k", v: 5 }, seqNo: 5 },
+        { id: "4", source: { id: "l", v: 2 }, seqNo: 2 },
+      ],
     ]);
     const answer = await harness.load({ table: name, exportId });
     expect(told(answer)).toEqual({ expected: 4, staged: 4, inserted: 2, deduplicated: 2 });
@@ -83,6 +89,16 @@ describe("upsert", () => {
       ["k", 10],
       ["l", 2],
     ]);
+  });
+
+  it("finds the key that comes twice among keys that are the documents' _id", async () => {
+    const name = await table("id bigint PRIMARY KEY, v integer");
+    const documents = Array.from({ length: 40 }, (_, n) => ({ id: `${n}`, source: { id: n, v: n } }));
+    const exportId = await harness.stage([documents, [{ id: "again", source: { id: 7, v: 70 }, seqNo: 99 }]]);
+    await harness.sql(`INSERT INTO ${harness.schema}.${name} VALUES (0, 0)`);
+    const answer = await harness.load({ table: name, exportId });
+    expect(told(answer)).toEqual({ expected: 41, staged: 41, inserted: 39, unchanged: 1, deduplicated: 1 });
+    expect((await rowsOf(name))[7]).toEqual(["7", 70]);
   });
 
   it("breaks ties by (_index, _id) and takes a version column before _seq_no", async () => {

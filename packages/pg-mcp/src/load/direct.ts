@@ -73,7 +73,7 @@ export async function loadPart(
     storedRowsMax: 0,
     expectsNew,
     onlyNew,
-    keysAreUnique: strategy.proof === "key",
+    ...(strategy.proof === "key" ? { keyProof: { ids: [], reason: strategy.reason } } : {}),
   });
   await tx.query(`DROP TABLE IF EXISTS ${tables.ready}`);
   await tx.query(`DROP TABLE ${tables.stage}`);

@@ -8,13 +8,17 @@ import { conservationBreach, type Figures, noFigures } from "./figures.ts";
 import { forBlocks } from "./isolate.ts";
 import type { LedgerPart } from "./ledger.ts";
 import {
+  analyzeStage,
   blockRange,
+  castsSayAll,
   cookedQuery,
   cookRowByRow,
   cookRows,
+  countStage,
   createCooked,
   createReady,
   fedCondition,
+  fillNewReady,
   fillReady,
   findDuplicate,
   insertStage,
@@ -30,9 +34,16 @@ import {
   unstagedCondition,
 } from "./plan-sql.ts";
 import { checkRejectLimits, type RejectLimits, type Rejects } from "./rejects.ts";
+import type { KeyProof } from "./strategy.ts";
 
-/** Sorts and joins of the merge, one load of a table at a time; the server's default of 4 MB spills at 20 000 rows. */
+/** Sorts and keys of the merge, one load of a table at a time; the server's default of 4 MB spills at 20 000 rows. */
 const MERGE_WORK_MEM = "64MB";
+
+/**
+ * For the join with the target, which several processes may share: more makes it no faster, and the memory of three of
+ * them, doubled by hash_mem_multiplier, must fit into the 64 MB of shared memory that a container has by default.
+ */
+const JOIN_WORK_MEM = "8MB";
 
 /** Passes over documents that wait for parents in the same load. Bounds a chain in no order at all. */
 const FOREIGN_KEY_PASSES_MAX = 50;
@@ -70,8 +81,8 @@ export interface MergeOptions {
   expectsNew?: boolean;
   /** Throws `NotAllNew` where some row is not new. */
   onlyNew?: boolean;
-  /** No two documents have one key. */
-  keysAreUnique?: boolean;
+  /** Shows that no two documents have one key, by itself or by what the stage holds. */
+  keyProof?: KeyProof | undefined;
   /** Largest number of stored rows to answer; 0 for a load that nobody reads row by row. */
   storedRowsMax: number;
   /** Hears of each numbered step of `mergeStage` as it begins. */
@@ -103,7 +114,7 @@ export async function mergeStage(tx: Transaction, options: MergeOptions): Promis
   if (options.part !== undefined) await tx.query("SET LOCAL random_page_cost = 1.1");
 
   const inLedger = [...parts.values()].reduce((sum, part) => sum + part.rows, 0);
-  const counted = await countRows(tx, tables.stage);
+  const { rows: counted, keysAreUnique } = await lookAtStage(tx, options);
   if (counted !== inLedger) {
     throw new ToolError("stage_incomplete", `The stage holds ${counted} rows, the ledger says ${inLedger}.`, {
       retryable: true,
@@ -120,18 +131,18 @@ export async function mergeStage(tx: Transaction, options: MergeOptions): Promis
       ? [...parts.values()].reduce((sum, part) => sum + part.documents, 0)
       : await rejects.count(tx, options.replayOf);
   const inStage = staged - beforeMerge;
-  // The planner must know that the stage is not empty before it joins it with the target.
-  if (counted > ANALYZE_ROWS_MIN) await tx.query(`ANALYZE ${tables.stage}`);
+  // The planner must know that the stage is not empty, and of its key, before it joins it with the target.
+  if (counted > ANALYZE_ROWS_MIN) await tx.query(analyzeStage(merge, tables));
 
   onStep?.("2");
-  const direct = await insertDirectly(tx, options);
+  const direct = await insertDirectly(tx, { ...options, keysAreUnique });
   if (direct === undefined && options.onlyNew === true) throw new NotAllNew("a row is not new or does not fit");
   const hasChildren = merge.plan.children.length > 0;
   // An unchanged parent may have changed children, which find it in `ready`.
   const keepsSame = merge.mode === "replace" || options.replayOf !== null || options.storedRowsMax > 0 || hasChildren;
   let ready =
     direct === undefined
-      ? await prepare(tx, { ...options, keepsSame })
+      ? await prepare(tx, { ...options, stageRows: counted, keysAreUnique, keepsSame })
       : { rows: inStage, same: 0, stale: 0, skipped: 0 };
   let afterPrepare = await countRejects();
   checkRejectLimits(limits, afterPrepare, expected);
@@ -267,6 +278,22 @@ export async function mustBeUnchanged(tx: Transaction, plan: LoadPlan): Promise<
   });
 }
 
+/**
+ * Runs work under a savepoint, and where the server lacks something, once more without parallel processes: a container
+ * may have too little shared memory for what they share, and one process needs none.
+ */
+async function withoutHelpersIfNeeded(tx: Transaction, work: () => Promise<void>): Promise<void> {
+  try {
+    await tx.savepoint(work);
+  } catch (error) {
+    if (errorCode(error)?.startsWith("53") !== true) throw error;
+    await tx.savepoint(async () => {
+      await tx.query("SET LOCAL max_parallel_workers_per_gather = 0");
+      await work();
+    });
+  }
+}
+
 async function countRows(tx: Transaction, table: string): Promise<number> {
   const { rows } = await tx.query(`SELECT count(*) FROM ${table}`);
   return Number(rows[0]?.[0]);
@@ -276,7 +303,10 @@ async function countRows(tx: Transaction, table: string): Promise<number> {
  * The usual first load: into an empty table, or as an append, with every key once, the stage goes straight into the
  * target. Answers the number of rows, or undefined with nothing done where the long way is needed.
  */
-async function insertDirectly(tx: Transaction, options: MergeOptions): Promise<number | undefined> {
+async function insertDirectly(
+  tx: Transaction,
+  options: MergeOptions & { keysAreUnique: boolean },
+): Promise<number | undefined> {
   const { merge, tables, replayOf, storedRowsMax } = options;
   if (replayOf !== null || storedRowsMax > 0 || merge.triggered || merge.meta.keep !== undefined) return undefined;
   // Children find their parents in `ready`.
@@ -287,7 +317,7 @@ async function insertDirectly(tx: Transaction, options: MergeOptions): Promise<n
   }
   try {
     return await tx.savepoint(async () => {
-      if (merge.key.length > 0 && options.keysAreUnique !== true) {
+      if (merge.key.length > 0 && !options.keysAreUnique) {
         const { rows } = await tx.query(findDuplicate(merge, cookedQuery(merge, tables.stage)));
         if (rows[0]?.[0] === true) return undefined;
       }
@@ -303,32 +333,54 @@ async function insertDirectly(tx: Transaction, options: MergeOptions): Promise<n
   }
 }
 
+/** Counts the stage, and finds out whether the key's proof holds in it. */
+export async function lookAtStage(
+  tx: Transaction,
+  { merge, tables, keyProof }: Pick<MergeOptions, "merge" | "tables" | "keyProof">,
+): Promise<{ rows: number; keysAreUnique: boolean }> {
+  const result = await tx.query(countStage(merge, tables, keyProof?.ids ?? []));
+  const [rows, ...others] = (result.rows[0] ?? []).map(Number);
+  const isShown = keyProof !== undefined && (keyProof.ids.length === 0 || others.includes(0));
+  return { rows: rows ?? 0, keysAreUnique: isShown };
+}
+
 /** Fills `ready`; by one statement over the stage, or where a row fails in it, over the rows that could be cooked. */
 export async function prepare(
   tx: Transaction,
-  options: Pick<MergeOptions, "merge" | "tables" | "replayOf" | "keysAreUnique"> & {
+  options: Pick<MergeOptions, "merge" | "tables" | "replayOf"> & {
+    stageRows: number;
+    keysAreUnique: boolean;
     /** Whether rows that equal the target's stand in `ready`, for who looks them up there. */
     keepsSame: boolean;
   },
 ): Promise<{ rows: number; same: number; stale: number; skipped: number }> {
   const { merge, tables, replayOf } = options;
-  await tx.query(createReady(merge, tables.ready));
   /** Rows that were left out because they equal the target's. */
   let left = 0;
-  const fill = async (source: string, sourceRows: () => Promise<number>) => {
+  const fill = async (source: string, sourceRows: number, fills: typeof fillReady) => {
     const nulls = rejectNulls(merge, tables, source);
     const rejected = nulls === undefined ? 0 : (await tx.query(nulls)).rowCount;
     let hasDuplicates = false;
-    if (merge.key.length > 0 && options.keysAreUnique !== true) {
+    if (merge.key.length > 0 && !options.keysAreUnique) {
       hasDuplicates = (await tx.query(findDuplicate(merge, source))).rows[0]?.[0] === true;
     }
     // How many winners there are is known without counting them only where every row is one.
     const keepsSame = options.keepsSame || hasDuplicates || merge.key.length === 0;
-    const { rowCount } = await tx.query(fillReady(merge, tables, source, { hasDuplicates, keepsSame }));
-    left = keepsSame ? 0 : (await sourceRows()) - rejected - rowCount;
+    await tx.query(`SET LOCAL work_mem = '${JOIN_WORK_MEM}'`);
+    const { rowCount } = await tx.query(fills(merge, tables, source, { hasDuplicates, keepsSame }));
+    await tx.query(`SET LOCAL work_mem = '${MERGE_WORK_MEM}'`);
+    left = keepsSame ? 0 : sourceRows - rejected - rowCount;
+  };
+  const fillTyped = async (source: string, sourceRows: number) => {
+    await tx.query(createReady(merge, tables.ready));
+    await fill(source, sourceRows, fillReady);
+  };
+  const fillFromStage = async () => {
+    const source = cookedQuery(merge, tables.stage);
+    await (castsSayAll(merge) ? fill(source, options.stageRows, fillNewReady) : fillTyped(source, options.stageRows));
   };
   try {
-    await tx.savepoint(() => fill(cookedQuery(merge, tables.stage), () => countRows(tx, tables.stage)));
+    await withoutHelpersIfNeeded(tx, fillFromStage);
   } catch (error) {
     if (!isRowError(error)) throw error;
     await tx.query(createCooked(merge, tables.cooked));
@@ -340,7 +392,7 @@ export async function prepare(
         await tx.query(cookRowByRow(merge, tables, blockRange(from, to)));
       },
     });
-    await fill(`SELECT * FROM ${tables.cooked}`, () => countRows(tx, tables.cooked));
+    await fillTyped(`SELECT * FROM ${tables.cooked}`, await countRows(tx, tables.cooked));
     await tx.query(`DROP TABLE ${tables.cooked}`);
   }
   await forgetOthers(tx, tables, replayOf);

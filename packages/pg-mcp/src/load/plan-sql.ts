@@ -36,7 +36,7 @@ export function loadTables(stateSchema: string, loadId: string, table: Table): L
 }
 
 /** A column that reaches the target, with its place in `cooked` and `ready`. */
-interface LoadedColumn extends PlannedColumn {
+export interface LoadedColumn extends PlannedColumn {
   /** Quoted name in the target. */
   name: string;
   /** Name in `cooked` and `ready`: by position, so that no target column can collide with the load's own. */
@@ -200,6 +200,26 @@ export function moveTextRows(plan: LoadPlan, text: string, stage: string, where:
   return `INSERT INTO ${stage} (${names.join(", ")}) SELECT ${values.join(", ")} FROM ${text} WHERE ${where}`;
 }
 
+/** Tells the planner how large the stage is and what its key looks like; the other columns are joined by nothing. */
+export function analyzeStage(merge: MergePlan, tables: LoadTables): string {
+  const staged = merge.key.filter((column) => column.staged && column.expression === undefined);
+  const columns = staged.length === 0 ? [merge.meta.part ?? ""] : staged.map(({ name }) => name);
+  return `ANALYZE ${tables.stage} (${columns.join(", ")})`;
+}
+
+/**
+ * Counts the stage's rows, and for each of the given key columns those in which it is not the document's `_id`. Of an
+ * `_id` beyond ASCII that is not asked: in the stage U+FFFD stands for what PostgreSQL cannot hold, and makes one of two.
+ */
+export function countStage(merge: MergePlan, tables: LoadTables, ids: readonly LoadedColumn[]): string {
+  const id = `${merge.meta.id} COLLATE "C"`;
+  const others = ids.map(
+    ({ name }) =>
+      `count(*) FILTER (WHERE ${name}::text COLLATE "C" IS DISTINCT FROM ${id} OR octet_length(${merge.meta.id}) <> length(${merge.meta.id}))`,
+  );
+  return `SELECT ${["count(*)", ...others].join(", ")} FROM ${tables.stage}`;
+}
+
 /** The winner of a key: greatest version, then `_seq_no`, then (`_index`, `_id`), then the later document. */
 function winnerOrder(hasVersion: boolean): string[] {
   return [
@@ -314,16 +334,29 @@ FROM (${source}) AS s
 WHERE ${required.map(({ column }) => `${column.slot} IS NULL`).join(" OR ")}`;
 }
 
+/**
+ * Whether the values of the stage, cast, are those of the columns of `ready`: nothing is left for an assignment to
+ * refuse, because the encoder has held all lengths that a cast would cut.
+ */
+export function castsSayAll(merge: MergePlan): boolean {
+  return merge.loaded.every(
+    ({ expression, valueType, targetType }) =>
+      (expression === undefined && valueType.kind === "text") ||
+      !(CUTTING.test(targetType) || PADDED.test(targetType) || BIT.test(targetType)),
+  );
+}
+
 export function createReady(merge: MergePlan, ready: string): string {
   const columns = merge.loaded.map((column) => `${column.slot} ${column.targetType}${column.collate}`);
   return `CREATE UNLOGGED TABLE ${ready} (${columns.join(", ")}, ${META_TYPES}, _existing boolean, _same boolean, _stale boolean)`;
 }
 
 /**
- * Fills `ready`: of each key the winning document, beside what the target has under that key. Rows whose image equals
- * the stored one need no write; `*=` compares images, because `=` calls 1.0 and 1.00, or two boxes of one area, equal.
+ * The rows of `ready`: of each key the winning document, beside what the target has under that key. Rows whose image
+ * equals the stored one need no write; `*=` compares images, because `=` calls 1.0 and 1.00, or two boxes of one area,
+ * equal.
  */
-export function fillReady(
+function readyQuery(
   merge: MergePlan,
   tables: LoadTables,
   source: string,
@@ -331,13 +364,17 @@ export function fillReady(
 ): string {
   const required = requiredColumns(merge).map(({ column }) => `s.${column.slot} IS NOT NULL`);
   const notNull = required.length === 0 ? "TRUE" : required.join(" AND ");
-  const slots = merge.loaded.map((column) => column.slot);
-  const into = [...slots, ...META_NAMES, "_existing", "_same", "_stale"].join(", ");
-  const meta = META_NAMES.map((name) => `w.${name}`).join(", ");
+  const select = (values: string[], existing: string, same: string, stale: string) =>
+    [
+      ...merge.loaded.map((column, index) => `${values[index]} AS ${column.slot}`),
+      ...META_NAMES.map((name) => `w.${name}`),
+      `${existing} AS _existing`,
+      `${same} AS _same`,
+      `${stale} AS _stale`,
+    ].join(", ");
   if (merge.key.length === 0) {
     const values = merge.loaded.map((column) => keptValue(merge, column, "false", column.defaultSql));
-    return `INSERT INTO ${tables.ready} (${into})
-SELECT ${values.join(", ")}, ${meta}, false, false, false
+    return `SELECT ${select(values, "false", "false", "false")}
 FROM (SELECT * FROM (${source}) AS s WHERE ${notNull}) AS w`;
   }
   const keys = merge.key.map((column) => column.slot);
@@ -358,8 +395,7 @@ FROM (SELECT * FROM (${source}) AS s WHERE ${notNull}) AS w`;
     guard === null
       ? "false"
       : `${existing} AND t.${guard.name} IS NOT NULL AND (w.${guard.slot} IS NULL OR ${compares(guard, `w.${guard.slot}`, "<", `t.${guard.name}`)})`;
-  return `INSERT INTO ${tables.ready} (${into})
-SELECT ${values.join(", ")}, ${meta}, ${existing}, ${same}, ${stale}
+  return `SELECT ${select(values, existing, same, stale)}
 FROM (
   SELECT ${hasDuplicates ? `DISTINCT ON (${keys.join(", ")})` : ""} *
   FROM (${source}) AS s
@@ -367,6 +403,19 @@ FROM (
   ${hasDuplicates ? `ORDER BY ${[...keys, ...winnerOrder(version(merge) !== undefined)].join(", ")}` : ""}
 ) AS w
 LEFT JOIN ${merge.from}${tables.target} AS t ON ${sameKey(merge, "t", "w")}${keepsSame ? "" : `\nWHERE (${same}) IS NOT TRUE`}`;
+}
+
+type FillOptions = Parameters<typeof readyQuery>[3];
+
+/** Fills `ready`, which judges values as it takes them. */
+export function fillReady(merge: MergePlan, tables: LoadTables, source: string, options: FillOptions): string {
+  const into = [...merge.loaded.map((column) => column.slot), ...META_NAMES, "_existing", "_same", "_stale"].join(", ");
+  return `INSERT INTO ${tables.ready} (${into})\n${readyQuery(merge, tables, source, options)}`;
+}
+
+/** Creates and fills `ready` in one statement, whose query several processes of the server may share; an INSERT's not. */
+export function fillNewReady(merge: MergePlan, tables: LoadTables, source: string, options: FillOptions): string {
+  return `CREATE UNLOGGED TABLE ${tables.ready} AS\n${readyQuery(merge, tables, source, options)}`;
 }
 
 /** `on_missing: "keep"`: what the target has stays; a new row takes the default. */

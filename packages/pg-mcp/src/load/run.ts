@@ -23,7 +23,7 @@ import { createStage, type LoadMode, type LoadTables, loadTables, type MergePlan
 import { checkRejectLimits, type Reject, type RejectLimits, type Rejects } from "./rejects.ts";
 import type { LoadSource } from "./source.ts";
 import { stagePart } from "./stage.ts";
-import { chooseStrategy, readTableFacts, type SourceIndices, type Strategy } from "./strategy.ts";
+import { chooseStrategy, proveKeys, readTableFacts, type SourceIndices, type Strategy } from "./strategy.ts";
 
 /** How often a working export is looked at for its next part. */
 const POLL_INTERVAL_MS = 200;
@@ -353,8 +353,10 @@ async function merge(
   const { ledger, holder, rejects } = job;
   // Outside the merge, so that whoever asks sees it; and the retry of a lost connection finds the row as it was.
   if (!job.isSmall) await inTransaction(job, signal, (tx) => ledger.setPhase(tx, holder, "merging", expected));
+  const plan = mergePlan(job.plan, job.mode);
   const options = {
-    merge: mergePlan(job.plan, job.mode),
+    merge: plan,
+    keyProof: job.indices === null ? undefined : proveKeys(plan, job.indices),
     tables,
     rejects,
     parts,

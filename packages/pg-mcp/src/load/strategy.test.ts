@@ -1,13 +1,20 @@
 import { describe, expect, it } from "vitest";
 import type { LoadMode, MergePlan } from "./plan-sql.ts";
-import { chooseStrategy, type StrategyFacts, type TableFacts } from "./strategy.ts";
+import { chooseStrategy, proveKeys, type StrategyFacts, type TableFacts } from "./strategy.ts";
 
-type Key = { from: string | null; targetType?: string; expression?: string };
+type Key = { from: string | null; targetType?: string; expression?: string; onMissing?: string; collation?: string };
 
 /** The parts of a plan that the choice looks at. */
 function plan(mode: LoadMode, key: Key[], change: { triggered?: boolean; guard?: { column: string } } = {}): MergePlan {
-  const columns = key.map((column, n) => ({ column: `k${n}`, targetType: "text", ...column }));
-  const table = { columns: columns.map(({ column }) => ({ name: column, collation: null })) };
+  const columns = key.map((column, n) => ({
+    column: `k${n}`,
+    targetType: "text",
+    onMissing: "null",
+    onError: "reject",
+    staged: true,
+    ...column,
+  }));
+  const table = { columns: columns.map(({ column, collation = null }) => ({ name: column, collation })) };
   // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- a whole plan comes from a catalog, and none is here
   return {
     mode,
@@ -95,5 +102,35 @@ describe("chooseStrategy", () => {
     ],
   ])("where %s", (_, merge, change, expected) => {
     expect(choose(merge, change)).toBe(expected);
+  });
+});
+
+describe("proveKeys", () => {
+  const shown = (key: Key[], ...shards: number[]) =>
+    proveKeys(plan("upsert", key), indices(...shards))?.ids.map(({ column }) => column);
+
+  it("needs nothing of the stage where the key is the document's own", () => {
+    expect(shown(ID, 1)).toEqual([]);
+    expect(shown([...FIELD, ...ID], 1)).toEqual([]);
+  });
+
+  it("asks the stage whether a field of the key is the _id", () => {
+    expect(shown(FIELD, 1)).toEqual(["k0"]);
+    expect(shown([{ from: "n", targetType: "bigint" }, { from: "code", targetType: "uuid" }, ...FIELD], 1)).toEqual([
+      "k0",
+      "k2",
+    ]);
+    expect(shown([{ from: "_index" }, ...FIELD], 1, 1)).toEqual(["k0", "k1"]);
+  });
+
+  it.each<[string, Key[], number[]]>([
+    ["an index has several shards", FIELD, [2]],
+    ["the indices are several and the key does not tell them apart", FIELD, [1, 1]],
+    ["a number has several texts", [{ from: "n", targetType: "numeric" }], [1]],
+    ["an expression makes the key", [{ from: "id", expression: "1" }], [1]],
+    ["a default may stand in for what is missing", [{ from: "id", onMissing: "default" }], [1]],
+    ["a collation may call two texts equal", [{ from: "id", collation: '"und-x-icu"' }], [1]],
+  ])("finds no proof where %s", (_, key, shards) => {
+    expect(shown(key, ...shards)).toBeUndefined();
   });
 });

@@ -1,6 +1,6 @@
 import type { Manifest } from "@es-to-pg/staging";
 import type { Transaction } from "../postgres/index.ts";
-import type { LoadTables, MergePlan } from "./plan-sql.ts";
+import type { LoadedColumn, LoadTables, MergePlan } from "./plan-sql.ts";
 import type { RejectLimits } from "./rejects.ts";
 
 /** Indices as an export's manifest names them. */
@@ -76,30 +76,52 @@ export function chooseStrategy({ merge, indices, dryRun, replays, limits, table 
   if (merge.plan.children.length > 0) return gather("child rows are replaced with their parents");
   if (table.referencesItself) return gather("rows of the table may refer to rows of later parts");
 
-  const known = keyIsDocument(merge, indices);
-  if (known !== undefined) return direct("key", known);
+  const known = proveKeys(merge, indices);
+  // What only the stage can show is known too late.
+  if (known?.ids.length === 0) return direct("key", known.reason);
   if (table.isEmpty && !merge.triggered && !table.isReferenced && table.mayDelete) {
     return direct("insert", "the table is empty, and its unique index tells of a key that comes twice");
   }
   return gather("the key may come twice, and the table holds rows");
 }
 
-/** Why no two documents can have one key, if they cannot: `_id` is unique in a shard, routing may repeat it in others. */
-function keyIsDocument(merge: MergePlan, indices: SourceIndices): string | undefined {
+/** What shows that no two documents have one key. */
+export interface KeyProof {
+  /** Columns of the key: if one of them is the document's `_id` in every row, no key comes twice. Empty: none does. */
+  ids: LoadedColumn[];
+  reason: string;
+}
+
+/**
+ * The proof that no key comes twice, if there may be one. `_id` is unique in a shard, routing may repeat it in others.
+ */
+export function proveKeys({ key, plan }: MergePlan, indices: SourceIndices): KeyProof | undefined {
   if (indices.some(({ shards }) => shards !== 1)) return undefined;
-  const read = new Set(
-    merge.key
-      .filter((column) => column.expression === undefined && KEEPS_TEXT.test(column.targetType))
+  const kept = key.filter(
+    (column) =>
+      column.expression === undefined &&
+      column.onMissing === "null" &&
+      column.onError !== "default" &&
       // A collation of its own may call two texts equal.
-      .filter(({ column }) =>
-        merge.plan.table.columns.some(({ name, collation }) => name === column && collation === null),
-      )
-      .map((column) => column.from),
+      plan.table.columns.some(({ name, collation }) => name === column.column && collation === null),
   );
-  if (!read.has("_id")) return undefined;
-  if (indices.length === 1) return "the key is the _id of one index of one shard";
-  return read.has("_index") ? "the key is (_index, _id) of indices of one shard" : undefined;
+  const texts = kept.filter(({ targetType }) => KEEPS_TEXT.test(targetType));
+  const read = new Set(texts.map(({ from }) => from));
+  if (indices.length !== 1 && !read.has("_index")) return undefined;
+  if (read.has("_id")) {
+    const reason =
+      indices.length === 1
+        ? "the key is the _id of one index of one shard"
+        : "the key is (_index, _id) of indices of one shard";
+    return { ids: [], reason };
+  }
+  const ids = kept.filter(
+    ({ staged, targetType }) => staged && (KEEPS_TEXT.test(targetType) || WHOLE.test(targetType)),
+  );
+  return ids.length === 0 ? undefined : { ids, reason: "the key holds the _id in every document" };
 }
 
 /** Types in which two different texts stay different; a number would make one of "1" and "01". */
 const KEEPS_TEXT = /^(text|character varying(\(\d+\))?)$/;
+/** Types whose values have one text each, so that two with different texts differ. */
+const WHOLE = /^(smallint|integer|bigint)$/;

@@ -8,8 +8,9 @@ import { quoteLiteral, requireTable, type Transaction } from "../postgres/index.
 import { childComparison, compareChildren, createChildStages } from "./children.ts";
 import type { LoadContext } from "./context.ts";
 import { type Load, openLedger } from "./ledger.ts";
-import { prepare } from "./merge.ts";
+import { lookAtStage, prepare } from "./merge.ts";
 import {
+  analyzeStage,
   createStage,
   type LoadTables,
   loadTables,
@@ -22,6 +23,7 @@ import {
 import { openRejects, type Rejects } from "./rejects.ts";
 import { readState } from "./show.ts";
 import { stagePart } from "./stage.ts";
+import { proveKeys, type SourceIndices } from "./strategy.ts";
 
 /** Keys shown of each kind of difference. */
 const SAMPLES_MAX = 5;
@@ -201,9 +203,17 @@ async function compare(
           staged += figures.documents;
           context.progress({ done: staged, total: manifest.totals.documents, message: "staging" });
         }
-        await tx.query(`ANALYZE ${tables.stage}`);
         throw new Compared(
-          await findDifferences(tx, { load, plan, tables, rejects, loadRejects, staged, extra: options.extra }),
+          await findDifferences(tx, {
+            load,
+            plan,
+            indices: manifest.source.indices,
+            tables,
+            rejects,
+            loadRejects,
+            staged,
+            extra: options.extra,
+          }),
           plan,
         );
       },
@@ -221,6 +231,7 @@ async function compare(
 interface Comparison {
   load: Load;
   plan: LoadPlan;
+  indices: SourceIndices;
   tables: LoadTables;
   rejects: Rejects;
   loadRejects: string;
@@ -238,13 +249,16 @@ async function findDifferences(tx: Transaction, comparison: Comparison): Promise
     `(${part}, ${line}) IN (SELECT part, line FROM ${loadRejects} WHERE load_id = ${quoteLiteral(load.load_id)})`;
   const { part, line } = metaNames(plan);
   if (load.mode === "append") await tx.query(`DELETE FROM ${tables.stage} WHERE ${refused(part, line)}`);
-  const inStage = await count(tx, tables.stage);
+  const { indices } = comparison;
+  const keyProof = proveKeys(merge, indices);
+  const { rows: inStage, keysAreUnique } = await lookAtStage(tx, { merge, tables, keyProof });
+  await tx.query(analyzeStage(merge, tables));
   const before = await rejects.count(tx, tables.loadId);
   const replayOf = z
     .string()
     .nullable()
     .parse(load.arguments["rejects_of"] ?? null);
-  await prepare(tx, { merge, tables, replayOf, keepsSame: true });
+  await prepare(tx, { merge, tables, replayOf, stageRows: inStage, keysAreUnique, keepsSame: true });
   const nulls = (await rejects.count(tx, tables.loadId)) - before;
   const ready = await count(tx, tables.ready);
   await tx.query(`ANALYZE ${tables.ready}`);
