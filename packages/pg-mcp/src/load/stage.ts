@@ -89,6 +89,7 @@ interface CopyOptions {
 /** Encodes the lines of a part one by one, and keeps what could not be encoded and what goes to child tables. */
 function openRows(encoder: Encoder, part: number, plan: LoadPlan) {
   const children = openChildBatches(plan);
+  const hasChildren = plan.children.length > 0;
   const rounded: Record<string, number> = {};
   const replaced: Record<string, number> = {};
   // One object for all lines: a million of them would be the young generation's only work.
@@ -134,9 +135,11 @@ function openRows(encoder: Encoder, part: number, plan: LoadPlan) {
     add({ bytes, ends }: LineChunk): Buffer {
       const isValid = isUtf8(bytes);
       let start = 0;
-      for (const end of ends) {
+      // By index: the iterator of a typed array would be a tenth of what a row costs.
+      for (let index = 0; index < ends.length; index++) {
+        const end = ends[index] ?? 0;
         at.line++;
-        const objects = children.encode(bytes, start, end, at);
+        const objects = hasChildren ? children.encode(bytes, start, end, at) : null;
         if (objects?.reject !== undefined) note(bytes.subarray(start, end), objects);
         else {
           const remark = encoder.add(bytes, start, end, isValid || isUtf8(bytes.subarray(start, end)), at);

@@ -6,7 +6,7 @@ import { arrayOf, JsonError, type JsonValue, mergedObject, parseJsonValue } from
 import { emptyHead, type LineHead, readHead, type Span } from "./line-head.ts";
 import { type LoadPlan, META_PATHS, type PlannedColumn, type StageColumn, stageColumns } from "./plan.ts";
 import { Refusal, type RejectReason } from "./refusal.ts";
-import { DECODE, type Occurrence, Scanner } from "./scan.ts";
+import { DECODE, type Occurrence, Scanner, SEVERAL } from "./scan.ts";
 
 /** Where a line stands in its export. */
 interface LinePosition {
@@ -101,10 +101,7 @@ export function createEncoder(plan: LoadPlan, options: { exact?: boolean; layout
   const key = new Set(plan.key);
   const columns = plan.columns
     .filter(({ staged }) => staged)
-    .map((column) => ({
-      ...compileColumn(column, paths, key),
-      ...(options.exact === true ? { fast: null } : {}),
-    }));
+    .map((column) => compileColumn(column, paths, key, options.exact === true));
   const hasKeep = stage.some(({ meta }) => meta === "keep");
   const hasDefault = stage.some(({ meta }) => meta === "default");
 
@@ -113,6 +110,11 @@ export function createEncoder(plan: LoadPlan, options: { exact?: boolean; layout
   /** Where the current row starts in the slab, and where writing goes on. */
   let rowStart = 0;
   let at = 0;
+  /** What there is to say of the row in hand, by column: see `EncodedRow`, and `stageColumns` for the last two. */
+  let rounded: string[] | null = null;
+  let replaced: string[] | null = null;
+  let kept: string[] | null = null;
+  let defaulted: string[] | null = null;
 
   function reserve(bytes: number): void {
     if (at + bytes > slab.length) grow(bytes);
@@ -182,88 +184,41 @@ export function createEncoder(plan: LoadPlan, options: { exact?: boolean; layout
       );
       return failed(headText(line, head.id), null, refusal, "");
     }
-    let rounded: string[] | null = null;
-    let replaced: string[] | null = null;
-    let kept: string[] | null = null;
-    let defaulted: string[] | null = null;
-    const notes: Notes = { rounded: false, replaced: false };
-
+    rounded = null;
+    replaced = null;
+    kept = null;
+    defaulted = null;
+    const { starts, ends, flags } = scanner;
+    // Places in local variables: those of the closure would be read and written for every value.
+    let out = slab;
+    let o = at;
     for (const column of columns) {
-      if (column.constant !== null) {
-        writeText(column.constant);
-        continue;
-      }
-      const { slot, meta } = column;
+      const { slot, meta, fast } = column;
       const span = meta === null ? null : metaSpan(head, meta);
-      const start = span === null ? (scanner.starts[slot] ?? -1) : span.start;
-      if (start !== -1 && column.fast !== null && isValid && (span !== null || !scanner.several.has(slot))) {
-        const stop = span === null ? (scanner.ends[slot] ?? 0) : span.end;
-        const flag = span === null ? (scanner.flags[slot] ?? DECODE) : span.flag;
-        reserve(2 * (stop - start) + 64);
-        const next = column.fast(line, start, stop, flag, slab, at);
+      const start = span === null ? (starts[slot] ?? -1) : span.start;
+      if (start !== -1 && fast !== null && isValid) {
+        const stop = span === null ? (ends[slot] ?? 0) : span.end;
+        const flag = span === null ? (flags[slot] ?? DECODE) : span.flag;
+        const room = 2 * (stop - start) + 64;
+        if (o + room > out.length) {
+          at = o;
+          reserve(room);
+          out = slab;
+        }
+        const next = flag === SEVERAL ? -1 : fast(line, start, stop, flag, out, o);
         if (next >= 0) {
-          at = next;
-          slab[at++] = TAB;
+          out[next] = TAB;
+          o = next + 1;
           continue;
         }
       }
-      const value = valueOf(column, line, span, start, isValid, notes);
-      let converted: Converted;
-      if (value === undefined) {
-        const { onMissing } = column.plan;
-        if (onMissing === "null") converted = null;
-        else {
-          // The stage holds null and the name of the column: what it stands for is known only in the merge.
-          if (onMissing === "keep") (kept ??= []).push(column.plan.column);
-          else (defaulted ??= []).push(column.plan.column);
-          writeText("\\N\t");
-          continue;
-        }
-      } else converted = value instanceof Refusal ? value : column.convert(value, notes);
-
-      if (converted instanceof Refusal) {
-        const { onError } = column.plan;
-        if (onError === "reject") {
-          return failed(
-            headText(line, head.id),
-            column.plan.column,
-            converted,
-            shownValue(line, value, start, span === null ? (scanner.ends[slot] ?? 0) : span.end),
-          );
-        }
-        notes.rounded = false;
-        notes.replaced = true;
-        if (onError === "default") {
-          (defaulted ??= []).push(column.plan.column);
-          (replaced ??= []).push(column.plan.column);
-          notes.replaced = false;
-          writeText("\\N\t");
-          continue;
-        }
-        converted = null;
-      }
-      if (notes.rounded) (rounded ??= []).push(column.plan.column);
-      if (notes.replaced) (replaced ??= []).push(column.plan.column);
-      notes.rounded = false;
-      notes.replaced = false;
-      if (converted === null) {
-        if (column.nullText === null) {
-          const why = value === undefined ? "is missing" : "is null";
-          const refusal = column.isKey
-            ? new Refusal("null_key", `The key column's value ${why}.`, "23502")
-            : new Refusal("null_not_allowed", `The value ${why}, and the column is NOT NULL.`, "23502");
-          return failed(
-            headText(line, head.id),
-            column.plan.column,
-            refusal,
-            value === undefined || value instanceof Refusal ? "" : value.raw,
-          );
-        }
-        writeText(column.nullText);
-      } else writeText(copyEscape(converted));
-      reserve(1);
-      slab[at++] = TAB;
+      at = o;
+      const refused = addExact(column, line, span, start, isValid);
+      if (refused !== null) return refused;
+      out = slab;
+      o = at;
     }
+    at = o;
 
     // The last value's TAB ends the row where nothing follows.
     if (isBare) slab[at - 1] = LF;
@@ -275,6 +230,64 @@ export function createEncoder(plan: LoadPlan, options: { exact?: boolean; layout
       slab[at++] = LF;
     }
     return rounded === null && replaced === null ? null : { rounded: rounded ?? NONE, replaced: replaced ?? NONE };
+  }
+
+  /** Writes a value and its TAB by the exact conversion; answers why the document has no row, if it has none. */
+  function addExact(
+    column: CompiledColumn,
+    line: Buffer,
+    span: Span | null,
+    start: number,
+    isValid: boolean,
+  ): { reject: EncodedReject } | null {
+    if (column.constant !== null) {
+      writeText(column.constant);
+      return null;
+    }
+    const { plan: planned } = column;
+    const notes: Notes = { rounded: false, replaced: false };
+    const value = valueOf(column, line, span, start, isValid, notes);
+    let converted: Converted = null;
+    if (value instanceof Refusal) converted = value;
+    else if (value !== undefined) converted = column.convert(value, notes);
+    else if (planned.onMissing !== "null") {
+      // The stage holds null and the name of the column: what it stands for is known only in the merge.
+      if (planned.onMissing === "keep") (kept ??= []).push(planned.column);
+      else (defaulted ??= []).push(planned.column);
+      writeText("\\N\t");
+      return null;
+    }
+
+    if (converted instanceof Refusal) {
+      if (planned.onError === "reject") {
+        const end = span === null ? (scanner.ends[column.slot] ?? 0) : span.end;
+        return failed(headText(line, head.id), planned.column, converted, shownValue(line, value, start, end));
+      }
+      if (planned.onError === "default") {
+        (defaulted ??= []).push(planned.column);
+        (replaced ??= []).push(planned.column);
+        writeText("\\N\t");
+        return null;
+      }
+      notes.rounded = false;
+      notes.replaced = true;
+      converted = null;
+    }
+    if (notes.rounded) (rounded ??= []).push(planned.column);
+    if (notes.replaced) (replaced ??= []).push(planned.column);
+    if (converted !== null) writeText(copyEscape(converted));
+    else if (column.nullText !== null) writeText(column.nullText);
+    else {
+      const why = value === undefined ? "is missing" : "is null";
+      const refusal = column.isKey
+        ? new Refusal("null_key", `The key column's value ${why}.`, "23502")
+        : new Refusal("null_not_allowed", `The value ${why}, and the column is NOT NULL.`, "23502");
+      const shown = value === undefined || value instanceof Refusal ? "" : value.raw;
+      return failed(headText(line, head.id), planned.column, refusal, shown);
+    }
+    reserve(1);
+    slab[at++] = TAB;
+    return null;
   }
 
   /** The stage's own columns, which say where the row comes from. */
@@ -408,7 +421,12 @@ function metaSpan(head: LineHead, meta: (typeof META_PATHS)[number]): Span {
   }
 }
 
-function compileColumn(plan: PlannedColumn, paths: readonly string[], key: ReadonlySet<string>): CompiledColumn {
+function compileColumn(
+  plan: PlannedColumn,
+  paths: readonly string[],
+  key: ReadonlySet<string>,
+  isExact: boolean,
+): CompiledColumn {
   const meta = plan.from !== null && isMetaPath(plan.from) ? plan.from : null;
   const isKey = plan.load && key.has(plan.column);
   const rejectsNull = plan.notNull && plan.onNull === null;
@@ -416,7 +434,7 @@ function compileColumn(plan: PlannedColumn, paths: readonly string[], key: Reado
     plan,
     slot: plan.from === null || meta !== null ? -1 : paths.indexOf(plan.from),
     meta,
-    fast: compileFast(plan),
+    fast: isExact ? null : compileFast(plan),
     convert: compileConvert(plan),
     constant: plan.constant === undefined ? null : `${plan.constant === null ? "\\N" : copyEscape(plan.constant)}\t`,
     nullText: rejectsNull ? null : plan.onNull === null ? "\\N" : copyEscape(plan.onNull),

@@ -225,20 +225,23 @@ function date(kind: "timestamptz" | "timestamp" | "date", needsSeconds: boolean)
     const last = end - 1;
     const length = last - s;
     if (length < 10 || bytes[s + 4] !== 45 || bytes[s + 7] !== 45) return NO;
-    const year = two(bytes, s) * 100 + two(bytes, s + 2);
+    const century = two(bytes, s);
+    const years = two(bytes, s + 2);
     const month = two(bytes, s + 5);
     const day = two(bytes, s + 8);
-    if (!(year >= 1 && month >= 1 && month <= 12 && day >= 1 && day <= daysInMonth(year, month))) return NO;
+    if (century > 99 || years > 99 || month < 1 || month > 12 || day < 1) return NO;
+    const year = century * 100 + years;
+    if (year < 1 || (day > 28 && day > daysInMonth(year, month))) return NO;
     if (length === 10) {
       if (kind === "date") return copyBytes(bytes, s, last, out, to);
       const o = copyBytes(bytes, s, last, out, to);
       return o + out.write(kind === "timestamptz" ? " 00:00:00Z" : " 00:00:00", o, "latin1");
     }
     if (kind === "date" || length < 16 || bytes[s + 10] !== 84 || bytes[s + 13] !== 58) return NO;
-    if (!(two(bytes, s + 11) <= 23 && two(bytes, s + 14) <= 59)) return NO;
+    if (two(bytes, s + 11) > 23 || two(bytes, s + 14) > 59) return NO;
     let p = s + 16;
     if (bytes[p] === 58 && p + 3 <= last) {
-      if (!(two(bytes, p + 1) <= 59)) return NO;
+      if (two(bytes, p + 1) > 59) return NO;
       p += 3;
       if (bytes[p] === 46) {
         const fraction = p + 1;
@@ -253,7 +256,7 @@ function date(kind: "timestamptz" | "timestamp" | "date", needsSeconds: boolean)
       else if (zone === 43 || zone === 45) {
         // A timestamp without time zone would drop the offset silently.
         if (kind === "timestamp" || bytes[p + 3] !== 58) return NO;
-        if (!(two(bytes, p + 1) <= 14 && two(bytes, p + 4) <= 59)) return NO;
+        if (two(bytes, p + 1) > 14 || two(bytes, p + 4) > 59) return NO;
         p += 6;
       } else return NO;
     }
@@ -266,15 +269,18 @@ function date(kind: "timestamptz" | "timestamp" | "date", needsSeconds: boolean)
   };
 }
 
-/** Two digits as a number; NaN where they are not, which fails every comparison. */
+/** Two digits as a number; more than any two are where they are none. */
 function two(bytes: Buffer, at: number): number {
   const high = (bytes[at] ?? 0) - 48;
   const low = (bytes[at + 1] ?? 0) - 48;
-  return high >= 0 && high <= 9 && low >= 0 && low <= 9 ? high * 10 + low : Number.NaN;
+  return high >= 0 && high <= 9 && low >= 0 && low <= 9 ? high * 10 + low : 1_000;
 }
 
 /** A flat JSON array as an array literal. In strings the backslash of `\"` and `\\` is doubled for the literal's sake. */
 function array(element: Element, lengthMax: number | null): FastWrite {
+  /** Where the value ends that `one` has written. */
+  let ended = 0;
+
   return (bytes, start, end, flag, out, to) => {
     let o = to;
     out[o++] = 123;
@@ -282,7 +288,7 @@ function array(element: Element, lengthMax: number | null): FastWrite {
       // A null is no array of one null.
       if (flag === DECODE || bytes[start] === 110) return NO;
       o = one(bytes, start, end, out, o);
-      if (o < 0) return NO;
+      if (o < 0 || ended !== end) return NO;
     } else {
       let p = space(bytes, start + 1);
       let isFirst = true;
@@ -293,43 +299,48 @@ function array(element: Element, lengthMax: number | null): FastWrite {
           p = space(bytes, p + 1);
         }
         isFirst = false;
-        const stop = tokenEnd(bytes, p, end);
-        if (stop < 0) return NO;
-        o = one(bytes, p, stop, out, o);
+        o = one(bytes, p, end, out, o);
         if (o < 0) return NO;
-        p = space(bytes, stop);
+        p = space(bytes, ended);
       }
     }
     out[o++] = 125;
     return o;
   };
 
-  function one(bytes: Buffer, start: number, end: number, out: Buffer, to: number): number {
-    if (bytes[start] === 110) return end - start === 4 ? to + out.write("NULL", to, "latin1") : NO;
-    if (element !== "text") {
-      return bytes[start] === QUOTE ? NO : element.write(bytes, start, end, PLAIN, out, to);
-    }
-    if (bytes[start] !== QUOTE) return NO;
-    if (lengthMax !== null && end - start - 2 > lengthMax) return NO;
+  /** Writes the flat value at `start`, which ends before `limit`. */
+  function one(bytes: Buffer, start: number, limit: number, out: Buffer, to: number): number {
+    const c = bytes[start];
+    if (c === QUOTE) return element === "text" ? quoted(bytes, start, limit, out, to) : NO;
+    const end = tokenEnd(bytes, start, limit);
+    ended = end;
+    if (c === 110) return end - start === 4 ? to + out.write("NULL", to, "latin1") : NO;
+    return element === "text" ? NO : element.write(bytes, start, end, PLAIN, out, to);
+  }
+
+  function quoted(bytes: Buffer, start: number, limit: number, out: Buffer, to: number): number {
     let o = to;
     out[o++] = QUOTE;
-    for (let p = start + 1; p < end - 1; p += 1) {
+    let p = start + 1;
+    for (; p < limit; p += 1) {
       const c = bytes[p] ?? 0;
+      if (c === QUOTE) break;
       if (c < 32) return NO;
-      if (c !== BACKSLASH) {
-        out[o++] = c;
-        continue;
-      }
-      const next = bytes[p + 1] ?? 0;
-      p += 1;
-      if (!isSimpleEscape(next)) return NO;
-      out[o++] = BACKSLASH;
-      if (next === QUOTE || next === BACKSLASH) {
+      if (c === BACKSLASH) {
+        p += 1;
+        const next = bytes[p] ?? 0;
+        if (!isSimpleEscape(next)) return NO;
         out[o++] = BACKSLASH;
-        if (next === BACKSLASH) out[o++] = BACKSLASH;
-      }
-      out[o++] = next;
+        if (next === QUOTE || next === BACKSLASH) {
+          out[o++] = BACKSLASH;
+          if (next === BACKSLASH) out[o++] = BACKSLASH;
+        }
+        out[o++] = next;
+      } else out[o++] = c;
     }
+    // Bytes are at least as many as characters.
+    if (p >= limit || (lengthMax !== null && p - start - 1 > lengthMax)) return NO;
+    ended = p + 1;
     out[o++] = QUOTE;
     return o;
   }
@@ -341,15 +352,9 @@ function space(bytes: Buffer, start: number): number {
   return p;
 }
 
-/** The position after a flat value inside of an array; -1 for arrays and objects. */
+/** The position after a number or a word inside of an array. */
 function tokenEnd(bytes: Buffer, start: number, end: number): number {
-  const c = bytes[start];
-  if (c === 91 || c === 123) return NO;
-  let p = start + 1;
-  if (c === QUOTE) {
-    while (p < end && bytes[p] !== QUOTE) p += bytes[p] === BACKSLASH ? 2 : 1;
-    return p + 1;
-  }
+  let p = start;
   while (p < end && bytes[p] !== 44 && bytes[p] !== 93 && bytes[p] !== 32) p += 1;
   return p;
 }

@@ -2,6 +2,8 @@
 export const PLAIN = 0;
 export const ESCAPED = 1;
 export const DECODE = 2;
+/** Of a path that one span cannot tell: all that is known stands in `several`. */
+export const SEVERAL = 3;
 
 /** One place of a document where a wanted path has a value. */
 export interface Occurrence {
@@ -12,13 +14,23 @@ export interface Occurrence {
   inside: readonly string[];
 }
 
+/** A wanted object that a dotted name passes through, and the rest of the name inside of it. */
+interface Passed {
+  slot: number;
+  inside: string[];
+}
+
+/** Shared, because nearly every name passes through nothing and every value is where its path ends. */
+const NOWHERE: readonly Passed[] = [];
+const NOTHING: readonly string[] = [];
+
 /** What is known about one member name of one object: compiled at the first sight of the name, then compared as bytes. */
 interface Member {
   /** The name with its quotes, as it stands in the document. */
   bytes: Buffer;
   node: Node | null;
   /** Wanted objects that a dotted name passes through. */
-  passed: { slot: number; inside: string[] }[];
+  passed: readonly Passed[];
   /** The member that followed last time: documents of one index repeat their order. */
   next: Member | null;
 }
@@ -105,7 +117,9 @@ export class Scanner {
       p = this.#space(p + 1);
       const end = this.#value(p, member.node, depth);
       if (end < 0) return MALFORMED;
-      for (const { slot, inside } of member.passed) this.#record(slot, p, end, DECODE, inside);
+      if (member.passed !== NOWHERE) {
+        for (const { slot, inside } of member.passed) this.#record(slot, p, end, DECODE, inside);
+      }
       p = this.#space(end);
       if (b[p] === 125) return p + 1;
       if (b[p] !== 44) return MALFORMED;
@@ -138,7 +152,7 @@ export class Scanner {
       default:
         end = this.#token(p);
     }
-    if (end >= 0 && node !== null && node.slot >= 0) this.#record(node.slot, p, end, flag, []);
+    if (end >= 0 && node !== null && node.slot >= 0) this.#record(node.slot, p, end, flag, NOTHING);
     return end;
   }
 
@@ -182,8 +196,8 @@ export class Scanner {
     if (this.starts[slot] === -1) {
       this.starts[slot] = start;
       this.ends[slot] = end;
-      this.flags[slot] = DECODE;
     }
+    this.flags[slot] = SEVERAL;
   }
 
   /** The position after the string at `start`; sets the flag of its content. */
@@ -251,17 +265,24 @@ export class Scanner {
     const key = this.#bytes.toString("latin1", start, end);
     const known = node.members.get(key);
     if (known !== undefined) return known;
-    const member: Member = { bytes: Buffer.from(this.#bytes.subarray(start, end)), node: null, passed: [], next: null };
+    const member: Member = {
+      bytes: Buffer.from(this.#bytes.subarray(start, end)),
+      node: null,
+      passed: NOWHERE,
+      next: null,
+    };
     const name = decodeName(this.#bytes.toString("utf8", start, end));
     if (name !== null) {
       const names = name.split(".");
       let at: Node | undefined = node;
+      const passed: Passed[] = [];
       for (const [index, part] of names.entries()) {
         at = at.children.get(part);
         if (at === undefined) break;
         const inside = names.slice(index + 1);
-        if (inside.length > 0 && at.slot >= 0) member.passed.push({ slot: at.slot, inside });
+        if (inside.length > 0 && at.slot >= 0) passed.push({ slot: at.slot, inside });
       }
+      if (passed.length > 0) member.passed = passed;
       member.node = at ?? null;
     }
     if (node.members.size < MEMBERS_MAX) node.members.set(key, member);
