@@ -226,6 +226,14 @@ describe("other modes", () => {
     });
 
     const { confirm } = dry;
+    // What nobody was shown does not go: the table has grown since the dry run.
+    await harness.sql(`INSERT INTO ${harness.schema}.${name} VALUES ('unseen', 4)`);
+    expect(await harness.load({ ...request, confirm })).toMatchObject({
+      status: "failed",
+      error: { code: "confirm_outdated", details: { would_delete: 2, confirmed: 1 } },
+    });
+    expect(await rowsOf(name, "id")).toEqual([["a"], ["b"], ["gone"], ["unseen"]]);
+    await harness.sql(`DELETE FROM ${harness.schema}.${name} WHERE id = 'unseen'`);
     const answer = await harness.load({ ...request, confirm });
     expect(answer).toMatchObject({ status: "completed", deleted: 1 });
     expect(await rowsOf(name)).toEqual([

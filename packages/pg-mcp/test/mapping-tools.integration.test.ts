@@ -289,6 +289,42 @@ describe("propose_mapping", () => {
   });
 });
 
+describe("a field that is an array in some documents", () => {
+  it("says in how many, and what taking the first value would lose", async () => {
+    const documents = [product("1"), product("2"), product("3")];
+    const mapping: MappingField[] = [
+      { path: "id", type: "keyword" },
+      { path: "name", type: "keyword" },
+      { path: "tags", type: "keyword" },
+    ];
+    const profile = [
+      { ...emptyProfile("name"), present: 2000, arrays: 4, array_length_max: 2 },
+      { ...emptyProfile("tags"), present: 2000, arrays: 2000, array_length_max: 3 },
+    ];
+    const exportId = await stageExport(staging.store, { documents, mapping, profile });
+    const answer = await propose({ export_id: exportId, table: "mixed" });
+    expect(answer.columns).toEqual([
+      { column: "id", field_type: "keyword", type: "text", verdict: "ok" },
+      {
+        column: "name",
+        field_type: "keyword",
+        type: "text[]",
+        verdict: "widened",
+        reason: '4 of 2000 documents hold an array, the others one value; array:"first" drops all but the first',
+        alternative: { type: "text", array: "first" },
+      },
+      { column: "tags", field_type: "keyword", type: "text[]", verdict: "ok" },
+    ]);
+
+    const changes = { columns: [{ column: "name", ...answer.columns[1]?.alternative }] };
+    await create({ table: "mixed", mapping: { id: answer.mapping_id, changes } });
+    const { rows } = await database.admin.query(
+      "SELECT format_type(atttypid, atttypmod) FROM pg_attribute WHERE attrelid = 'mixed'::regclass AND attname = 'name'",
+    );
+    expect(rows).toEqual([{ format_type: "text" }]);
+  });
+});
+
 describe("a nested field", () => {
   const orders: MappingField[] = [
     { path: "customer", type: "keyword" },
@@ -348,6 +384,34 @@ describe("a nested field", () => {
 });
 
 describe("create_table", () => {
+  it("refuses the expression that a load would refuse, and makes no table", async () => {
+    const exportId = await stageExport(staging.store, { documents: [product("1")], mapping: products });
+    const { mapping_id: id } = await propose({ export_id: exportId, table: "shop" });
+    const withExpression = (expression: string) =>
+      codeOf(
+        create({
+          table: "shop",
+          mapping: { id, changes: { columns: [{ column: "price", from: "price", expression }] } },
+        }),
+      );
+    expect(await withExpression("price + random()")).toMatchObject({ code: "function_refused", column: "price" });
+    expect(await withExpression("round(nothing, 2)")).toMatchObject({ code: "invalid_expression", column: "price" });
+    // The export says that the field is a number, so there is no operator for it and a text.
+    expect(await withExpression("price || 1")).toMatchObject({ code: "invalid_expression", sqlstate: "42883" });
+    expect(await database.admin.query("SELECT to_regclass('shop')")).toMatchObject({ rows: [{ to_regclass: null }] });
+    expect(await withExpression("price * 2")).toBe("no error");
+  });
+
+  it("leaves types alone where the export is not known, and refuses what no type cures", async () => {
+    const columns = (expression: string) => ({
+      table: "shop",
+      mapping: { columns: [{ column: "price", type: "numeric", from: "price", expression }] },
+    });
+    expect(await codeOf(create(columns("(SELECT 1)")))).toMatchObject({ code: "expression_refused" });
+    expect(await codeOf(create(columns("price *")))).toMatchObject({ code: "invalid_expression", sqlstate: "42601" });
+    expect(await codeOf(create(columns("price * 2")))).toBe("no error");
+  });
+
   it("quotes every name, takes any type PostgreSQL knows, and rolls a dry run back", async () => {
     const params = {
       table: 'odd "name".Table; DROP TABLE products',

@@ -68,7 +68,7 @@ export async function loadPart(
     expected: part.documents,
     limits: { onError: "reject", rejectsMax: null, rejectRatioMax: null },
     deleteRatioMax: 0,
-    mayReplace: false,
+    deletesMax: null,
     replayOf: null,
     storedRowsMax: 0,
     expectsNew,

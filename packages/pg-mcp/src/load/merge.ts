@@ -71,8 +71,8 @@ export interface MergeOptions {
   expected: number;
   limits: RejectLimits;
   deleteRatioMax: number;
-  /** Whether `replace` may remove rows that are there. */
-  mayReplace: boolean;
+  /** Rows that `replace` may remove at most: as many as the confirmed dry run did; null: nothing is confirmed. */
+  deletesMax: number | null;
   /** Only documents that this load has rejected are merged; the others only decide who wins a key. */
   replayOf: string | null;
   /** The one part that is merged, where each has a transaction of its own. */
@@ -410,7 +410,7 @@ export async function prepare(
 
 /** Deletes what is not staged: all of a table without key, as nothing tells its rows apart. */
 async function removeUnstaged(tx: Transaction, options: MergeOptions, ready: number): Promise<number> {
-  const { merge, tables, deleteRatioMax, mayReplace } = options;
+  const { merge, tables, deleteRatioMax, deletesMax } = options;
   const target = `${merge.from}${tables.target} AS t`;
   const condition = merge.key.length === 0 ? "TRUE" : unstagedCondition(merge, tables);
   await tx.query(`ANALYZE ${tables.ready}`);
@@ -429,7 +429,17 @@ async function removeUnstaged(tx: Transaction, options: MergeOptions, ready: num
       },
     );
   }
-  if (!mayReplace) throw confirmNeeded(existing);
+  if (deletesMax === null) throw confirmNeeded(existing);
+  if (unstaged > deletesMax) {
+    throw new ToolError(
+      "confirm_outdated",
+      `replace would remove ${unstaged} rows now, and the confirmed dry run removed ${deletesMax}.`,
+      {
+        next: "Repeat the call with dry_run:true and fresh:true, show the user figures and deleted, and confirm anew.",
+        details: { existing, would_delete: unstaged, confirmed: deletesMax },
+      },
+    );
+  }
   try {
     const { rowCount } = await tx.query(`DELETE FROM ${target} WHERE ${condition}`);
     if (rowCount < unstaged) await mustBeGone(tx, `SELECT count(*) FROM ${target} WHERE ${condition}`);

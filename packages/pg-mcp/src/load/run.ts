@@ -51,7 +51,8 @@ export interface LoadJob {
   dryRun: boolean;
   limits: RejectLimits;
   deleteRatioMax: number;
-  mayReplace: boolean;
+  /** As in `MergeOptions`. */
+  deletesMax: number | null;
   storedRowsMax: number;
   /** The load whose rejects are tried again. */
   replayOf: string | null;
@@ -363,7 +364,7 @@ async function merge(
     expected,
     limits: job.limits,
     deleteRatioMax: job.deleteRatioMax,
-    mayReplace: job.mayReplace || job.dryRun,
+    deletesMax: job.dryRun ? Number.POSITIVE_INFINITY : job.deletesMax,
     storedRowsMax: job.storedRowsMax,
     replayOf: job.replayOf,
     ...(job.onStep === undefined ? {} : { onStep: (step: string) => job.onStep?.(`4.${step}`) }),

@@ -112,14 +112,14 @@ export async function startLoad(context: LoadContext, given: LoadRequest, signal
   const decision = await postgres.write(
     async (
       tx,
-    ): Promise<{ loadId: string; epoch?: number; reused?: true; alreadyLoaded?: true; mayReplace?: boolean }> => {
+    ): Promise<{ loadId: string; epoch?: number; reused?: true; alreadyLoaded?: true; deletesMax?: number | null }> => {
       const working = await ledger.findWorking(tx, loadDigest);
       if (request.resumes !== undefined && request.resumes !== working?.load_id) return { loadId: request.resumes };
       if (working !== undefined) {
         if (!working.stalled || jobs.isRunning(working.load_id)) return { loadId: working.load_id };
         const holder = await ledger.takeOver(tx, working.load_id, owner);
-        const mayReplace = working.arguments["confirmed"] === true;
-        return holder === undefined ? { loadId: working.load_id } : { ...holder, mayReplace };
+        const deletesMax = z.number().nullable().catch(null).parse(working.arguments["confirmed"]);
+        return holder === undefined ? { loadId: working.load_id } : { ...holder, deletesMax };
       }
       if (
         !request.repeat &&
@@ -144,7 +144,7 @@ export async function startLoad(context: LoadContext, given: LoadRequest, signal
         const finished = await ledger.findCompleted(tx, loadDigest, reuseSeconds);
         if (finished !== undefined) return { loadId: finished.load_id, reused: true };
       }
-      const mayReplace = await isConfirmed(tx, context, request, plan, digest({ ...identity, dry_run: true }));
+      const deletesMax = await confirmedDeletes(tx, context, request, plan, digest({ ...identity, dry_run: true }));
       const created = await ledger.create(tx, {
         loadId,
         owner,
@@ -155,12 +155,12 @@ export async function startLoad(context: LoadContext, given: LoadRequest, signal
         mode: request.mode,
         dryRun: request.dryRun,
         digest: loadDigest,
-        arguments: { ...identity, dry_run: request.dryRun, confirmed: mayReplace },
+        arguments: { ...identity, dry_run: request.dryRun, confirmed: deletesMax },
         mapping: plan.mapping,
         warnings: warningsOf(plan, request),
         expected: source.expected,
       });
-      if (created) return { loadId, epoch: 1, mayReplace };
+      if (created) return { loadId, epoch: 1, deletesMax };
       // An equal call was faster; its row is there, as ON CONFLICT waited for its commit.
       const other = await ledger.findWorking(tx, loadDigest);
       if (other !== undefined) return { loadId: other.load_id };
@@ -186,7 +186,7 @@ export async function startLoad(context: LoadContext, given: LoadRequest, signal
       dryRun: request.dryRun,
       limits: request.limits,
       deleteRatioMax: request.deleteRatioMax,
-      mayReplace: decision.mayReplace === true,
+      deletesMax: decision.deletesMax ?? null,
       storedRowsMax: request.storedRowsMax,
       replayOf: request.rejectsOf ?? null,
       indices: source.indices,
@@ -421,24 +421,25 @@ export function confirmToken(loadId: string, loadDigest: string): string {
   return `confirm_${digest([loadId, loadDigest]).slice(0, 20)}`;
 }
 
-async function isConfirmed(
+/** How many rows `replace` may remove: those that the user was shown. Null: none was shown, and the table is empty. */
+async function confirmedDeletes(
   tx: Transaction,
   { settings }: LoadContext,
   request: LoadRequest,
   plan: LoadPlan,
   dryDigest: string,
-): Promise<boolean> {
-  if (request.mode !== "replace" || request.dryRun) return false;
+): Promise<number | null> {
+  if (request.mode !== "replace" || request.dryRun) return null;
   if (request.confirm !== undefined) {
     const dry = await openLedger(settings.PG_MCP_STATE_SCHEMA).findCompleted(tx, dryDigest, CONFIRM_SECONDS);
-    if (dry !== undefined && confirmToken(dry.load_id, dry.digest) === request.confirm) return true;
+    if (dry !== undefined && confirmToken(dry.load_id, dry.digest) === request.confirm) return dry.deleted;
     throw new ToolError("confirm_mismatch", "The confirm token is not that of the latest dry run of these arguments.", {
       next: "Repeat the call with dry_run:true (and fresh:true), and pass the token it answers.",
     });
   }
   const { rows } = await tx.query(`SELECT EXISTS (SELECT 1 FROM ${quoteTable(plan.table)})`);
   if (rows[0]?.[0] === true) throw confirmNeeded(null);
-  return false;
+  return null;
 }
 
 /** Fields that a warning names; the answer stays small however many there are. */

@@ -82,6 +82,47 @@ export function columnsOfMapping(mapping: Mapping): ColumnDraft[] {
     });
 }
 
+/** The catalog's view of a table that is not there yet; types as `formatTypes` has them. */
+export function imaginedTable(
+  name: { schema: string; table: string },
+  draft: { columns: readonly Pick<ColumnDraft, "name" | "type">[]; key: readonly string[] },
+  formatted: ReadonlyMap<string, string>,
+): Table {
+  return {
+    oid: "0",
+    ...name,
+    kind: "table",
+    persistence: "permanent",
+    rowSecurity: false,
+    rowsEstimate: null,
+    comment: null,
+    partitionOf: null,
+    partitionKey: null,
+    partitions: 0,
+    columns: draft.columns.map(({ name: column, type }) => ({
+      name: column,
+      type: formatted.get(type) ?? type,
+      typeOid: "0",
+      baseType: formatted.get(type) ?? type,
+      collation: null,
+      comparedIn: null,
+      typmod: -1,
+      notNull: draft.key.includes(column),
+      default: null,
+      generated: null,
+      identity: null,
+      comment: null,
+    })),
+    primaryKey: [...draft.key],
+    uniques: [{ name: "", columns: [...draft.key], deferrable: false, partial: false, expression: false }],
+    checks: [],
+    foreignKeys: [],
+    indexes: [],
+    triggers: [],
+    rules: [],
+  };
+}
+
 /** `CREATE TABLE` and its indexes, one statement each. */
 export function createTableStatements(draft: TableDraft): string[] {
   const lines = draft.columns.map(columnDefinition);

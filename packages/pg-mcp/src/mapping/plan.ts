@@ -89,7 +89,7 @@ const META_TYPES: Record<StageMeta, { name: string; type: string }> = {
  * `_keep` names the columns of a row whose target value an update leaves alone (`on_missing: "keep"`; an insert takes
  * their default), `_default` those that take the column's default; both are null for most rows.
  */
-export function stageColumns(plan: LoadPlan): StageColumn[] {
+export function stageColumns(plan: { columns: readonly PlannedColumn[] }): StageColumn[] {
   const staged = plan.columns.filter((column) => column.staged);
   const taken = new Set(plan.columns.map((column) => column.column));
   const metas: StageMeta[] = ["part", "line", "index", "id", "routing", "seqNo"];

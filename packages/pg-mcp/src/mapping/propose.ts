@@ -4,7 +4,7 @@ import { type FieldProfile, type MappingField, proposeColumnName, proposeType } 
 import { quoteIdentifier, quoteTable, type Table, type Transaction } from "../postgres/index.ts";
 import type { JudgePolicy } from "../query/index.ts";
 import { type ChildOffer, offerChildren } from "./children.ts";
-import { addColumnsStatement, type ColumnDraft, createTableStatements } from "./ddl.ts";
+import { addColumnsStatement, type ColumnDraft, createTableStatements, imaginedTable } from "./ddl.ts";
 import { createEncoder } from "./encode.ts";
 import { Fields, misfit } from "./fields.ts";
 import type { Mapping, MappingColumn } from "./mapping.ts";
@@ -51,8 +51,8 @@ export interface ColumnVerdict {
   reason?: string;
   /** Settings of the column that save the documents; `alter` is SQL that only an owner of the table can run. */
   fix?: Record<string, unknown>;
-  /** What a person may want to know; foreign text in it is clipped. */
-  note?: string;
+  /** Other settings that a person may prefer, with what they lose said in `reason`. */
+  alternative?: Record<string, unknown>;
 }
 
 export interface Proposal {
@@ -322,46 +322,6 @@ function missingColumns(unmapped: readonly string[], options: ProposeOptions, ta
   });
 }
 
-function imaginedTable(
-  name: { schema: string; table: string },
-  draft: Draft,
-  formatted: ReadonlyMap<string, string>,
-): Table {
-  return {
-    oid: "0",
-    ...name,
-    kind: "table",
-    persistence: "permanent",
-    rowSecurity: false,
-    rowsEstimate: null,
-    comment: null,
-    partitionOf: null,
-    partitionKey: null,
-    partitions: 0,
-    columns: draft.columns.map(({ name: column, type }) => ({
-      name: column,
-      type: formatted.get(type) ?? type,
-      typeOid: "0",
-      baseType: formatted.get(type) ?? type,
-      collation: null,
-      comparedIn: null,
-      typmod: -1,
-      notNull: draft.key.includes(column),
-      default: null,
-      generated: null,
-      identity: null,
-      comment: null,
-    })),
-    primaryKey: draft.key,
-    uniques: [{ name: "", columns: draft.key, deferrable: false, partial: false, expression: false }],
-    checks: [],
-    foreignKeys: [],
-    indexes: [],
-    triggers: [],
-    rules: [],
-  };
-}
-
 interface Forecast {
   sampled: number;
   /** Documents that at least one column refuses. */
@@ -446,7 +406,22 @@ function verdictOf(column: PlannedColumn, options: ProposeOptions, forecast: For
       ...(numeric === undefined ? {} : { fix: otherType(numeric, column, options.table) }),
     };
   }
+  const mixed = profile === undefined ? undefined : mixedArrays(column, profile, options.table);
+  if (mixed !== undefined) return { ...base, verdict: "widened", ...mixed };
   return { ...base, verdict: isWider(column) ? "widened" : "ok" };
+}
+
+/** A new column that is an array only for the sake of some documents: how many they are, and what one value would do. */
+function mixedArrays(
+  { valueType, targetType, array }: PlannedColumn,
+  { arrays, present }: FieldProfile,
+  table: ProposeOptions["table"],
+): Pick<ColumnVerdict, "reason" | "alternative"> | undefined {
+  if (!valueType.array || array !== null || arrays === 0 || arrays === present || "oid" in table) return undefined;
+  return {
+    reason: `${arrays} of ${present} documents hold an array, the others one value; array:"first" drops all but the first`,
+    alternative: { type: targetType.replace(/\[\]$/, ""), array: "first" },
+  };
 }
 
 function fixFor(reason: string, column: PlannedColumn, table: ProposeOptions["table"]): Record<string, unknown> {

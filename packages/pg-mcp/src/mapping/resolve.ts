@@ -43,7 +43,7 @@ export interface ResolveOptions {
  * before a row moves. `key` of the plan is empty where the table has no primary key and no key was named.
  */
 export async function resolveMapping(options: ResolveOptions): Promise<LoadPlan> {
-  const { tx, table, identity } = options;
+  const { table, identity } = options;
   checkTarget(table);
   const fields = new Fields(options.fields, options.profile);
   const mapping = options.mapping ?? sameNames(table, fields, identity);
@@ -61,14 +61,7 @@ export async function resolveMapping(options: ResolveOptions): Promise<LoadPlan>
   checkUnfed(table, mapping, options.fed ?? []);
   const key = resolveKey(options.key ?? mapping.key, table, mapping);
 
-  const written = mapping.columns
-    .flatMap(({ type, staged_as }) => [type, staged_as])
-    .filter((type) => type !== undefined);
-  const formatted = await formatTypes(tx, written);
-  const typeOf = await valueTypes(tx, [...table.columns.map(({ type }) => type), ...formatted.values()]);
-  const columns = mapping.columns.map((column) =>
-    resolveColumn({ column, target: byName.get(column.column), fields, formatted, typeOf, key }),
-  );
+  const { columns } = await planColumns(options, mapping, key);
   const versionFrom = mapping.version_from ?? null;
   if (versionFrom !== null && versionFrom !== "_seq_no" && !columns.some(({ column }) => column === versionFrom)) {
     throw new ToolError("unknown_column", "version_from is neither _seq_no nor a column of the mapping.", {
@@ -91,8 +84,46 @@ export async function resolveMapping(options: ResolveOptions): Promise<LoadPlan>
     unmapped: unmappedFields(fields, columns, mapping),
   };
   const plan: LoadPlan = { ...parent, children: await resolveChildren(parent, options, resolveMapping) };
-  await judgeExpressions(plan, options);
+  await judgeExpressions(columns, options);
   return plan;
+}
+
+/** The mapping's columns against the table's, with every default filled in. */
+async function planColumns(
+  { tx, table, ...options }: ResolveOptions,
+  mapping: Mapping,
+  key: readonly string[],
+): Promise<{ fields: Fields; columns: PlannedColumn[] }> {
+  const fields = new Fields(options.fields, options.profile);
+  const byName = new Map(table.columns.map((column) => [column.name, column]));
+  const written = mapping.columns
+    .flatMap(({ type, staged_as }) => [type, staged_as])
+    .filter((type) => type !== undefined);
+  const formatted = await formatTypes(tx, written);
+  const typeOf = await valueTypes(tx, [...table.columns.map(({ type }) => type), ...formatted.values()]);
+  const columns = mapping.columns.map((column) =>
+    resolveColumn({ column, target: byName.get(column.column), fields, formatted, typeOf, key }),
+  );
+  return { fields, columns };
+}
+
+/** SQLSTATEs that staging an input as another type may cure: undefined function or operator, datatype mismatch. */
+const OF_INPUT_TYPES = new Set<unknown>(["42883", "42804"]);
+
+/**
+ * Judges the expressions of a mapping whose table is yet to be made, as the load will. Where the export is not known,
+ * nor are the types of what expressions read, and only what no type cures is refused.
+ */
+export async function judgeMapping(options: ResolveOptions & { mapping: Mapping }): Promise<void> {
+  const { mapping } = options;
+  if (mapping.columns.every(({ expression }) => expression === undefined)) return;
+  const { fields, columns } = await planColumns(options, mapping, []);
+  try {
+    await judgeExpressions(columns, options);
+  } catch (error) {
+    const isOfTypes = error instanceof ToolError && OF_INPUT_TYPES.has(error.details["sqlstate"]);
+    if (fields.isKnown || !isOfTypes) throw error;
+  }
 }
 
 function checkTarget(table: Table): void {
@@ -280,10 +311,10 @@ function unmappedFields(fields: Fields, columns: readonly PlannedColumn[], { chi
     .filter((path) => !used.some((from) => path === from || path.startsWith(`${from}.`)));
 }
 
-async function judgeExpressions(plan: LoadPlan, options: ResolveOptions): Promise<void> {
-  const computed = plan.columns.filter(({ expression }) => expression !== undefined);
+async function judgeExpressions(columns: readonly PlannedColumn[], options: ResolveOptions): Promise<void> {
+  const computed = columns.filter(({ expression }) => expression !== undefined);
   if (computed.length === 0) return;
-  const stage = { columns: stageColumns(plan).map(({ name, type }) => ({ name, type })) };
+  const stage = { columns: stageColumns({ columns }).map(({ name, type }) => ({ name, type })) };
   for (const { column, expression = "", targetType } of computed) {
     try {
       const policy = options.expressions === undefined ? {} : { policy: options.expressions };

@@ -58,8 +58,17 @@ export async function loadMapping(
 
 /** The mapping that a tool's `mapping` argument stands for: an id, an id with changes, or a whole object. */
 export async function resolveMappingReference(tx: Transaction, value: unknown, stateSchema: string): Promise<Mapping> {
+  return (await findMapping(tx, value, stateSchema)).mapping;
+}
+
+/** The same with the export that it was proposed for, where it was. */
+export async function findMapping(
+  tx: Transaction,
+  value: unknown,
+  stateSchema: string,
+): Promise<{ mapping: Mapping; exportId: string | null }> {
   const reference = parseMappingReference(value);
-  if (reference.kind === "inline") return reference.mapping;
-  const { mapping } = await loadMapping(tx, reference.id, stateSchema);
-  return reference.changes === undefined ? mapping : changeMapping(mapping, reference.changes);
+  if (reference.kind === "inline") return { mapping: reference.mapping, exportId: null };
+  const { mapping, exportId } = await loadMapping(tx, reference.id, stateSchema);
+  return { mapping: reference.changes === undefined ? mapping : changeMapping(mapping, reference.changes), exportId };
 }

@@ -1,9 +1,20 @@
 import { clip, ToolError } from "@es-to-pg/mcp-kit";
+import { type FieldProfile, type MappingField, StagingError, type StagingStore } from "@es-to-pg/staging";
 import { z } from "zod";
 import { childDrafts } from "../mapping/children.ts";
-import { columnsOfMapping, createTables, findTarget, targetName } from "../mapping/ddl.ts";
-import { type Mapping, mappingReferenceArgument } from "../mapping/mapping.ts";
-import { resolveMappingReference } from "../mapping/store.ts";
+import {
+  type ColumnDraft,
+  columnsOfMapping,
+  createTables,
+  findTarget,
+  imaginedTable,
+  targetName,
+} from "../mapping/ddl.ts";
+import { mappingReferenceArgument } from "../mapping/mapping.ts";
+import { judgeMapping } from "../mapping/resolve.ts";
+import { findMapping } from "../mapping/store.ts";
+import { formatTypes } from "../mapping/types.ts";
+import type { Table, Transaction } from "../postgres/index.ts";
 import { defineTool } from "./tool.ts";
 
 /** Characters of DDL in an answer; a statement for hundreds of columns is shown from its beginning. */
@@ -65,17 +76,18 @@ export const createTable = defineTool({
     next: z.string().optional(),
   }),
   annotations: { readOnlyHint: false, destructiveHint: false, idempotentHint: true, openWorldHint: false },
-  async handler(params, { postgres, policy, settings, signal }) {
+  async handler(params, { postgres, policy, settings, store, signal }) {
     const target = targetName(params, policy, settings.PG_MCP_STATE_SCHEMA);
     const {
       existing,
       results: [result, ...children],
     } = await postgres.write(
       async (tx) => {
-        const mapping: Mapping | undefined =
+        const given =
           params.mapping === undefined
             ? undefined
-            : await resolveMappingReference(tx, params.mapping, settings.PG_MCP_STATE_SCHEMA);
+            : await findMapping(tx, params.mapping, settings.PG_MCP_STATE_SCHEMA);
+        const mapping = given?.mapping;
         const columns = params.columns ?? (mapping === undefined ? undefined : columnsOfMapping(mapping));
         if (columns === undefined || (params.columns !== undefined && mapping !== undefined)) {
           throw new ToolError("columns_or_mapping", "Give either columns or mapping.", {
@@ -84,6 +96,15 @@ export const createTable = defineTool({
         }
         const found = await findTarget(tx, target, policy, settings.PG_MCP_STATE_SCHEMA);
         const key = params.primary_key ?? mapping?.key ?? [];
+        if (given !== undefined) {
+          await judgeMapping({
+            tx,
+            mapping: given.mapping,
+            table: await imagine(tx, target, columns),
+            ...(await exportedFields(store, given.exportId)),
+            expressions: { functionsAllow: settings.PG_MCP_FUNCTIONS_ALLOW, repeatable: true },
+          });
+        }
         const drafts = [
           { draft: { ...target, columns, primaryKey: key, indexes: params.indexes ?? [] }, existing: found },
         ];
@@ -122,6 +143,31 @@ export const createTable = defineTool({
     };
   },
 });
+
+/** The table as it will be, for who judges a mapping before it is there. */
+async function imagine(
+  tx: Transaction,
+  name: { schema: string; table: string },
+  columns: readonly ColumnDraft[],
+): Promise<Table> {
+  const types = columns.map(({ type }) => type);
+  return imaginedTable(name, { columns, key: [] }, await formatTypes(tx, types));
+}
+
+/** What the export behind a proposed mapping says of its fields; nothing where there is none, or it has gone. */
+async function exportedFields(
+  store: () => Promise<StagingStore>,
+  exportId: string | null,
+): Promise<{ fields: MappingField[]; profile: FieldProfile[] }> {
+  if (exportId === null) return { fields: [], profile: [] };
+  try {
+    const { mapping, profile } = await (await store()).read(exportId);
+    return { fields: mapping, profile };
+  } catch (error) {
+    if (error instanceof StagingError && error.code === "unknown_export") return { fields: [], profile: [] };
+    throw error;
+  }
+}
 
 function shownDdl(statements: readonly string[]): string[] {
   let left = ddlCharactersMax;

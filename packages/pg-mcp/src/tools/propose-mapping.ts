@@ -29,6 +29,7 @@ const verdict = z.object({
   rejects: z.number().optional(),
   reason: z.string().optional(),
   fix: z.record(z.string(), z.unknown()).optional(),
+  alternative: z.record(z.string(), z.unknown()).optional(),
 });
 
 export const proposeMapping = defineTool({
