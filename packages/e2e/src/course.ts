@@ -102,7 +102,7 @@ export async function runCourse(options: CourseOptions): Promise<CourseResult> {
     (await caller.call(pg, "propose_mapping", { ...target, export_id: exported.export_id })).data,
   );
   const load = await loadExport(caller, pg, { ...target, export_id: exported.export_id, mapping: proposal.mapping_id });
-  const verified = verifiedSchema.parse((await caller.call(pg, "verify_load", { load_id: load.load_id })).data);
+  const verified = await verifyLoad(caller, pg, load.load_id);
   const rows = countSchema.parse((await caller.call(pg, "count_rows", target)).data);
   return { export: exported, mappingId: proposal.mapping_id, load, verified, rows: Number(rows.count) };
 }
@@ -165,6 +165,14 @@ export async function loadExport(caller: Caller, pg: Session, args: Record<strin
   }
   if (state.status !== "completed") throw new Error(`the load is ${state.status}: ${JSON.stringify(state)}`);
   return state;
+}
+
+/** Compares a load with its table and waits for the outcome. */
+async function verifyLoad(caller: Caller, pg: Session, loadId: string): Promise<z.infer<typeof verifiedSchema>> {
+  for (;;) {
+    const { data } = await caller.call(pg, "verify_load", { load_id: loadId, wait_seconds: waitSeconds });
+    if (data["verdict"] !== "working") return verifiedSchema.parse(data);
+  }
 }
 
 /** The sum of all places where a staged document can end. */

@@ -99,6 +99,19 @@ CREATE TABLE IF NOT EXISTS data_transformer.children (
   PRIMARY KEY (load_id, position)
 );
 
+-- A comparison of a load with its table: its lease while it works, and its outcome until a caller has been told.
+CREATE TABLE IF NOT EXISTS data_transformer.verifications (
+  load_id     text NOT NULL REFERENCES data_transformer.loads ON DELETE CASCADE,
+  extra       boolean NOT NULL,
+  verify_id   text NOT NULL,
+  lease_until timestamptz NOT NULL,
+  staged      bigint NOT NULL DEFAULT 0,
+  finished_at timestamptz,
+  outcome     json,
+  told        boolean NOT NULL DEFAULT false,
+  PRIMARY KEY (load_id, extra)
+);
+
 -- What changed this database through the server, and when.
 CREATE TABLE IF NOT EXISTS data_transformer.audit (
   audit_id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,

@@ -1,7 +1,7 @@
 import { Buffer } from "node:buffer";
 import type { MappingField } from "@es-to-pg/staging";
 import { expect } from "vitest";
-import { verifyLoad } from "../src/load/verify.ts";
+import { verifyLoad } from "../src/load/verify-job.ts";
 import { openHarness, told } from "./load-harness.ts";
 
 /** A kind of bad value: where it stands, why it stays out, and whether the better mapping lets its document in. */
@@ -207,7 +207,7 @@ export async function checkDirtyCorpus(databaseUrl: string, documents: number): 
     expect(await rejectsOf(load.load_id)).toEqual(
       dirty.map(({ number, kind }) => [String(number), kind.column, kind.reason]),
     );
-    expect(await verifyLoad(harness.context, load.load_id, { extra: true })).toMatchObject({
+    expect(await verifyLoad(harness.context, load.load_id, { extra: true, waitSeconds: 45 })).toMatchObject({
       verdict: "equal",
       matched: documents - dirty.length,
     });

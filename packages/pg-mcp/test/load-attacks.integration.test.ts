@@ -2,7 +2,7 @@ import { ToolError } from "@es-to-pg/mcp-kit";
 import { afterAll, beforeAll, describe, expect, inject, it } from "vitest";
 import { showLoad } from "../src/load/show.ts";
 import { startLoad } from "../src/load/start.ts";
-import { verifyLoad } from "../src/load/verify.ts";
+import { verifyLoad } from "../src/load/verify-job.ts";
 import { addPart, type Harness, openHarness, requestDefaults, type StagedDocument, told } from "./load-harness.ts";
 
 let harness: Harness;

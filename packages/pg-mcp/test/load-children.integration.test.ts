@@ -1,6 +1,6 @@
 import type { MappingField } from "@es-to-pg/staging";
 import { afterAll, beforeAll, beforeEach, describe, expect, inject, it } from "vitest";
-import { verifyLoad } from "../src/load/verify.ts";
+import { verifyLoad } from "../src/load/verify-job.ts";
 import { type Harness, openHarness, told } from "./load-harness.ts";
 
 let harness: Harness;

@@ -6,7 +6,7 @@ import { listLoads, listRejects } from "../src/load/listing.ts";
 import { cancelLoad, showLoad } from "../src/load/show.ts";
 import { startLoad } from "../src/load/start.ts";
 import { ensureState } from "../src/load/state.ts";
-import { verifyLoad } from "../src/load/verify.ts";
+import { verifyLoad } from "../src/load/verify-job.ts";
 import {
   addPart,
   gathers,
@@ -49,7 +49,7 @@ describe("the state", () => {
     );
     const tables = await harness.sql("SELECT count(*)::int FROM pg_tables WHERE schemaname = $1", [schema]);
     await harness.sql(`DROP SCHEMA ${schema} CASCADE`);
-    expect(tables).toEqual([[6]]);
+    expect(tables).toEqual([[7]]);
   });
 });
 
@@ -253,6 +253,19 @@ describe("a server that stops", () => {
   });
 });
 
+/** Another process with the same database. */
+const other = () => ({ ...harness.context, jobs: new Jobs() });
+
+/** Keeps everybody from the table for as long as the work takes. */
+const whileLocked = (name: string, work: () => Promise<void>) =>
+  harness.postgres.write(
+    async (tx) => {
+      await tx.query(`LOCK TABLE ${harness.schema}.${name}`);
+      await work();
+    },
+    { signal: harness.context.signal },
+  );
+
 describe("verify_load", () => {
   const sources = [
     { id: 1, price: "1.10", tags: ["a"], at: "2024-01-01" },
@@ -299,6 +312,57 @@ describe("verify_load", () => {
       [`${harness.schema}_state`],
     );
     expect(left).toEqual([]);
+  });
+
+  it("is a job: who comes back for it is told its outcome, in another process too", async () => {
+    const name = await table("id integer PRIMARY KEY, v integer");
+    const exportId = await harness.stage([numbered(1, 4), numbered(4, 6)]);
+    const { load_id: loadId } = await harness.load({ table: name, exportId });
+    const options = { extra: false, waitSeconds: 0 };
+    await whileLocked(name, async () => {
+      expect(await verifyLoad(harness.context, loadId, options)).toMatchObject({ verdict: "working", total: 5 });
+      expect(await verifyLoad(other(), loadId, options)).toMatchObject({ verdict: "working" });
+    });
+    expect(await verifyLoad(other(), loadId, { extra: false })).toMatchObject({ verdict: "equal", matched: 5 });
+
+    await harness.sql(`DELETE FROM ${harness.schema}.${name} WHERE id = 2`);
+    expect(await verifyLoad(harness.context, loadId, { extra: false })).toMatchObject({ matched: 4, missing: 1 });
+  });
+
+  it("is begun anew where the process that compared is gone", async () => {
+    const name = await table("id integer PRIMARY KEY, v integer");
+    const exportId = await harness.stage([numbered(1, 3)]);
+    const { load_id: loadId } = await harness.load({ table: name, exportId });
+    const leave = (lease: string) =>
+      harness.sql(
+        `INSERT INTO ${harness.schema}_state.verifications (load_id, extra, verify_id, lease_until)
+         VALUES ($1, false, 'load_gone', now() + $2::interval)`,
+        [loadId, lease],
+      );
+    await leave("-1 second");
+    expect(await verifyLoad(harness.context, loadId, { extra: false })).toMatchObject({ verdict: "equal", matched: 2 });
+    await harness.sql(`DELETE FROM ${harness.schema}_state.verifications`);
+    await leave("20 seconds");
+    expect(await verifyLoad(harness.context, loadId, { extra: false, waitSeconds: 0 })).toMatchObject({
+      verdict: "working",
+    });
+  });
+
+  it("ends with cancel_load, and tells a failure as such", async () => {
+    const name = await table("id integer PRIMARY KEY, v integer");
+    const exportId = await harness.stage([numbered(1, 3)]);
+    const { load_id: loadId } = await harness.load({ table: name, exportId });
+    await whileLocked(name, async () => {
+      await verifyLoad(harness.context, loadId, { extra: false, waitSeconds: 0 });
+      const { promise: follows, resolve: progress } = Promise.withResolvers<void>();
+      const waiting = verifyLoad({ ...other(), progress: () => progress() }, loadId, { extra: false });
+      const [ended] = await Promise.allSettled([waiting, follows.then(() => cancelLoad(harness.context, loadId))]);
+      expect(ended).toMatchObject({ reason: { code: "verification_stopped", retryable: true } });
+    });
+    await harness.store.remove(exportId);
+    await expect(verifyLoad(harness.context, loadId, { extra: false })).rejects.toMatchObject({
+      code: "unknown_export",
+    });
   });
 
   it("counts rows of a table without key as often as they are staged", async () => {

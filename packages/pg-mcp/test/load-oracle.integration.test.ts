@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, describe, expect, inject, it } from "vitest";
 import type { LoadMode } from "../src/load/plan-sql.ts";
-import { verifyLoad } from "../src/load/verify.ts";
+import { verifyLoad } from "../src/load/verify-job.ts";
 import { gathers, type Harness, openHarness, type StagedDocument } from "./load-harness.ts";
 
 /**

@@ -383,6 +383,11 @@ describe("a nested field", () => {
   });
 });
 
+const computed = (expression: string) => ({
+  table: "shop",
+  mapping: { columns: [{ column: "price", type: "numeric", from: "price", expression }] },
+});
+
 describe("create_table", () => {
   it("refuses the expression that a load would refuse, and makes no table", async () => {
     const exportId = await stageExport(staging.store, { documents: [product("1")], mapping: products });
@@ -403,13 +408,9 @@ describe("create_table", () => {
   });
 
   it("leaves types alone where the export is not known, and refuses what no type cures", async () => {
-    const columns = (expression: string) => ({
-      table: "shop",
-      mapping: { columns: [{ column: "price", type: "numeric", from: "price", expression }] },
-    });
-    expect(await codeOf(create(columns("(SELECT 1)")))).toMatchObject({ code: "expression_refused" });
-    expect(await codeOf(create(columns("price *")))).toMatchObject({ code: "invalid_expression", sqlstate: "42601" });
-    expect(await codeOf(create(columns("price * 2")))).toBe("no error");
+    expect(await codeOf(create(computed("(SELECT 1)")))).toMatchObject({ code: "expression_refused" });
+    expect(await codeOf(create(computed("price *")))).toMatchObject({ code: "invalid_expression", sqlstate: "42601" });
+    expect(await codeOf(create(computed("price * 2")))).toBe("no error");
   });
 
   it("quotes every name, takes any type PostgreSQL knows, and rolls a dry run back", async () => {

@@ -2,7 +2,7 @@ import { spawn } from "node:child_process";
 import { once } from "node:events";
 import { Client } from "pg";
 import { afterAll, beforeAll, describe, expect, inject, it } from "vitest";
-import { verifyLoad } from "../src/load/verify.ts";
+import { verifyLoad } from "../src/load/verify-job.ts";
 import { everything } from "../src/postgres/index.ts";
 import { countRows, runQuery } from "../src/query/index.ts";
 import { type ChaosMode, makeWorld, oracle, sorted } from "./load-chaos.ts";

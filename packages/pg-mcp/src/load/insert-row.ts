@@ -4,8 +4,8 @@ import { z } from "zod";
 import type { LoadContext } from "./context.ts";
 import { figuresOf, openLedger } from "./ledger.ts";
 import { openRejects } from "./rejects.ts";
-import { readState } from "./show.ts";
 import { startLoad } from "./start.ts";
+import { readState } from "./state.ts";
 
 /** Longest value of a stored row that is answered whole, in characters of JSON. */
 const VALUE_CHARACTERS_MAX = 1_000;

@@ -17,7 +17,7 @@ export const loadIdSchema = z
 
 const countsSchema = z.record(z.string(), z.number());
 
-const loadErrorSchema = z.object({
+export const loadErrorSchema = z.object({
   code: z.string(),
   message: z.string(),
   retryable: z.boolean(),

@@ -4,7 +4,7 @@ import type { LoadContext } from "./context.ts";
 import { FIGURE_NAMES } from "./figures.ts";
 import { loadIdSchema, openLedger } from "./ledger.ts";
 import { openRejects } from "./rejects.ts";
-import { readState } from "./show.ts";
+import { readState } from "./state.ts";
 
 /** Loads and rejects read for one page; the answer's bytes cut it further. */
 const LOADS_MAX = 50;

@@ -434,7 +434,7 @@ async function recordEnd(job: LoadJob, tables: LoadTables, error: unknown): Prom
   const bounded = { signal: AbortSignal.timeout(LAST_WORD_MS), timeoutMs: LAST_WORD_MS };
   const stopped = error instanceof JobStopped ? error.reason : undefined;
   // A server that went away comes back: the load keeps its stage and goes on where it was.
-  const described = describe(error instanceof MergeRefused ? error.refusal : error);
+  const described = describeFailure(error instanceof MergeRefused ? error.refusal : error);
   if (stopped === undefined && described.code === "internal_error") job.onInternalError?.(error);
   const resumable = stopped === "shutdown" || isConnectionLost(error);
   try {
@@ -463,7 +463,7 @@ async function figuresAtEnd({ ledger, rejects, holder }: LoadJob, tx: Transactio
 }
 
 /** A failure as the load's row keeps it: the database's words are data, and values in them are not kept. */
-function describe(error: unknown): LoadError {
+export function describeFailure(error: unknown): LoadError {
   if (error instanceof ToolError || error instanceof StagingError) {
     const { retryable, next, details } = error;
     return {

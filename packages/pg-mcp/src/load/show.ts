@@ -1,5 +1,4 @@
 import { type ToolCall, ToolError, waitForJob } from "@es-to-pg/mcp-kit";
-import type { Transaction } from "../postgres/index.ts";
 import { describeLoad, type LoadAnswer } from "./answer.ts";
 import { readChildFigures } from "./children.ts";
 import type { LoadContext } from "./context.ts";
@@ -7,25 +6,8 @@ import { errorCode } from "./database-error.ts";
 import { figuresOf, type Ledger, type Load, openLedger } from "./ledger.ts";
 import { openRejects } from "./rejects.ts";
 import { ownerName } from "./start.ts";
-import { stateOutdated } from "./state.ts";
-
-/** Reads the state with the writer's role: a reader role need not see it. */
-export async function readState<T>(
-  context: LoadContext,
-  work: (tx: Transaction) => Promise<T>,
-  signal: AbortSignal,
-): Promise<T> {
-  try {
-    return await context.postgres.write(work, { signal });
-  } catch (error) {
-    if (errorCode(error) === "42703") throw stateOutdated(context.settings.PG_MCP_STATE_SCHEMA);
-    if (errorCode(error) !== "42P01") throw error;
-    throw new ToolError("unknown_load", "This database has no loads yet.", {
-      next: "Call bulk_insert to start one.",
-      cause: error,
-    });
-  }
-}
+import { readState } from "./state.ts";
+import { cancelVerifications } from "./verify-job.ts";
 
 /** Waits for a load's end as long as the call allows, and answers its state. */
 export async function showLoad(
@@ -53,11 +35,15 @@ export async function showLoad(
   );
 }
 
-/** Ends a load: in this process by its signal, in another by taking it away. What a direct load has written stays. */
+/**
+ * Ends a load: in this process by its signal, in another by taking it away. What a direct load has written stays. Of a
+ * load that has ended it stops the comparison that verify_load has begun.
+ */
 export async function cancelLoad(context: LoadContext & ToolCall, loadId: string): Promise<LoadAnswer> {
   const { jobs, settings, signal } = context;
   const ledger = openLedger(settings.PG_MCP_STATE_SCHEMA);
   await readState(context, (tx) => ledger.read(tx, loadId), signal);
+  await cancelVerifications(context, loadId, signal);
   if (!(await jobs.cancel(loadId))) await seizeAndEnd(context, ledger, loadId);
   return showLoad(context, loadId, { waitSeconds: 0 });
 }

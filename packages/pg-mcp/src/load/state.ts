@@ -1,5 +1,7 @@
 import { readFileSync } from "node:fs";
 import { ToolError } from "@es-to-pg/mcp-kit";
+import type { Transaction } from "../postgres/index.ts";
+import type { LoadContext } from "./context.ts";
 import { errorCode } from "./database-error.ts";
 
 /** The schema that holds the server's state unless PG_MCP_STATE_SCHEMA names another. */
@@ -58,8 +60,26 @@ export async function ensureState(tx: StateTransaction, schema: string = STATE_S
   }
 }
 
+/** Reads the state with the writer's role: a reader role need not see it. */
+export async function readState<T>(
+  context: LoadContext,
+  work: (tx: Transaction) => Promise<T>,
+  signal: AbortSignal,
+): Promise<T> {
+  try {
+    return await context.postgres.write(work, { signal });
+  } catch (error) {
+    if (errorCode(error) === "42703") throw stateOutdated(context.settings.PG_MCP_STATE_SCHEMA);
+    if (errorCode(error) !== "42P01") throw error;
+    throw new ToolError("unknown_load", "This database has no loads yet.", {
+      next: "Call bulk_insert to start one.",
+      cause: error,
+    });
+  }
+}
+
 /** The error for a state schema whose tables lack columns: another version made them, or another program. */
-export function stateOutdated(schema: string): ToolError {
+function stateOutdated(schema: string): ToolError {
   return new ToolError("state_outdated", `The tables in ${quoted(schema)} are not those of this version.`, {
     next: "Set PG_MCP_STATE_SCHEMA to another name, or have an administrator drop that schema if its loads may be forgotten.",
     details: { schema },

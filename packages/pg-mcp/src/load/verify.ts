@@ -1,4 +1,4 @@
-import { clip, type ToolCall, ToolError } from "@es-to-pg/mcp-kit";
+import { clip, ToolError } from "@es-to-pg/mcp-kit";
 import { newId } from "@es-to-pg/staging";
 import { z } from "zod";
 import { parseMapping } from "../mapping/mapping.ts";
@@ -21,8 +21,8 @@ import {
   unstagedCondition,
 } from "./plan-sql.ts";
 import { openRejects, type Rejects } from "./rejects.ts";
-import { readState } from "./show.ts";
 import { stagePart } from "./stage.ts";
+import { readState } from "./state.ts";
 import { proveKeys, type SourceIndices } from "./strategy.ts";
 
 /** Keys shown of each kind of difference. */
@@ -54,6 +54,12 @@ export const verification = z.object({
 });
 export type Verification = z.infer<typeof verification>;
 
+/** What can be compared: a completed load of a staged export. Anything else is answered, or refused, at once. */
+export interface Comparable {
+  load: Load;
+  exportId: string;
+}
+
 /** Carries the findings out of the transaction that is rolled back. */
 class Compared extends Error {
   override readonly name = "Compared";
@@ -82,19 +88,14 @@ type Findings = Pick<
   | "sample_keys"
 >;
 
-/**
- * Stages the load's export once more by the load's own mapping and compares every row with the table, in one snapshot
- * that is rolled back.
- */
-export async function verifyLoad(
-  context: LoadContext & ToolCall,
+/** Reads the load, and answers at once where there is nothing to compare. Throws `load_not_completed`. */
+export async function findComparable(
+  context: LoadContext,
   loadId: string,
-  options: { extra: boolean },
-): Promise<Verification> {
-  const { settings, signal } = context;
-  const ledger = openLedger(settings.PG_MCP_STATE_SCHEMA);
+  signal: AbortSignal,
+): Promise<Comparable | { answer: Verification }> {
+  const ledger = openLedger(context.settings.PG_MCP_STATE_SCHEMA);
   const load = await readState(context, (tx) => ledger.read(tx, loadId), signal);
-  const table = `${load.table_schema}.${load.table_name}`;
   if (load.status !== "completed" || load.dry_run) {
     throw new ToolError("load_not_completed", `Load ${loadId} is ${load.dry_run ? "a dry run" : load.status}.`, {
       next:
@@ -104,30 +105,45 @@ export async function verifyLoad(
       details: { status: load.status, dry_run: load.dry_run },
     });
   }
-  if (load.export_id === null) {
-    return {
-      load_id: loadId,
-      verdict: "not_comparable",
-      table,
-      staged: load.staged,
-      matched: 0,
-      missing: 0,
-      different: 0,
-      deduplicated: load.deduplicated,
-      rejected: load.rejected,
-      note: "The rows came in the call and are not staged, so there is nothing to compare with.",
-      next: "Use count_rows or execute_query to look at the table.",
-    };
-  }
-  const { findings, plan } = await compare(context, load, load.export_id, options);
+  if (load.export_id !== null) return { load, exportId: load.export_id };
+  const answer: Verification = {
+    load_id: loadId,
+    verdict: "not_comparable",
+    table: tableOf(load),
+    staged: load.staged,
+    matched: 0,
+    missing: 0,
+    different: 0,
+    deduplicated: load.deduplicated,
+    rejected: load.rejected,
+    note: "The rows came in the call and are not staged, so there is nothing to compare with.",
+    next: "Use count_rows or execute_query to look at the table.",
+  };
+  return { answer };
+}
+
+export function tableOf(load: Load): string {
+  return `${load.table_schema}.${load.table_name}`;
+}
+
+/**
+ * Stages the load's export once more by the load's own mapping and compares every row with the table, in one snapshot
+ * that is rolled back. `onStaged` hears how many documents are staged by now.
+ */
+export async function compareLoad(
+  context: LoadContext,
+  { load, exportId }: Comparable,
+  options: { extra: boolean; signal: AbortSignal; onStaged: (documents: number) => void },
+): Promise<Verification> {
+  const { findings, plan } = await compare(context, load, exportId, options);
   const areEqual = (findings.children ?? []).every(
     ({ missing, different, extra }) => missing + different + extra === 0,
   );
   const isEqual = findings.missing === 0 && findings.different === 0 && (findings.extra ?? 0) === 0 && areEqual;
   return {
-    load_id: loadId,
+    load_id: load.load_id,
     verdict: isEqual ? "equal" : "different",
-    table,
+    table: tableOf(load),
     compared_by: isKeyed(plan) ? `key (${plan.key.join(", ")})` : "whole rows, counted",
     ...findings,
     ...(load.suppressed > 0 && findings.missing > 0
@@ -157,12 +173,13 @@ function isKeyed(plan: LoadPlan): boolean {
 }
 
 async function compare(
-  context: LoadContext & ToolCall,
+  context: LoadContext,
   load: Load,
   exportId: string,
-  options: { extra: boolean },
+  options: Parameters<typeof compareLoad>[2],
 ): Promise<{ findings: Findings; plan: LoadPlan }> {
-  const { postgres, policy, settings, signal } = context;
+  const { postgres, policy, settings } = context;
+  const { signal } = options;
   const verifyId = newId("load");
   const store = await context.store();
   const reader = await store.openReader(exportId, verifyId);
@@ -201,7 +218,7 @@ async function compare(
           const chunks = (partSignal: AbortSignal) => reader.chunks(part, { signal: partSignal });
           const figures = await stagePart(tx, { part: part.index, chunks }, { plan, tables, rejects, signal });
           staged += figures.documents;
-          context.progress({ done: staged, total: manifest.totals.documents, message: "staging" });
+          options.onStaged(staged);
         }
         throw new Compared(
           await findDifferences(tx, {

@@ -1,18 +1,21 @@
+import { waitSeconds } from "@es-to-pg/mcp-kit";
 import { z } from "zod";
 import { loadIdSchema } from "../load/ledger.ts";
-import { verification, verifyLoad } from "../load/verify.ts";
+import { verifyAnswer, verifyLoad } from "../load/verify-job.ts";
 import { defineTool } from "./tool.ts";
 
 export const verifyLoadTool = defineTool({
   name: "verify_load",
   title: "Verify a load",
   description:
-    "Compares every staged row of a completed load with the table: matched, missing, different by column, extra. Use it to prove a load.",
+    "Compares every staged row of a completed load with the table: matched, missing, different by column, extra. Use it to prove a load. While the verdict is working, call it again.",
   input: z.strictObject({
     load_id: loadIdSchema,
     extra: z.boolean().default(false).describe("Count rows of the table that the export lacks; replace always does."),
+    wait_seconds: waitSeconds,
   }),
-  output: verification,
+  output: verifyAnswer,
   annotations: { readOnlyHint: true, destructiveHint: false, idempotentHint: true, openWorldHint: false },
-  handler: ({ load_id, extra }, context) => verifyLoad(context, load_id, { extra }),
+  handler: ({ load_id, extra, wait_seconds }, context) =>
+    verifyLoad(context, load_id, { extra, waitSeconds: wait_seconds }),
 });
