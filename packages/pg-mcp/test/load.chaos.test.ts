@@ -17,7 +17,7 @@ import type { LoadAnswer } from "../src/load/answer.ts";
 import { errorCode } from "../src/load/database-error.ts";
 import { type LoadRequest } from "../src/load/start.ts";
 import { type ChaosMode, makeWorld, openWire, oracle, type Row, random, sorted, type World } from "./load-chaos.ts";
-import { addPart, type Harness, openContext, openHarness } from "./load-harness.ts";
+import { addPart, type Harness, openContext, openHarness, type StagedDocument } from "./load-harness.ts";
 
 /**
  * Loads that are killed, cut off and starved. Whatever happened, the same call made again ends with the table that the
@@ -207,6 +207,103 @@ describe.each(["upsert", "append", "replace"] as const)("kill -9 of a load by %s
     const request = await makeTarget(mode);
     expect(await exitOf(startChild({ request, step }))).toBe("SIGKILL");
     await expectWhole(request, await loadUntilEnd(request), mode);
+  });
+});
+
+const codes = (n: number, kind: string): string[] => Array.from({ length: n % 4 }, (_, item) => `${kind}${n}.${item}`);
+/** A code that the child's column is too short for keeps its whole document out. */
+const hasBadChild = (n: number): boolean => n % 97 === 3;
+
+describe("kill -9 of a load whose documents have rows of a child table", () => {
+  const steps = "1 commit, 2.0, 2.0 commit, 2.2, 2.3 commit, 3, 4, 4.1, 4.2, 4.3, 4.4, 4.5, 4 commit, 5".split(", ");
+  const fields = [
+    { path: "name", type: "keyword" },
+    { path: "items", type: "nested" },
+    { path: "items.code", type: "keyword", nested: true },
+  ];
+  const count = 2_000;
+  const documents = Array.from({ length: count }, (_, n): StagedDocument => {
+    const items = [...codes(n, "new"), ...(hasBadChild(n) ? ["longer than it may be"] : [])].map((code) => ({ code }));
+    return { id: `k${n}`, source: { name: `n${n}`, items } };
+  });
+  /** Every second document has its parent in the table, half of these with the same name; and a stranger is there. */
+  const before = Array.from({ length: count / 2 }, (_, n) => 2 * n).map((n) => ({
+    id: `k${n}`,
+    name: n % 4 === 0 ? `n${n}` : "old",
+    codes: ["old", ...codes(n, "new")],
+  }));
+  before.push({ id: "stranger", name: "stays", codes: ["a", "b"] });
+
+  async function makeTables(): Promise<Request> {
+    const table = `t${++serial}`;
+    const name = `${harness.schema}.${table}`;
+    await admin.query(`CREATE TABLE ${name} (id text PRIMARY KEY, name text)`);
+    await admin.query(
+      `CREATE TABLE ${name}_items (parent_id text REFERENCES ${name}, position integer, code varchar(12), PRIMARY KEY (parent_id, position))`,
+    );
+    const rows = JSON.stringify(before);
+    await admin.query(`INSERT INTO ${name} SELECT id, name FROM json_to_recordset($1) AS r (id text, name text)`, [
+      rows,
+    ]);
+    await admin.query(
+      `INSERT INTO ${name}_items SELECT id, n, code FROM json_to_recordset($1) AS r (id text, codes json),
+         json_array_elements_text(codes) WITH ORDINALITY AS c (code, n)`,
+      [rows],
+    );
+    const child = {
+      from: "items",
+      table: `${table}_items`,
+      parent_key: ["parent_id"],
+      ordinal: "position",
+      columns: [{ column: "code" }],
+    };
+    const mapping = { columns: [{ column: "id", from: "_id" }, { column: "name" }], key: ["id"], children: [child] };
+    return { table, schema: harness.schema, exportId: childExport, mapping, mode: "upsert", fresh: false };
+  }
+
+  let childExport: string;
+  beforeAll(async () => {
+    const parts = [0, 1, 2, 3].map((part) => documents.slice((part * count) / 4, ((part + 1) * count) / 4));
+    childExport = await harness.stage(parts, fields);
+  });
+
+  async function expectFamilies(request: Request, answer: LoadAnswer): Promise<void> {
+    const rejected = documents.filter((_, n) => hasBadChild(n)).length;
+    const has = new Map(before.map(({ id, ...row }) => [id, row]));
+    for (const [n, { id }] of documents.entries()) {
+      if (!hasBadChild(n)) has.set(id, { name: `n${n}`, codes: codes(n, "new") });
+    }
+    const unchanged = documents.filter((_, n) => n % 4 === 0 && !hasBadChild(n)).length;
+    const updated = documents.filter((_, n) => n % 4 === 2 && !hasBadChild(n)).length;
+    expect(answer.figures).toMatchObject({ expected: count, unchanged, updated, rejected });
+    expect(answer.figures.inserted).toBe(count - unchanged - updated - rejected);
+    const name = `${harness.schema}.${request.table}`;
+    const { rows } = await admin.query({
+      text: `SELECT p.id, p.name, (SELECT json_agg(code ORDER BY position) FROM ${name}_items WHERE parent_id = p.id)
+        FROM ${name} AS p`,
+      rowMode: "array",
+    });
+    const expected = [...has].map(([id, row]) => [id, row.name, row.codes.length === 0 ? null : row.codes]);
+    expect(sorted(rows)).toEqual(sorted(expected));
+    await expectNothingLeft(answer, rejected);
+  }
+
+  it.each(steps)("at step %s, and the same call again", async (step) => {
+    const request = await makeTables();
+    expect(await exitOf(startChild({ request, step }))).toBe("SIGKILL");
+    await expectFamilies(request, await loadUntilEnd(request));
+  });
+
+  it("at moments that nobody chose", async () => {
+    for (let round = 0; round < 6; round++) {
+      const request = await makeTables();
+      const child = startChild({ request, step: "1", signal: "tell" });
+      await heard(child, "at 1");
+      await sleep(below(600));
+      child.kill("SIGKILL");
+      await exitOf(child);
+      await expectFamilies(request, await loadUntilEnd(request));
+    }
   });
 });
 
@@ -504,7 +601,7 @@ describe.skipIf(!isRoot)("a full disk (root on Linux alone can mount a small one
     const request = { ...(await makeTarget("upsert")), exportId: writer.manifest.export_id };
     const context = { ...harness.context, store: async () => store };
     const empty = await fill(0);
-    const first = await harness.load(request, context).then(({ status }) => status, errorCode);
+    const first = await harness.load(request, context).then(({ status, error }) => error?.code ?? status, errorCode);
     expect(["completed", "staging_full"]).toContain(first);
     await empty();
     const answer = await harness.load(request, context);
