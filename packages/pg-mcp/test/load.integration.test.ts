@@ -1,5 +1,5 @@
 import { afterAll, beforeAll, describe, expect, inject, it } from "vitest";
-import { type Harness, openHarness, type StagedDocument, told } from "./load-harness.ts";
+import { gathers, type Harness, openHarness, type StagedDocument, told } from "./load-harness.ts";
 
 let harness: Harness;
 let serial = 0;
@@ -380,6 +380,35 @@ describe("rows that the target refuses", () => {
       new Set(["2 ratio division_by_zero", "3 short too_long", "4 ratio out_of_range"]),
     );
     expect(await rowsOf(name)).toEqual([["1", "0.25", "ABC"]]);
+  });
+
+  it.each([
+    ["gather", gathers],
+    ["direct", {}],
+  ])("counts what a column's type rounds away from its expression in a load by %s", async (strategy, how) => {
+    const name = await table("id text PRIMARY KEY, price numeric(8,2), pieces integer, exact numeric(8,2), word text");
+    const mapping = {
+      columns: [
+        { column: "id", from: "_id" },
+        { column: "net", from: "net", load: false, staged_as: "numeric" },
+        { column: "price", expression: "net * 1.19" },
+        { column: "pieces", expression: "net / 2" },
+        { column: "exact", expression: "round(net * 1.19, 2)" },
+        { column: "word", expression: "net::text" },
+      ],
+    };
+    const exportId = await harness.stage([
+      [item("1", { net: 1 }), item("2", { net: 10.5 })],
+      [item("3", { net: 200 })],
+    ]);
+    const answer = await harness.load({ table: name, exportId, mapping, ...how });
+    expect(answer).toMatchObject({ status: "completed", strategy });
+    expect(answer.rounded).toEqual({ price: 1, pieces: 2 });
+    expect(await rowsOf(name)).toEqual([
+      ["1", "1.19", 1, "1.19", "1"],
+      ["2", "12.50", 5, "12.50", "10.5"],
+      ["3", "238.00", 100, "238.00", "200"],
+    ]);
   });
 
   it("finds the rows that COPY refuses by reading the part once more as text", async () => {

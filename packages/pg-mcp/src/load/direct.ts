@@ -59,7 +59,7 @@ export async function loadPart(
   }
   await tx.query(createStage(merge.plan, tables.stage));
   const part = await stagePart(tx, input, copying);
-  const { figures } = await mergeStage(tx, {
+  const { figures, rounded } = await mergeStage(tx, {
     merge,
     tables,
     rejects,
@@ -77,7 +77,7 @@ export async function loadPart(
   });
   await tx.query(`DROP TABLE IF EXISTS ${tables.ready}`);
   await tx.query(`DROP TABLE ${tables.stage}`);
-  return { ...part, rejected: figures.rejected, rows: figures.staged - figures.rejected, figures };
+  return { ...part, rounded, rejected: figures.rejected, rows: figures.staged - figures.rejected, figures };
 }
 
 /** Whether the part's rows are likely to be new: the table is empty, or the part before was new as a whole. */

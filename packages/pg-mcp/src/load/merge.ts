@@ -14,6 +14,7 @@ import {
   cookedQuery,
   cookRowByRow,
   cookRows,
+  countRounded,
   countStage,
   createCooked,
   createReady,
@@ -27,9 +28,11 @@ import {
   type MergePlan,
   mergeRowByRow,
   mergeRows,
+  metaNames,
   OUTCOME_SETTING,
   rejectNulls,
   retryForeignKeys,
+  roundingColumns,
   storedRows,
   unstagedCondition,
 } from "./plan-sql.ts";
@@ -134,6 +137,8 @@ export async function mergeStage(tx: Transaction, options: MergeOptions): Promis
   // The planner must know that the stage is not empty, and of its key, before it joins it with the target.
   if (counted > ANALYZE_ROWS_MIN) await tx.query(analyzeStage(merge, tables));
 
+  const byExpression = await countRoundedByTypes(tx, options);
+
   onStep?.("2");
   const direct = await insertDirectly(tx, { ...options, keysAreUnique });
   if (direct === undefined && options.onlyNew === true) throw new NotAllNew("a row is not new or does not fit");
@@ -209,7 +214,39 @@ export async function mergeStage(tx: Transaction, options: MergeOptions): Promis
     ...child,
     deleted: child.deleted + (written.orphans[index] ?? 0),
   }));
-  return { figures, deleted: written.deleted, stored, children, ...adjustments(parts) };
+  const { rounded, replaced } = adjustments(parts);
+  for (const [column, times] of Object.entries(byExpression)) rounded[column] = (rounded[column] ?? 0) + times;
+  return { figures, deleted: written.deleted, stored, children, rounded, replaced };
+}
+
+/**
+ * How many values of expressions lose digits to the column's type, by column. Rows near one whose expression fails are
+ * left out, and so is an expression that gives no number.
+ */
+async function countRoundedByTypes(
+  tx: Transaction,
+  { merge, tables, replayOf }: MergeOptions,
+): Promise<Record<string, number>> {
+  const columns = roundingColumns(merge);
+  const rounded: Record<string, number> = {};
+  if (columns.length === 0) return rounded;
+  const { part, line } = metaNames(merge.plan);
+  const counted = replayOf === null ? "TRUE" : isRejectOf(tables, replayOf, part, line);
+  try {
+    await forBlocks(tx, tables.stage, {
+      together: async (from, to) => {
+        const { rows } = await tx.query(countRounded(tables, columns, `${counted} AND ${blockRange(from, to)}`));
+        for (const [index, { column }] of columns.entries()) {
+          const times = Number(rows[0]?.[index]);
+          if (times > 0) rounded[column] = (rounded[column] ?? 0) + times;
+        }
+      },
+      rowByRow: async () => {},
+    });
+  } catch (error) {
+    if (errorCode(error)?.startsWith("42") !== true) throw error;
+  }
+  return rounded;
 }
 
 type Prepared = Awaited<ReturnType<typeof prepare>>;

@@ -220,6 +220,23 @@ export function countStage(merge: MergePlan, tables: LoadTables, ids: readonly L
   return `SELECT ${["count(*)", ...others].join(", ")} FROM ${tables.stage}`;
 }
 
+/** Targets to which a cast rounds a number without a word. */
+const ROUNDING = /^(?:smallint|integer|bigint|numeric\(\d+,-?\d+\))$/;
+
+/** Columns whose expression may give digits that the target's type rounds away; the encoder has seen to all others. */
+export function roundingColumns(merge: MergePlan): LoadedColumn[] {
+  return merge.loaded.filter(({ expression, targetType }) => expression !== undefined && ROUNDING.test(targetType));
+}
+
+/** Counts the rows in which the type of each of the columns rounds what the expression gives. */
+export function countRounded(tables: LoadTables, columns: readonly LoadedColumn[], where: string): string {
+  const counts = columns.map(({ expression = "", targetType }) => {
+    const number = (value: string) => `(${value})::pg_catalog."numeric"`;
+    return `count(*) FILTER (WHERE ${number(`${expression}\n`)} <> ${number(castTo(`${expression}\n`, targetType))})`;
+  });
+  return `SELECT ${counts.join(", ")} FROM ${tables.stage} WHERE ${where}`;
+}
+
 /** The winner of a key: greatest version, then `_seq_no`, then (`_index`, `_id`), then the later document. */
 function winnerOrder(hasVersion: boolean): string[] {
   return [
