@@ -231,8 +231,9 @@ export function roundingColumns(merge: MergePlan): LoadedColumn[] {
 /** Counts the rows in which the type of each of the columns rounds what the expression gives. */
 export function countRounded(tables: LoadTables, columns: readonly LoadedColumn[], where: string): string {
   const counts = columns.map(({ expression = "", targetType }) => {
-    const number = (value: string) => `(${value})::pg_catalog."numeric"`;
-    return `count(*) FILTER (WHERE ${number(`${expression}\n`)} <> ${number(castTo(`${expression}\n`, targetType))})`;
+    const given = `(${expression}\n)::pg_catalog."numeric"`;
+    const kept = `(${castTo(`${expression}\n`, targetType)})::pg_catalog."numeric"`;
+    return `count(*) FILTER (WHERE ${given} <> ${kept})`;
   });
   return `SELECT ${counts.join(", ")} FROM ${tables.stage} WHERE ${where}`;
 }
