@@ -168,7 +168,7 @@ export async function loadExport(caller: Caller, pg: Session, args: Record<strin
 }
 
 /** Compares a load with its table and waits for the outcome. */
-async function verifyLoad(caller: Caller, pg: Session, loadId: string): Promise<z.infer<typeof verifiedSchema>> {
+export async function verifyLoad(caller: Caller, pg: Session, loadId: string): Promise<z.infer<typeof verifiedSchema>> {
   for (;;) {
     const { data } = await caller.call(pg, "verify_load", { load_id: loadId, wait_seconds: waitSeconds });
     if (data["verdict"] !== "working") return verifiedSchema.parse(data);

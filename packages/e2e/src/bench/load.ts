@@ -4,9 +4,10 @@
  */
 import { readdir } from "node:fs/promises";
 import { join } from "node:path";
-import { Caller, exportIndex, loadExport } from "../course.ts";
+import { Caller, exportIndex, loadExport, verifyLoad } from "../course.ts";
+import type { Session } from "../servers.ts";
 import { benchOptions, type Entry, main, type Place, runBench } from "./bench.ts";
-import type { Contender } from "./measure.ts";
+import type { Contender, Moved } from "./measure.ts";
 import { openTarget, type Target } from "./target.ts";
 import { startTask, type TaskOptions } from "./task.ts";
 
@@ -51,8 +52,26 @@ function entriesOf(place: Place, target: Target, { exportId, taskOptions }: Stag
   const before = (): Promise<void> => target.empty();
   const load = (): Pick<Entry, "open" | "usesPostgres" | "after"> => ({
     ...task(""),
-    open: () => openLoad(place, target, exportId),
+    open: () =>
+      openServer(place, target, async (caller, session) => {
+        const args = { table: "products", schema: target.schema, export_id: exportId, fresh: true };
+        const { load_id: loadId, figures } = await loadExport(caller, session, args);
+        if (figures.rejected > 0) throw new Error(`${figures.rejected} documents were rejected`);
+        last.loadId = loadId;
+        return { documents: figures.staged, bytes: 0 };
+      }),
   });
+  const verify = (): Pick<Entry, "open" | "usesPostgres" | "after"> => ({
+    ...task(""),
+    open: () =>
+      openServer(place, target, async (caller, session) => {
+        const { matched, missing, different } = await verifyLoad(caller, session, last.loadId);
+        if (missing + different > 0) throw new Error(`${missing} rows are missing, ${different} are different`);
+        return { documents: matched, bytes: 0 };
+      }),
+  });
+  /** The load that was made last, for who proves it. */
+  const last = { loadId: "" };
   return [
     { name: "COPY of ready text, temporary table, upsert (floor)", floor: true, before, ...task("copy-and-upsert") },
     { name: "  floor again: every row rewritten", ...task("copy-and-upsert") },
@@ -61,13 +80,15 @@ function entriesOf(place: Place, target: Target, { exportId, taskOptions }: Stag
     { name: "JSON.parse, multi-row VALUES of 100", before, ...task("multi-row-values", slowDocuments) },
     { name: "pg-mcp bulk_insert", before, ...load() },
     { name: "  bulk_insert again: every row unchanged", ...load() },
+    { name: "  verify_load of that bulk_insert", ...verify() },
   ];
 }
 
-async function openLoad(
+/** A pg-mcp that has its connection, and what is measured of it. */
+async function openServer(
   place: Place,
   { schema, stateSchema }: Target,
-  exportId: string,
+  work: (caller: Caller, session: Session) => Promise<Moved>,
 ): Promise<Contender & AsyncDisposable> {
   const session = await place.openServer("pg-mcp", { PG_MCP_STATE_SCHEMA: stateSchema });
   const caller = new Caller({});
@@ -75,12 +96,7 @@ async function openLoad(
   await caller.call(session, "get_schema", { table: "products", schema });
   return {
     pids: session.pid === null ? [] : [session.pid],
-    async run() {
-      const args = { table: "products", schema, export_id: exportId, fresh: true };
-      const { figures } = await loadExport(caller, session, args);
-      if (figures.rejected > 0) throw new Error(`${figures.rejected} documents were rejected`);
-      return { documents: figures.staged, bytes: 0 };
-    },
+    run: () => work(caller, session),
     [Symbol.asyncDispose]: () => session.close(),
   };
 }

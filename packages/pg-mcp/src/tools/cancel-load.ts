@@ -7,7 +7,8 @@ import { defineTool } from "./tool.ts";
 export const cancelLoadTool = defineTool({
   name: "cancel_load",
   title: "Cancel a load",
-  description: "Ends a working load in any process and leaves the target as it was. A finished load stays as it is.",
+  description:
+    "Ends a working load in any process and leaves the target as it was. A finished load stays as it is; its verify_load is stopped.",
   input: z.strictObject({ load_id: loadIdSchema }),
   output: loadAnswer,
   annotations: { readOnlyHint: false, destructiveHint: true, idempotentHint: true, openWorldHint: false },
