@@ -307,6 +307,20 @@ describe("rows that the target refuses", () => {
     expect(await rowsOf(name, "count(*)::int")).toEqual([[5997]]);
   });
 
+  it("rejects what an exclusion constraint keeps out, in an empty table and in a filled one", async () => {
+    const name = await table("id text PRIMARY KEY, span int4range, EXCLUDE USING gist (span WITH &&)");
+    const rooms = (from: number, to: number, shift: number): StagedDocument[] =>
+      Array.from({ length: to - from }, (_, n) =>
+        item(`${from + n}`, { span: { gte: 10 * (from + n) + shift, lt: 10 * (from + n) + shift + 9 } }),
+      );
+    const late = item("late", { span: { gte: 5, lt: 8 } }, 999);
+    const first = await harness.load({ table: name, exportId: await harness.stage([[...rooms(0, 40, 0), late]]) });
+    expect(told(first)).toEqual({ expected: 41, staged: 41, inserted: 40, rejected: 1 });
+    expect(first.rejects).toMatchObject([{ reason: "exclusion_violation", document_id: "late" }]);
+    const second = await harness.load({ table: name, exportId: await harness.stage([rooms(39, 42, 2)]) });
+    expect(told(second)).toEqual({ expected: 3, staged: 3, inserted: 2, updated: 1 });
+  });
+
   it("judges deferred constraints before the commit", async () => {
     const parents = await table("id integer PRIMARY KEY");
     await harness.sql(`INSERT INTO ${harness.schema}.${parents} VALUES (1)`);
