@@ -64,6 +64,8 @@ export interface LoadJob {
   /** Hears of a failure that is a programmer's error, for the log. */
   onInternalError?: (error: unknown) => void;
   onStep?: (step: string) => void;
+  /** Hears that the load's row says how it ended; what is left of the job concerns nobody who waits for that. */
+  onRecorded?: () => void;
 }
 
 /** Carries what a dry run found out of the savepoint that it rolls back. */
@@ -116,6 +118,7 @@ export async function runLoad(job: LoadJob, signal: AbortSignal): Promise<MergeO
       job.onStep?.("4");
       return merge(job, tables, parts, expected, both);
     });
+    job.onRecorded?.();
     job.onStep?.("5");
     if (!job.dryRun && !job.isSmall) await analyse(job, outcome.figures, both);
     return outcome;

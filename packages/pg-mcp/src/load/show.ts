@@ -13,7 +13,7 @@ import { cancelVerifications } from "./verify-job.ts";
 export async function showLoad(
   context: LoadContext & ToolCall,
   loadId: string,
-  options: { waitSeconds: number | undefined; reused?: boolean; alreadyLoaded?: boolean },
+  options: { waitSeconds: number | undefined; reused?: boolean; alreadyLoaded?: boolean; recorded?: Promise<void> },
 ): Promise<LoadAnswer> {
   const { PG_MCP_STATE_SCHEMA: schema, MCP_WAIT_SECONDS_DEFAULT } = context.settings;
   const ledger = openLedger(schema);
@@ -22,6 +22,7 @@ export async function showLoad(
     isDone: (load) => load.status !== "working" || load.stalled,
     waitSeconds: options.waitSeconds ?? MCP_WAIT_SECONDS_DEFAULT,
     call: context,
+    end: options.recorded ?? context.jobs.end(loadId),
     progress: (load) => ({ done: load.staged, total: load.expected, message: load.phase }),
   });
   return readState(

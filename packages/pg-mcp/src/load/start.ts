@@ -77,6 +77,8 @@ export interface StartedLoad {
   alreadyLoaded: boolean;
   /** Settles when this process has ended its work on the load. */
   ended: Promise<MergeOutcome | undefined>;
+  /** Settles when the load's row says how it ended, if this call has started it. */
+  recorded?: Promise<void>;
 }
 
 /**
@@ -174,8 +176,12 @@ export async function startLoad(context: LoadContext, given: LoadRequest, signal
 
   const { epoch } = decision;
   let ended: Promise<MergeOutcome | undefined> = Promise.resolve(undefined);
+  let recorded: Promise<void> | undefined;
   if (epoch !== undefined) {
+    const record = Promise.withResolvers<void>();
+    recorded = record.promise;
     const job: LoadJob = {
+      onRecorded: () => record.resolve(),
       postgres,
       ledger,
       rejects: openRejects(stateSchema),
@@ -197,7 +203,11 @@ export async function startLoad(context: LoadContext, given: LoadRequest, signal
         context.logger.error("load_failed", { load_id: decision.loadId, error: String(error), stack: stackOf(error) }),
     };
     ended = new Promise((resolve) => {
-      jobs.start(decision.loadId, async (jobSignal) => resolve(await runLoad(job, jobSignal)));
+      jobs.start(decision.loadId, async (jobSignal) => {
+        const outcome = await runLoad(job, jobSignal);
+        record.resolve();
+        resolve(outcome);
+      });
     });
   }
   return {
@@ -205,6 +215,7 @@ export async function startLoad(context: LoadContext, given: LoadRequest, signal
     reused: decision.reused === true,
     alreadyLoaded: decision.alreadyLoaded === true,
     ended,
+    ...(recorded === undefined ? {} : { recorded }),
   };
 }
 

@@ -61,6 +61,7 @@ export async function verifyLoad(
     isDone: (now) => now === undefined || !now.working,
     waitSeconds: options.waitSeconds ?? settings.MCP_WAIT_SECONDS_DEFAULT,
     call: context,
+    end: isMine ? jobs.end(verifyId) : undefined,
     progress: (now) => ({ done: now?.staged ?? 0, total: load.staged, message: "comparing" }),
   });
   if (state?.working === true) {
