@@ -137,7 +137,10 @@ export async function mergeStage(tx: Transaction, options: MergeOptions): Promis
   // The planner must know that the stage is not empty, and of its key, before it joins it with the target.
   if (counted > ANALYZE_ROWS_MIN) await tx.query(analyzeStage(merge, tables));
 
-  const byExpression = await countRoundedByTypes(tx, options);
+  let byExpression: Record<string, number> = {};
+  await withoutHelpersIfNeeded(tx, async () => {
+    byExpression = await countRoundedByTypes(tx, options);
+  });
 
   onStep?.("2");
   const direct = await insertDirectly(tx, { ...options, keysAreUnique });
