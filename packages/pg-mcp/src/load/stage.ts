@@ -2,7 +2,7 @@ import { Buffer, isUtf8 } from "node:buffer";
 import { pipeline } from "node:stream/promises";
 import type { LineChunk } from "@es-to-pg/staging";
 import { type ChildBatch, childPath, openChildBatches } from "../mapping/children.ts";
-import { createEncoder, type Encoder, type Remark } from "../mapping/encode.ts";
+import { createEncoder, type Encoder, type Remark, type RowLayout } from "../mapping/encode.ts";
 import type { LoadPlan } from "../mapping/plan.ts";
 import type { Transaction } from "../postgres/index.ts";
 import { childStage } from "./children-sql.ts";
@@ -44,14 +44,12 @@ export async function stagePart(
   { part, chunks }: PartInput,
   options: CopyOptions,
 ): Promise<LedgerPart> {
-  const { plan, tables, rejects, signal } = options;
+  const { tables, rejects, signal } = options;
   const before = await rejects.count(tx, tables.loadId);
   let read: Omit<LedgerPart, "rows" | "rejected">;
   try {
     read = await tx.savepoint(async () => {
-      const encoder = createEncoder(plan);
-      const rows = openRows(encoder, part, plan);
-      await copyRows(tx, rows, chunks(signal), copyStatement(tables.stage, encoder.columns), options);
+      const { rows } = await copyRows(tx, { part, chunks }, tables.stage, "stage", options);
       return rows.read();
     });
   } catch (error) {
@@ -68,13 +66,10 @@ export async function stagePart(
  */
 export async function copyPart(
   tx: Transaction,
-  { part, chunks }: PartInput,
+  input: PartInput,
   options: CopyOptions,
 ): Promise<LedgerPart & { inserted: number }> {
-  const { plan, tables, signal } = options;
-  const encoder = createEncoder(plan, { layout: "target" });
-  const rows = openRows(encoder, part, plan);
-  const inserted = await copyRows(tx, rows, chunks(signal), copyStatement(tables.target, encoder.columns), options);
+  const { rows, copied: inserted } = await copyRows(tx, input, options.tables.target, "target", options);
   const read = rows.read();
   return { ...read, rows: read.documents - rows.rejected, rejected: rows.rejected, inserted };
 }
@@ -187,22 +182,29 @@ function documentIndexOf(line: Buffer): string | null {
 /** Encodes chunks into one COPY, or several where rejects pile up; answers the number of rows the server took. */
 async function copyRows(
   tx: Transaction,
-  rows: Rows,
-  chunks: AsyncIterable<LineChunk>,
-  sql: string,
-  { tables, rejects, signal }: CopyOptions,
-): Promise<number> {
-  const iterator = chunks[Symbol.asyncIterator]();
+  { part, chunks }: PartInput,
+  table: string,
+  layout: RowLayout,
+  { plan, tables, rejects, signal }: CopyOptions,
+): Promise<{ rows: Rows; copied: number }> {
+  const iterator = chunks(signal)[Symbol.asyncIterator]();
   const reading = { ended: false };
   let copied = 0;
   try {
+    // What the documents look like decides the order of the columns, so the first of them is read before the COPY.
+    let first: IteratorResult<LineChunk, void> | undefined = await iterator.next();
+    const like = first.done === true ? undefined : first.value.bytes.subarray(0, first.value.ends[0]);
+    const encoder = createEncoder(plan, { layout, like });
+    const rows = openRows(encoder, part, plan);
+    const sql = copyStatement(table, encoder.columns);
     while (!reading.ended) {
       copied += await copyBuffers(
         tx,
         sql,
         async function* () {
           while (!rows.isFull) {
-            const next = await iterator.next();
+            const next = first ?? (await iterator.next());
+            first = undefined;
             if (next.done === true) {
               reading.ended = true;
               return;
@@ -218,10 +220,10 @@ async function copyRows(
       }
       await rejects.insert(tx, tables.loadId, rows.takeRejects());
     }
+    return { rows, copied };
   } finally {
     await iterator.return?.();
   }
-  return copied;
 }
 
 /** The way out for a part that the typed stage refuses: nothing of it is believed but the bytes. */

@@ -2,6 +2,7 @@ import { isUtf8 } from "node:buffer";
 import { type Convert, type Converted, cleanText, compileConvert, type Notes } from "./convert.ts";
 import { copyEscape, textArrayLiteral } from "./copy-text.ts";
 import { compileFast, copyBytes, type FastWrite } from "./fast.ts";
+import { InOrder, type MemberColumn, memberNames } from "./in-order.ts";
 import { arrayOf, JsonError, type JsonValue, mergedObject, parseJsonValue } from "./json-value.ts";
 import { emptyHead, type LineHead, readHead, type Span } from "./line-head.ts";
 import { type LoadPlan, META_PATHS, type PlannedColumn, type StageColumn, stageColumns } from "./plan.ts";
@@ -40,7 +41,7 @@ export type Encoded = EncodedRow | { reject: EncodedReject };
 export type Remark = Omit<EncodedRow, "copy"> | { reject: EncodedReject };
 
 /** Which columns a row has: the stage's, or those that are loaded alone, for a COPY straight into the target. */
-type RowLayout = "stage" | "target";
+export type RowLayout = "stage" | "target";
 
 export interface Encoder {
   /** Names of the stage's columns in COPY order. */
@@ -87,21 +88,41 @@ interface CompiledColumn {
   constant: string | null;
   /** COPY text of null after `on_null`; null where null is a reject. */
   nullText: string | null;
+  /** COPY text with its TAB where the document has no value; null where that is for the exact conversion to judge. */
+  missingText: string | null;
   isKey: boolean;
 }
+
+/** Documents after which an order that fewer than half of them have is given up. */
+const ORDER_TRIES = 1_000;
 
 const REPLACE = { nul: "replace", encoding: "replace" } as const;
 
 /** Compiles a plan once into the encoder of its rows; `exact` takes no fast path, which changes speed and nothing else. */
-export function createEncoder(plan: LoadPlan, options: { exact?: boolean; layout?: RowLayout } = {}): Encoder {
+export function createEncoder(
+  plan: LoadPlan,
+  options: { exact?: boolean; layout?: RowLayout; like?: Buffer | undefined } = {},
+): Encoder {
   const isBare = options.layout === "target";
-  const stage = stageColumns(plan).filter(({ meta }) => meta === null || !isBare);
   const paths = [...new Set(plan.columns.flatMap(({ from }) => (from === null || isMetaPath(from) ? [] : [from])))];
   const scanner = new Scanner(paths);
   const key = new Set(plan.key);
-  const columns = plan.columns
+  const compiled = plan.columns
     .filter(({ staged }) => staged)
     .map((column) => compileColumn(column, paths, key, options.exact === true));
+  const usual = options.like === undefined ? undefined : usualOrder(options.like, compiled);
+  const columns = usual === undefined ? compiled : [...usual.members, ...usual.others];
+  const placeOf = new Map(columns.map((column, place) => [column.plan.column, place]));
+  const stage = stageColumns(plan)
+    .filter(({ meta }) => meta === null || !isBare)
+    // The stage's own columns stay behind the plan's.
+    .toSorted(
+      (left, right) => (placeOf.get(left.name) ?? columns.length) - (placeOf.get(right.name) ?? columns.length),
+    );
+  /** Writes rows of the usual order; null where there is none, or too few documents have it. */
+  let inOrder = usual?.inOrder ?? null;
+  let tried = 0;
+  let written = 0;
   const hasKeep = stage.some(({ meta }) => meta === "keep");
   const hasDefault = stage.some(({ meta }) => meta === "default");
 
@@ -175,6 +196,13 @@ export function createEncoder(plan: LoadPlan, options: { exact?: boolean; layout
     if (!readHead(line, head, from)) {
       return failed("", null, new Refusal("invalid_line", "The line is no staged document."), "");
     }
+    if (inOrder !== null && isValid && addInOrder(inOrder, line, to)) {
+      rounded = null;
+      replaced = null;
+      kept = null;
+      defaulted = null;
+      return endRow(line, position, isValid);
+    }
     const end = scanner.scan(line, head.source, to);
     if (end < 0 || line[end] !== 125 || end !== to - 1) {
       const refusal = new Refusal(
@@ -214,12 +242,53 @@ export function createEncoder(plan: LoadPlan, options: { exact?: boolean; layout
       }
       at = o;
       const refused = addExact(column, line, span, start, isValid);
-      if (refused !== null) return refused;
+      if (refused !== null) return columns === compiled ? refused : (firstRefusal(line, isValid) ?? refused);
       out = slab;
       o = at;
     }
     at = o;
+    return endRow(line, position, isValid);
+  }
 
+  /** Of several reasons the one that comes first in the mapping, whatever order the part's first document has. */
+  function firstRefusal(line: Buffer, isValid: boolean): { reject: EncodedReject } | undefined {
+    for (const column of compiled) {
+      const span = column.meta === null ? null : metaSpan(head, column.meta);
+      const start = span === null ? (scanner.starts[column.slot] ?? -1) : span.start;
+      const refused = addExact(column, line, span, start, isValid);
+      if (refused !== null) return refused;
+    }
+    return undefined;
+  }
+
+  /** Writes the values of a document of the usual order, and those that no member feeds; false with nothing written. */
+  function addInOrder(order: InOrder, line: Buffer, to: number): boolean {
+    if (tried++ === ORDER_TRIES && written < ORDER_TRIES / 2) inOrder = null;
+    reserve(2 * (to - head.source) + order.roomBytes);
+    const next = order.write(line, head.source, to, slab, at);
+    if (next < 0) return false;
+    at = next;
+    for (const { constant, meta, fast, missingText } of usual?.others ?? []) {
+      if (constant !== null) writeText(constant);
+      else if (meta === null) writeText(missingText ?? "");
+      else {
+        const { start, end, flag } = metaSpan(head, meta);
+        const length = end - start;
+        reserve(2 * length + 64);
+        const stop = start === -1 || fast === null ? -1 : fast(line, start, end, flag, slab, at);
+        if (stop < 0) {
+          at = rowStart;
+          return false;
+        }
+        slab[stop] = TAB;
+        at = stop + 1;
+      }
+    }
+    written++;
+    return true;
+  }
+
+  function endRow(line: Buffer, position: LinePosition, isValid: boolean): Remark | null {
     // The last value's TAB ends the row where nothing follows.
     if (isBare) slab[at - 1] = LF;
     else {
@@ -430,6 +499,8 @@ function compileColumn(
   const meta = plan.from !== null && isMetaPath(plan.from) ? plan.from : null;
   const isKey = plan.load && key.has(plan.column);
   const rejectsNull = plan.notNull && plan.onNull === null;
+  const nullText = rejectsNull ? null : plan.onNull === null ? "\\N" : copyEscape(plan.onNull);
+  const isPlainlyMissing = plan.onMissing === "null" && plan.field?.constant === undefined;
   return {
     plan,
     slot: plan.from === null || meta !== null ? -1 : paths.indexOf(plan.from),
@@ -437,8 +508,60 @@ function compileColumn(
     fast: isExact ? null : compileFast(plan),
     convert: compileConvert(plan),
     constant: plan.constant === undefined ? null : `${plan.constant === null ? "\\N" : copyEscape(plan.constant)}\t`,
-    nullText: rejectsNull ? null : plan.onNull === null ? "\\N" : copyEscape(plan.onNull),
+    nullText,
+    missingText: nullText !== null && isPlainlyMissing ? `${nullText}\t` : null,
     isKey,
+  };
+}
+
+/** How the documents of a part are written where they are like the given line. */
+interface UsualOrder {
+  inOrder: InOrder;
+  /** Columns that the line's members feed, in the members' order. */
+  members: CompiledColumn[];
+  /** Constants, columns of the document's head, and those that the line has no value for. */
+  others: CompiledColumn[];
+}
+
+/** Undefined where the line is no document whose members feed columns one to one. */
+function usualOrder(line: Buffer, columns: readonly CompiledColumn[]): UsualOrder | undefined {
+  const head = emptyHead();
+  if (!isUtf8(line) || !readHead(line, head)) return undefined;
+  const names = memberNames(line, head.source, line.length - 1);
+  if (names === undefined) return undefined;
+  const fed = columns.filter(({ slot }) => slot >= 0);
+  const paths = fed.map(({ plan }) => plan.from ?? "");
+  if (new Set(paths).size < paths.length) return undefined;
+  // What stands inside of a member is for the scanner to find.
+  if (paths.some((path) => names.some((name) => path.startsWith(`${name}.`)))) return undefined;
+  const byPath = new Map(fed.map((column) => [column.plan.from, column]));
+  const steps: { name: string; column: MemberColumn | null }[] = [];
+  const members: CompiledColumn[] = [];
+  for (const name of names) {
+    const column = byPath.get(name);
+    const member = column === undefined ? null : memberColumn(column);
+    if (member === undefined) return undefined;
+    if (column !== undefined) members.push(column);
+    steps.push({ name, column: member });
+  }
+  const others = columns.filter((column) => !members.includes(column));
+  const areSure = others.every(({ constant, meta, missingText }) => constant ?? meta ?? missingText);
+  return areSure ? { inOrder: new InOrder(steps), members, others } : undefined;
+}
+
+function memberColumn(column: CompiledColumn): MemberColumn | undefined {
+  const { fast, plan, missingText } = column;
+  if (fast === null) return undefined;
+  const { valueType: type } = plan;
+  const isText = type.kind === "text" && !type.array;
+  const notes: Notes = { rounded: false, replaced: false };
+  const ofNull = plan.field?.constant === undefined ? column.convert({ kind: "null", raw: "null" }, notes) : undefined;
+  const isSure = ofNull === null && column.nullText !== null && !notes.rounded && !notes.replaced;
+  return {
+    fast,
+    textBytesMax: isText ? (type.length ?? Number.MAX_SAFE_INTEGER) : null,
+    nullText: isSure ? Buffer.from(`${column.nullText}\t`) : null,
+    missingText: missingText === null ? null : Buffer.from(missingText),
   };
 }
 

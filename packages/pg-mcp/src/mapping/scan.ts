@@ -144,10 +144,16 @@ export class Scanner {
         flag = this.#flag;
         break;
       case 123:
-        end = node === null || node.children.size === 0 ? this.#skip(p) : this.#object(p, node, depth + 1);
+        end =
+          node === null || node.children.size === 0
+            ? skipBracketed(this.#bytes, p, this.#end)
+            : this.#object(p, node, depth + 1);
         break;
       case 91:
-        end = node === null || node.children.size === 0 ? this.#skip(p) : this.#array(p, node, depth + 1);
+        end =
+          node === null || node.children.size === 0
+            ? skipBracketed(this.#bytes, p, this.#end)
+            : this.#array(p, node, depth + 1);
         break;
       default:
         end = this.#token(p);
@@ -224,22 +230,6 @@ export class Scanner {
     return p + 1;
   }
 
-  /** The position after the bracketed value at `start`. */
-  #skip(start: number): number {
-    const b = this.#bytes;
-    const end = this.#end;
-    let depth = 0;
-    for (let p = start; p < end; p += 1) {
-      const c = b[p];
-      if (c === 34) {
-        p = this.#string(p) - 1;
-        if (p < 0) return MALFORMED;
-      } else if (c === 123 || c === 91) depth += 1;
-      else if ((c === 125 || c === 93) && --depth === 0) return p + 1;
-    }
-    return MALFORMED;
-  }
-
   /** The position after a number or a literal; which of them it is, the converter judges. */
   #token(start: number): number {
     const b = this.#bytes;
@@ -288,6 +278,19 @@ export class Scanner {
     if (node.members.size < MEMBERS_MAX) node.members.set(key, member);
     return member;
   }
+}
+
+/** The position after the array or object at `start`, which nobody wants to look into; -1 where it does not end. */
+export function skipBracketed(bytes: Buffer, start: number, end: number): number {
+  let depth = 0;
+  for (let p = start; p < end; p += 1) {
+    const c = bytes[p];
+    if (c === 34) {
+      for (p += 1; p < end && bytes[p] !== 34; p += 1) if (bytes[p] === 92) p += 1;
+    } else if (c === 123 || c === 91) depth += 1;
+    else if ((c === 125 || c === 93) && --depth === 0) return p + 1;
+  }
+  return MALFORMED;
 }
 
 /** One of `" \ / b f n r t`, which mean the same in JSON and in COPY text; `\u` does not, and others are no JSON. */
