@@ -134,8 +134,8 @@ export async function mergeStage(tx: Transaction, options: MergeOptions): Promis
       ? [...parts.values()].reduce((sum, part) => sum + part.documents, 0)
       : await rejects.count(tx, options.replayOf);
   const inStage = staged - beforeMerge;
-  // The planner must know that the stage is not empty, and of its key, before it joins it with the target.
-  if (counted > ANALYZE_ROWS_MIN) await tx.query(analyzeStage(merge, tables));
+  // The planner sees by the stage's size how many rows it has, but not how many of them share a key.
+  if (!keysAreUnique && counted > ANALYZE_ROWS_MIN) await tx.query(analyzeStage(merge, tables));
 
   let byExpression: Record<string, number> = {};
   await withoutHelpersIfNeeded(tx, async () => {
