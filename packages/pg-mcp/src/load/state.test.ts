@@ -5,7 +5,7 @@ describe("stateStatements", () => {
   it("names the configured schema everywhere and nothing else", () => {
     const statements = stateStatements('odd "name"');
     expect(statements[0]).toBe('CREATE SCHEMA IF NOT EXISTS "odd ""name"""');
-    expect(statements.filter((statement) => statement.startsWith("CREATE TABLE"))).toHaveLength(6);
+    expect(statements.filter((statement) => statement.startsWith("CREATE TABLE"))).toHaveLength(7);
     expect(statements.join("\n")).not.toContain("data_transformer");
   });
 });
