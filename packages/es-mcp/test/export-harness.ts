@@ -1,7 +1,7 @@
 import { mkdtemp, readFile, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { createLogger, Jobs, readSettings, type ToolCall } from "@es-to-pg/mcp-kit";
+import { Cursors, createLogger, Jobs, readSettings, type ToolCall } from "@es-to-pg/mcp-kit";
 import { type Manifest, openStore, type StagingStore } from "@es-to-pg/staging";
 import { esSettings } from "../src/config.ts";
 import type { Elasticsearch, EsRequest } from "../src/elasticsearch/elasticsearch.ts";
@@ -84,7 +84,7 @@ export interface Harness extends EsContext {
   dispose(): Promise<void>;
 }
 
-export const call: ToolCall = { signal: new AbortController().signal, progress() {} };
+export const call: ToolCall = { signal: new AbortController().signal, progress() {}, cursors: new Cursors() };
 
 /** A server's context on the real engine with a staging root of its own. */
 export async function openHarness(

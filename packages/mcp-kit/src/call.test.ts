@@ -1,6 +1,7 @@
 import { expect, test, vi } from "vitest";
 import { z } from "zod";
 import { callTool } from "./call.ts";
+import { Cursors } from "./cursor.ts";
 import { createLogger } from "./log.ts";
 import { type ToolCall, toolsFor } from "./tool.ts";
 import { ToolError } from "./tool-error.ts";
@@ -23,16 +24,21 @@ function translate(error: unknown): ToolError | undefined {
   return error instanceof RangeError ? new ToolError("out_of_range", "Too far.") : undefined;
 }
 
+function callUntil(signal: AbortSignal): ToolCall {
+  return { signal, progress: vi.fn<ToolCall["progress"]>(), cursors: new Cursors() };
+}
+
 function run(
   answer: Context["answer"],
   options: { given?: unknown; structuredOutput?: boolean; call?: ToolCall } = {},
 ) {
   const written: string[] = [];
   const logger = createLogger({ level: "info", write: (line) => written.push(line) });
-  const call = options.call ?? { signal: new AbortController().signal, progress: vi.fn<ToolCall["progress"]>() };
+  const call = options.call ?? callUntil(new AbortController().signal);
   const structuredOutput = options.structuredOutput ?? true;
   const result = callTool(tool, options.given ?? {}, call, {
     context: { answer },
+    caller: { name: "a client\u202e", version: "1" },
     structuredOutput,
     logger,
     translate,
@@ -102,7 +108,7 @@ test("tells nothing of a bug but to the log", async () => {
 });
 
 test("calls a failure after the caller has gone away what it is", async () => {
-  const call = { signal: AbortSignal.abort(), progress: vi.fn<ToolCall["progress"]>() };
+  const call = callUntil(AbortSignal.abort());
   expect(await errorOf(throwing(new Error("aborted")), { call })).toMatchObject({ code: "call_cancelled" });
 });
 
@@ -132,4 +138,24 @@ test.each([
 test("shows no password of an address", async () => {
   const { content } = await run(throwing(new ToolError("x", "no postgres://me:geheim@db:5432"))).result;
   expect(content[0].text).toContain("postgres://me:***@db:5432");
+});
+
+test("leaves one line of audit for a call that was answered, and for one that failed", async () => {
+  const answered = run(() => ({ text: "a" }), { given: { size: 1 } });
+  await answered.result;
+  const failed = run(throwing(new ToolError("index_not_found", "There is no index x.")), { given: { size: 1 } });
+  await failed.result;
+  const lines = [answered, failed].map(({ written }) => written.map((line) => JSON.parse(line)));
+  expect(lines).toMatchObject([
+    [{ event: "tool_call", tool: "answer", caller: "a client\\u202e 1", outcome: "ok", bytes: 12 }],
+    [{ event: "tool_call", tool: "answer", outcome: "index_not_found" }],
+  ]);
+  expect(lines[0]?.[0].arguments).toMatch(/^[0-9a-f]{16}$/);
+  expect(lines[1]?.[0].arguments).toBe(lines[0]?.[0].arguments);
+});
+
+test("keeps the arguments' values out of the audit", async () => {
+  const { result, written } = run(() => ({ text: "a" }), { given: { size: 1, password: "geheim" } });
+  await result;
+  expect(written.join("")).not.toContain("geheim");
 });

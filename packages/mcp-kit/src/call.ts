@@ -1,5 +1,6 @@
 import { ANSWER_BYTES_MAX, clip, visibleJson } from "./answer.ts";
 import { readArguments } from "./arguments.ts";
+import { digest } from "./digest.ts";
 import type { Logger } from "./log.ts";
 import { withoutHostPhrases, withoutPasswords } from "./redact.ts";
 import type { AnyTool, ToolCall } from "./tool.ts";
@@ -8,6 +9,10 @@ import { ToolError } from "./tool-error.ts";
 /** Longest message of an error, in characters: a driver may quote a whole statement back. */
 const MESSAGE_CHARACTERS_MAX = 2000;
 
+/** Longest name of a caller in a log line, and digits of the arguments' digest: enough to tell calls apart. */
+const CALLER_CHARACTERS_MAX = 100;
+const DIGEST_DIGITS = 16;
+
 /** What a tool call comes back with. */
 export interface ToolResult {
   content: [{ type: "text"; text: string }];
@@ -15,9 +20,16 @@ export interface ToolResult {
   isError?: true;
 }
 
+/** Who calls, as the client names itself. */
+export interface Caller {
+  name: string;
+  version: string;
+}
+
 /** What the boundary needs to know of a server, besides the tool. */
 export interface Boundary<Context> {
   context: Context;
+  caller?: Caller | undefined;
   structuredOutput: boolean;
   logger: Logger;
   /** Makes an expected failure of what a domain or a driver threw; undefined for a programmer's error. */
@@ -26,7 +38,7 @@ export interface Boundary<Context> {
 
 /**
  * The boundary around every tool: checks the arguments, runs the handler, and turns its answer, or whatever it throws,
- * into a result. Nothing else in a server catches to report.
+ * into a result. Nothing else in a server catches to report. Every call leaves one line in the log, the audit.
  */
 export async function callTool<Context>(
   tool: AnyTool<Context>,
@@ -35,14 +47,39 @@ export async function callTool<Context>(
   boundary: Boundary<Context>,
 ): Promise<ToolResult> {
   const startedAt = performance.now();
-  const result = await run(tool, given, call, boundary);
-  boundary.logger.debug("tool_call", {
+  const { result, outcome, rows } = await run(tool, given, call, boundary);
+  const { caller } = boundary;
+  boundary.logger.info("tool_call", {
     tool: tool.name,
+    caller: caller === undefined ? null : clip(`${caller.name} ${caller.version}`, CALLER_CHARACTERS_MAX),
+    // The arguments themselves may hold what no log should: values of rows, and what a model was told.
+    arguments: digest(given ?? {}).slice(0, DIGEST_DIGITS),
+    outcome,
+    ...(rows === undefined ? {} : { rows }),
     durationMs: Math.round(performance.now() - startedAt),
-    ok: result.isError !== true,
     bytes: Buffer.byteLength(result.content[0].text),
   });
   return result;
+}
+
+/** What a call came to, for the audit besides the caller. */
+interface Done {
+  result: ToolResult;
+  /** `ok`, or the code of the failure. */
+  outcome: string;
+  rows?: number | undefined;
+}
+
+/** Fields of answers that count what was read or written, the most telling first. */
+const ROW_FIELDS = ["returned", "staged", "count", "total"];
+
+function rowsOf(answer: object): number | undefined {
+  const fields = new Map<string, unknown>(Object.entries(answer));
+  for (const name of ROW_FIELDS) {
+    const value = fields.get(name);
+    if (typeof value === "number") return value;
+  }
+  return undefined;
 }
 
 async function run<Context>(
@@ -50,7 +87,7 @@ async function run<Context>(
   given: unknown,
   call: ToolCall,
   boundary: Boundary<Context>,
-): Promise<ToolResult> {
+): Promise<Done> {
   try {
     const params = readArguments(tool, given);
     const answer = tool.output.parse(await tool.handler(params, { ...boundary.context, ...call }));
@@ -66,12 +103,14 @@ async function run<Context>(
         },
       );
     }
-    return {
+    const result: ToolResult = {
       content: [{ type: "text", text }],
       ...(boundary.structuredOutput ? { structuredContent: answer } : {}),
     };
+    return { result, outcome: "ok", rows: rowsOf(answer) };
   } catch (error) {
-    return errorResult(expected(error, tool.name, call, boundary));
+    const failure = expected(error, tool.name, call, boundary);
+    return { result: errorResult(failure), outcome: failure.code };
   }
 }
 

@@ -1,35 +1,54 @@
 import { expect, test } from "vitest";
 import { z } from "zod";
-import { decodeCursor, encodeCursor } from "./cursor.ts";
+import { Cursors } from "./cursor.ts";
 
 const scope = { tool: "list_indices", arguments: { pattern: "a*", include_hidden: false } };
+const cursors = new Cursors("a secret");
 const position = z.strictObject({ after: z.string() });
 
 test("gives back the position for the same tool and arguments", () => {
-  const cursor = encodeCursor(scope, { after: "ü1" });
+  const cursor = cursors.encode(scope, { after: "ü1" });
   expect(cursor).toMatch(/^[\w-]+$/);
-  expect(decodeCursor(scope, cursor, position)).toEqual({ after: "ü1" });
+  expect(cursors.decode(scope, cursor, position)).toEqual({ after: "ü1" });
 });
 
 test("does not count the cursor among the arguments, nor the order of keys", () => {
-  const cursor = encodeCursor(scope, { after: "x" });
+  const cursor = cursors.encode(scope, { after: "x" });
   const same = { tool: "list_indices", arguments: { include_hidden: false, cursor, pattern: "a*" } };
-  expect(decodeCursor(same, cursor, position)).toEqual({ after: "x" });
+  expect(cursors.decode(same, cursor, position)).toEqual({ after: "x" });
 });
 
-function amended(cursor: string): string {
-  const [bound] = JSON.parse(Buffer.from(cursor, "base64url").toString("utf8"));
-  return Buffer.from(JSON.stringify([bound, { after: "y" }])).toString("base64url");
-}
+test("is good in another process of the same secret, and in no other", () => {
+  const cursor = cursors.encode(scope, { after: "x" });
+  expect(new Cursors("a secret").decode(scope, cursor, position)).toEqual({ after: "x" });
+  for (const other of [new Cursors("another"), new Cursors(), new Cursors()]) {
+    expect(() => other.decode(scope, cursor, position)).toThrow(expect.objectContaining({ code: "invalid_cursor" }));
+  }
+});
+
+test("shows nothing of the position", () => {
+  const cursor = cursors.encode(scope, { after: "a-name-that-shows" });
+  expect(Buffer.from(cursor, "base64url").toString("latin1")).not.toContain("shows");
+});
+
+test("is refused when any of its bits is turned", () => {
+  const bytes = Buffer.from(cursors.encode(scope, { after: "x" }), "base64url");
+  for (let bit = 0; bit < bytes.length * 8; bit++) {
+    const turned = Buffer.from(bytes);
+    turned[bit >> 3] = (turned[bit >> 3] ?? 0) ^ (1 << (bit & 7));
+    expect(() => cursors.decode(scope, turned.toString("base64url"), position)).toThrow(
+      expect.objectContaining({ code: "invalid_cursor" }),
+    );
+  }
+});
 
 test.each([
-  ["a position put in by hand", scope, amended(encodeCursor(scope, { after: "x" }))],
-  ["other arguments", { ...scope, arguments: { pattern: "b*" } }, encodeCursor(scope, { after: "x" })],
-  ["another tool", { ...scope, tool: "list_tables" }, encodeCursor(scope, { after: "x" })],
-  ["another position", scope, encodeCursor(scope, { page: 1 })],
+  ["other arguments", { ...scope, arguments: { pattern: "b*" } }, cursors.encode(scope, { after: "x" })],
+  ["another tool", { ...scope, tool: "list_tables" }, cursors.encode(scope, { after: "x" })],
+  ["another position", scope, cursors.encode(scope, { page: 1 })],
   ["text of no cursor", scope, "page 2"],
   ["JSON of no cursor", scope, Buffer.from('{"after":"x"}').toString("base64url")],
   ["an endless text", scope, "A".repeat(100_000)],
 ])("refuses %s", (_what, of, cursor) => {
-  expect(() => decodeCursor(of, cursor, position)).toThrow(expect.objectContaining({ code: "invalid_cursor" }));
+  expect(() => cursors.decode(of, cursor, position)).toThrow(expect.objectContaining({ code: "invalid_cursor" }));
 });

@@ -1,3 +1,4 @@
+import { createCipheriv, createDecipheriv, hkdfSync, randomBytes } from "node:crypto";
 import type { z } from "zod";
 import { digest } from "./digest.ts";
 import { ToolError } from "./tool-error.ts";
@@ -11,50 +12,57 @@ export interface CursorScope {
 /** Longest cursor that is looked at, in characters. */
 const CURSOR_LENGTH_MAX = 16_384;
 
-/** An opaque text from which the same call goes on at `position`. */
-export function encodeCursor(scope: CursorScope, position: unknown): string {
-  return Buffer.from(JSON.stringify([binding(scope, position), position])).toString("base64url");
-}
-
-/** The position in a cursor that `encodeCursor` made for the same tool and arguments; `invalid_cursor` for any other text. */
-export function decodeCursor<S extends z.ZodType>(scope: CursorScope, cursor: string, position: S): z.output<S> {
-  const content = readContent(cursor);
-  if (content === undefined) {
-    throw invalidCursor("The cursor is not one that this tool gave out.");
-  }
-  const [bound, value] = content;
-  if (bound !== binding(scope, value)) {
-    throw invalidCursor("The cursor belongs to a call with other arguments, or has been changed.");
-  }
-  const parsed = position.safeParse(value);
-  if (!parsed.success) throw invalidCursor("The cursor is not one that this tool gave out.");
-  return parsed.data;
-}
-
-function readContent(cursor: string): [string, unknown] | undefined {
-  if (cursor.length > CURSOR_LENGTH_MAX) return undefined;
-  try {
-    const content: unknown = JSON.parse(Buffer.from(cursor, "base64url").toString("utf8"));
-    return Array.isArray(content) && content.length === 2 && typeof content[0] === "string"
-      ? [content[0], content[1]]
-      : undefined;
-  } catch {
-    return undefined;
-  }
-}
+const CIPHER = "aes-256-gcm";
+const NONCE_BYTES = 12;
+const TAG_BYTES = 16;
 
 /**
- * Ties a cursor to its call and to what it holds, so that a model cannot make one up or amend it. It keeps no attacker
- * out, who could compute it too: a position holds nothing that a caller may not ask for.
+ * Makes and reads cursors: opaque texts from which the same call goes on. A position may hold what no caller may name,
+ * such as a snapshot of Elasticsearch, so it is sealed, and bound to its tool and arguments.
  */
-function binding(scope: CursorScope, position: unknown): string {
-  const { arguments: given } = scope;
-  const counted = typeof given === "object" && given !== null ? { ...given, cursor: undefined } : given;
-  return digest([scope.tool, counted, position]).slice(0, 16);
+export class Cursors {
+  readonly #key: Buffer;
+
+  /** Cursors of processes with the same secret are good in each of them; without one, only in this one. */
+  constructor(secret?: string) {
+    this.#key = secret === undefined ? randomBytes(32) : Buffer.from(hkdfSync("sha256", secret, "", "cursors", 32));
+  }
+
+  encode(scope: CursorScope, position: unknown): string {
+    const nonce = randomBytes(NONCE_BYTES);
+    const cipher = createCipheriv(CIPHER, this.#key, nonce, { authTagLength: TAG_BYTES }).setAAD(binding(scope));
+    const sealed = Buffer.concat([cipher.update(JSON.stringify(position), "utf8"), cipher.final()]);
+    return Buffer.concat([nonce, sealed, cipher.getAuthTag()]).toString("base64url");
+  }
+
+  /** The position in a cursor that `encode` made for the same tool and arguments; `invalid_cursor` for any other text. */
+  decode<S extends z.ZodType>(scope: CursorScope, cursor: string, position: S): z.output<S> {
+    const parsed = position.safeParse(this.#open(scope, cursor));
+    if (parsed.success) return parsed.data;
+    throw new ToolError(
+      "invalid_cursor",
+      "The cursor is none that this tool gave out for these arguments, or the server has started anew since.",
+      { next: "Repeat the call that gave the cursor with the same arguments, or call without cursor to start over." },
+    );
+  }
+
+  #open(scope: CursorScope, cursor: string): unknown {
+    if (cursor.length > CURSOR_LENGTH_MAX || !/^[\w-]+$/.test(cursor)) return undefined;
+    const bytes = Buffer.from(cursor, "base64url");
+    if (bytes.length < NONCE_BYTES + TAG_BYTES) return undefined;
+    const decipher = createDecipheriv(CIPHER, this.#key, bytes.subarray(0, NONCE_BYTES), { authTagLength: TAG_BYTES })
+      .setAAD(binding(scope))
+      .setAuthTag(bytes.subarray(-TAG_BYTES));
+    try {
+      const opened = decipher.update(bytes.subarray(NONCE_BYTES, -TAG_BYTES));
+      return JSON.parse(Buffer.concat([opened, decipher.final()]).toString("utf8"));
+    } catch {
+      return undefined;
+    }
+  }
 }
 
-function invalidCursor(message: string): ToolError {
-  return new ToolError("invalid_cursor", message, {
-    next: "Repeat the call that gave the cursor with the same arguments, or call without cursor to start over.",
-  });
+function binding({ tool, arguments: given }: CursorScope): Buffer {
+  const counted = typeof given === "object" && given !== null ? { ...given, cursor: undefined } : given;
+  return Buffer.from(digest([tool, counted]));
 }

@@ -103,7 +103,7 @@ export async function waitForJob<State>(options: {
   read: () => Promise<State>;
   isDone: (state: State) => boolean;
   waitSeconds: number;
-  call: ToolCall;
+  call: Pick<ToolCall, "signal" | "progress">;
   progress?: (state: State) => { done: number; total?: number; message?: string };
   /** The end of the job where it runs in this process (`Jobs.end`): the state is read at that moment and not at the next look. */
   end?: Promise<void> | undefined;

@@ -1,6 +1,7 @@
 import { Console } from "node:console";
 import { Writable } from "node:stream";
 import { parseArgs } from "node:util";
+import { Cursors } from "./cursor.ts";
 import { Jobs } from "./jobs.ts";
 import { createLogger, type Logger } from "./log.ts";
 import { nodeProblem } from "./node-version.ts";
@@ -114,6 +115,7 @@ async function serve<Context, Definition extends SettingsDefinition>(
     tools: open.tools,
     context: open.context,
     structuredOutput: settings.MCP_STRUCTURED_OUTPUT,
+    cursors: new Cursors(cursorSecret(settings)),
   });
   if (http !== undefined && access !== undefined) {
     way.serving = await http.serveHttp({ server, settings, access, logger, ready: () => open.ready() });
@@ -126,6 +128,11 @@ async function serve<Context, Definition extends SettingsDefinition>(
       onEnd: () => way.take("end of input", 0),
     });
   }
+}
+
+function cursorSecret(settings: Settings<typeof kitSettings>): string | undefined {
+  const { MCP_CURSOR_SECRET: own, MCP_HTTP_TOKEN: token } = settings;
+  return own ?? (token === "none" ? undefined : token);
 }
 
 /** The way out of the process. It is taken once, whatever calls for it and however often. */

@@ -1,12 +1,15 @@
 import { ProtocolError, ProtocolErrorCode, Server } from "@modelcontextprotocol/server";
+import { z } from "zod";
 import { clip } from "./answer.ts";
-import { type Boundary, callTool } from "./call.ts";
+import { type Boundary, type Caller, callTool } from "./call.ts";
+import type { Cursors } from "./cursor.ts";
 import { nearest } from "./nearest.ts";
 import { publishedTool } from "./publish.ts";
 import type { AnyTool, ToolCall } from "./tool.ts";
 
 /** What makes an MCP server of a list of tools. */
-export interface ServedTools<Context> extends Boundary<Context> {
+export interface ServedTools<Context> extends Omit<Boundary<Context>, "caller"> {
+  cursors: Cursors;
   name: string;
   title: string;
   version: string;
@@ -20,7 +23,7 @@ const TOOLS_TTL_MS = 300_000;
 
 /** Makes protocol instances over one list of tools: one for each pipe, or for each request over HTTP. */
 export function serverFactory<Context>(served: ServedTools<Context>): () => Server {
-  const { name, title, version, instructions, structuredOutput } = served;
+  const { name, title, version, instructions, structuredOutput, cursors } = served;
   const tools = new Map(served.tools.map((tool) => [tool.name, tool]));
   if (tools.size !== served.tools.length) throw new Error("two tools have the same name");
   const published = served.tools.map((tool) => publishedTool(tool, { structuredOutput }));
@@ -43,14 +46,24 @@ export function serverFactory<Context>(served: ServedTools<Context>): () => Serv
       const result = await callTool(
         tool,
         params.arguments,
-        { signal: mcpReq.signal, progress: progress.report },
-        served,
+        { signal: mcpReq.signal, progress: progress.report, cursors },
+        { ...served, caller: callerOf(mcpReq.envelope ?? {}) ?? server.getClientVersion() },
       );
       progress.end();
       return { ...result };
     });
     return server;
   };
+}
+
+/** The key under which a request of the 2026 generation says who sent it. */
+const CLIENT_KEY = "io.modelcontextprotocol/clientInfo";
+
+/** Who calls, as far as the protocol says; nothing proves it. */
+function callerOf(envelope: object): Caller | undefined {
+  const client: unknown = Object.entries(envelope).find(([key]) => key === CLIENT_KEY)?.[1];
+  const parsed = z.object({ name: z.string(), version: z.string() }).safeParse(client);
+  return parsed.success ? parsed.data : undefined;
 }
 
 function unknownTool(name: string, known: Iterable<string>): ProtocolError {

@@ -217,6 +217,12 @@ export const kitSettings = defineSettings({
     description: "Bearer token that HTTP callers must send; `none` serves everybody, on purpose.",
     secret: true,
   },
+  MCP_CURSOR_SECRET: {
+    schema: z.string().min(16, "must have at least 16 characters").optional(),
+    description:
+      "Secret that seals cursors, the same for processes that serve one address. Default: `MCP_HTTP_TOKEN`, else one of the process alone.",
+    secret: true,
+  },
   MCP_HTTP_ALLOWED_HOSTS: {
     schema: list(),
     description:

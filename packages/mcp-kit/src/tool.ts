@@ -1,4 +1,5 @@
 import type { z } from "zod";
+import type { Cursors } from "./cursor.ts";
 
 /** The four hints, all written out: an undefined hint is a silent gap for the client that gates on it. */
 export interface ToolAnnotations {
@@ -14,6 +15,8 @@ export interface ToolCall {
   signal: AbortSignal;
   /** Sends a progress notification if the caller asked for them, else does nothing. `done` never decreases. */
   progress: (update: { done: number; total?: number; message?: string }) => void;
+  /** Makes and reads the cursors of paged answers. */
+  cursors: Cursors;
 }
 
 /**

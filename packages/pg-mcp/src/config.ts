@@ -94,7 +94,7 @@ export const pgSettings = defineSettings({
     example: "products,shop.order*",
   },
   PG_MCP_TABLES_DENY: { schema: list(), description: "Globs of tables the tools may not touch." },
-  PG_MCP_FUNCTIONS_ALLOW: {
+  PG_MCP_ALLOW_FUNCTIONS: {
     schema: list(),
     description: "Globs of `schema.function` that you vouch for: foreign statements and expressions may call them.",
     example: "shop.net_price",

@@ -4,7 +4,7 @@ import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { pathToFileURL } from "node:url";
-import { createLogger, Jobs, type ToolCall } from "@es-to-pg/mcp-kit";
+import { Cursors, createLogger, Jobs, type ToolCall } from "@es-to-pg/mcp-kit";
 import { type ExportWriter, type MappingField, openStore, type StagingStore } from "@es-to-pg/staging";
 import { connectionFromUrl } from "../src/config.ts";
 import type { LoadAnswer } from "../src/load/answer.ts";
@@ -135,11 +135,12 @@ export function openContext(options: {
     settings: {
       PG_MCP_STATE_SCHEMA: options.stateSchema,
       PG_MCP_RETENTION_DAYS: 14,
-      PG_MCP_FUNCTIONS_ALLOW: [],
+      PG_MCP_ALLOW_FUNCTIONS: [],
       MCP_WAIT_SECONDS_DEFAULT: 20,
     },
     signal: new AbortController().signal,
     progress: () => {},
+    cursors: new Cursors(),
   };
 }
 

@@ -1,4 +1,4 @@
-import { Jobs, ToolError } from "@es-to-pg/mcp-kit";
+import { Cursors, Jobs, type ToolCall, ToolError } from "@es-to-pg/mcp-kit";
 import type { FieldProfile, MappingField } from "@es-to-pg/staging";
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, inject, it } from "vitest";
 import type { z } from "zod";
@@ -17,7 +17,7 @@ const signal = new AbortController().signal;
 const stateSchema = "data_transformer";
 let database: TestDatabase;
 let staging: Awaited<ReturnType<typeof createStaging>>;
-let context: PgContext & { signal: AbortSignal; progress(): void };
+let context: PgContext & ToolCall;
 
 const products: MappingField[] = [
   { path: "id", type: "keyword" },
@@ -42,7 +42,7 @@ function product(id: string, price = "1299.99"): { id: string; source: string } 
 beforeAll(async () => {
   database = await createDatabase(inject("databaseUrl"), "");
   staging = await createStaging();
-  const settings = { PG_MCP_STATE_SCHEMA: stateSchema, PG_MCP_FUNCTIONS_ALLOW: [] as string[] };
+  const settings = { PG_MCP_STATE_SCHEMA: stateSchema, PG_MCP_ALLOW_FUNCTIONS: [] as string[] };
   context = {
     postgres: database.postgres,
     store: async () => staging.store,
@@ -53,6 +53,7 @@ beforeAll(async () => {
     policy: everything,
     signal,
     progress() {},
+    cursors: new Cursors(),
   };
 });
 

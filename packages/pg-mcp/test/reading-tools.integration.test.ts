@@ -1,4 +1,4 @@
-import { createLogger, Jobs, readSettings } from "@es-to-pg/mcp-kit";
+import { Cursors, createLogger, Jobs, readSettings, type ToolCall } from "@es-to-pg/mcp-kit";
 import { afterAll, beforeAll, describe, expect, inject, it } from "vitest";
 import { z } from "zod";
 import { pgSettings } from "../src/config.ts";
@@ -39,7 +39,9 @@ beforeAll(async () => {
 
 afterAll(() => database.drop());
 
-function context(policy: TablePolicy = everything): PgContext & { signal: AbortSignal; progress: () => void } {
+const cursors = new Cursors();
+
+function context(policy: TablePolicy = everything): PgContext & ToolCall {
   return {
     postgres: database.postgres,
     store: () => Promise.reject(new Error("no tool of this file touches staging")),
@@ -49,6 +51,7 @@ function context(policy: TablePolicy = everything): PgContext & { signal: AbortS
     policy,
     signal: new AbortController().signal,
     progress: () => {},
+    cursors,
   };
 }
 
@@ -57,10 +60,7 @@ async function call<Input extends z.ZodObject, Output extends z.ZodObject>(
   tool: {
     input: Input;
     output: Output;
-    handler(
-      params: z.output<Input>,
-      context: PgContext & { signal: AbortSignal; progress: () => void },
-    ): Promise<z.input<Output>>;
+    handler(params: z.output<Input>, context: PgContext & ToolCall): Promise<z.input<Output>>;
   },
   params: z.input<Input>,
   policy?: TablePolicy,

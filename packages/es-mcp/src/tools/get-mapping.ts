@@ -1,4 +1,4 @@
-import { ANSWER_BYTES_MAX, clip, decodeCursor, encodeCursor, fitItems, ToolError } from "@es-to-pg/mcp-kit";
+import { ANSWER_BYTES_MAX, clip, fitItems, ToolError } from "@es-to-pg/mcp-kit";
 import { z } from "zod";
 import { unknownAmong } from "../elasticsearch/fields.ts";
 import { jsonBytes } from "../elasticsearch/fit.ts";
@@ -41,7 +41,7 @@ export const getMapping = defineTool({
     hint: z.string().optional(),
   }),
   annotations: { readOnlyHint: true, destructiveHint: false, idempotentHint: true, openWorldHint: false },
-  async handler({ index, fields, format, cursor: given }, { elasticsearch, signal }) {
+  async handler({ index, fields, format, cursor: given }, { elasticsearch, signal, cursors }) {
     const scope = { tool: "get_mapping", arguments: { index, fields, format } };
     const { indices, leftOut: out } = await elasticsearch.names(index, { includeHidden: false, signal });
     const names = indices.map(({ name }) => name);
@@ -54,7 +54,7 @@ export const getMapping = defineTool({
     if (format === "raw") return { ...about, raw: rawOf(mappings, fields) };
 
     const rows = mappingRows(mappings, fields);
-    const after = given === undefined ? undefined : decodeCursor(scope, given, positionSchema).after;
+    const after = given === undefined ? undefined : cursors.decode(scope, given, positionSchema).after;
     const start = after === undefined ? 0 : rows.findIndex(({ path }) => path === after) + 1;
     if (after !== undefined && start === 0) throw mappingChanged();
     const { items } = fitItems(rows.slice(start).map(shownField), { bytesMax: FIELDS_BYTES_MAX });
@@ -68,7 +68,7 @@ export const getMapping = defineTool({
       total: rows.length,
       ...(end - start < rows.length && start === 0 ? { types: typesOf(rows) } : {}),
       ...unknownFieldsOf(unknown),
-      ...(end < rows.length && last !== undefined ? { next_cursor: encodeCursor(scope, { after: last.path }) } : {}),
+      ...(end < rows.length && last !== undefined ? { next_cursor: cursors.encode(scope, { after: last.path }) } : {}),
       ...(rows.length === 0 && fields === undefined
         ? { hint: "The mapping has no fields yet: the index was created without any and holds no documents." }
         : {}),

@@ -1,4 +1,4 @@
-import { clip, decodeCursor, encodeCursor, fitItems } from "@es-to-pg/mcp-kit";
+import { clip, fitItems } from "@es-to-pg/mcp-kit";
 import { z } from "zod";
 import { defineTool } from "./tool.ts";
 
@@ -35,7 +35,7 @@ export const listExports = defineTool({
   async handler({ cursor }, context) {
     const store = await context.store();
     const [{ exports, corrupt }, usage] = await Promise.all([store.list(), store.usage()]);
-    const before = cursor === undefined ? undefined : decodeCursor(LIST, cursor, positionSchema).before;
+    const before = cursor === undefined ? undefined : context.cursors.decode(LIST, cursor, positionSchema).before;
     const key = ({ created_at, export_id }: (typeof exports)[number]): string => `${created_at} ${export_id}`;
     const rest = exports.filter((manifest) => before === undefined || key(manifest) < before);
     const { items } = fitItems(
@@ -65,7 +65,7 @@ export const listExports = defineTool({
         ? { corrupt: corrupt.slice(0, 5).map(({ export_id, message }) => ({ export_id, message: clip(message, 200) })) }
         : {}),
       ...(items.length < rest.length && last !== undefined
-        ? { next_cursor: encodeCursor(LIST, { before: key(last) }) }
+        ? { next_cursor: context.cursors.encode(LIST, { before: key(last) }) }
         : {}),
     };
   },

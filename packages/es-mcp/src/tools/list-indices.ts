@@ -1,4 +1,4 @@
-import { decodeCursor, encodeCursor, fitItems } from "@es-to-pg/mcp-kit";
+import { fitItems } from "@es-to-pg/mcp-kit";
 import { z } from "zod";
 import { type IndexRow, listIndices as listRows } from "../elasticsearch/listing.ts";
 import { cursor, includeHidden } from "./inputs.ts";
@@ -44,9 +44,9 @@ export const listIndices = defineTool({
     hint: z.string().optional(),
   }),
   annotations: { readOnlyHint: true, destructiveHint: false, idempotentHint: true, openWorldHint: false },
-  async handler({ pattern, include_hidden = false, cursor: given }, { elasticsearch, signal }) {
+  async handler({ pattern, include_hidden = false, cursor: given }, { elasticsearch, signal, cursors }) {
     const scope = { tool: "list_indices", arguments: { pattern, include_hidden } };
-    const after = given === undefined ? undefined : decodeCursor(scope, given, positionSchema).after;
+    const after = given === undefined ? undefined : cursors.decode(scope, given, positionSchema).after;
     const listing = await listRows(
       elasticsearch,
       { pattern, includeHidden: include_hidden, after, rowsMax: ROWS_MAX },
@@ -61,7 +61,7 @@ export const listIndices = defineTool({
       total: listing.total,
       ...leftOutOf(listing.leftOut),
       ...(listing.notPermitted.length === 0 ? {} : { not_permitted: listing.notPermitted }),
-      ...(hasMore ? { next_cursor: encodeCursor(scope, { after: last.name }) } : {}),
+      ...(hasMore ? { next_cursor: cursors.encode(scope, { after: last.name }) } : {}),
       ...(listing.total === 0 ? { hint: "No readable index fits the pattern; call without pattern to see all." } : {}),
     };
   },

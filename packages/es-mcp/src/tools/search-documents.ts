@@ -1,4 +1,4 @@
-import { decodeCursor, encodeCursor, ToolError } from "@es-to-pg/mcp-kit";
+import { ToolError } from "@es-to-pg/mcp-kit";
 import { z } from "zod";
 import { unknownFields as findUnknownFields, referencedFields } from "../elasticsearch/fields.ts";
 import { jsonBytes } from "../elasticsearch/fit.ts";
@@ -53,7 +53,7 @@ export const searchDocuments = defineTool({
     hint: z.string().optional(),
   }),
   annotations: { readOnlyHint: true, destructiveHint: false, idempotentHint: true, openWorldHint: false },
-  async handler({ cursor: given, ...params }, { elasticsearch, signal }) {
+  async handler({ cursor: given, ...params }, { elasticsearch, signal, cursors }) {
     const { index, fields, highlight = [] } = params;
     const aggs = unwrappedAggs(params.aggs);
     const scope = { tool: "search_documents", arguments: params };
@@ -63,7 +63,7 @@ export const searchDocuments = defineTool({
       size: params.size ?? (aggs === undefined ? SIZE_DEFAULT : 0),
       aggs,
       highlight,
-      position: given === undefined ? undefined : decodeCursor(scope, given, positionSchema),
+      position: given === undefined ? undefined : cursors.decode(scope, given, positionSchema),
     };
     const referenced = referencedFields(request.query, aggs, sortFields(request.sort));
     const unknownAmong = async (asked: Iterable<string>) =>
@@ -88,7 +88,7 @@ export const searchDocuments = defineTool({
       ...leftOutOf(names.leftOut),
       // A misspelt field finds nothing and is no error to Elasticsearch.
       ...(given === undefined && isSuspicious ? await unknownAmong([...referenced, ...(fields ?? [])]) : {}),
-      ...(next === null ? {} : { next_cursor: encodeCursor(scope, next) }),
+      ...(next === null ? {} : { next_cursor: cursors.encode(scope, next) }),
       ...hintOf({
         hasNoCursor: hasMore && next === null,
         isRewritten: page.rewritten,

@@ -12,7 +12,7 @@ export interface LoadContext {
   settings: {
     readonly PG_MCP_STATE_SCHEMA: string;
     readonly PG_MCP_RETENTION_DAYS: number;
-    readonly PG_MCP_FUNCTIONS_ALLOW: readonly string[];
+    readonly PG_MCP_ALLOW_FUNCTIONS: readonly string[];
     readonly MCP_WAIT_SECONDS_DEFAULT: number;
   };
   /** Hears of each numbered step of `runLoad` as it begins; the kill tests end the process there. */

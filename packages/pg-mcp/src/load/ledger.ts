@@ -2,6 +2,7 @@ import { ToolError } from "@es-to-pg/mcp-kit";
 import { z } from "zod";
 import type { Transaction } from "../postgres/index.ts";
 import { quoteIdentifier } from "../postgres/index.ts";
+import { writeAudit } from "./audit.ts";
 import { errorCode } from "./database-error.ts";
 import { FIGURE_NAMES, type Figures, figuresSchema } from "./figures.ts";
 
@@ -378,11 +379,11 @@ SELECT row_to_json(answer)::text FROM (
         ],
       );
       if (rowCount === 0) throw new LoadLost(`${holder.loadId} is no longer held in epoch ${holder.epoch}`);
-      await tx.query(`INSERT INTO ${schema}.audit (action, load_id, details) VALUES ($1, $2, $3)`, [
-        `load_${outcome.status}`,
-        holder.loadId,
-        JSON.stringify({ figures, deleted: outcome.deleted, error: outcome.error?.code }),
-      ]);
+      await writeAudit(tx, stateSchema, {
+        action: `load_${outcome.status}`,
+        loadId: holder.loadId,
+        details: { figures, deleted: outcome.deleted, error: outcome.error?.code },
+      });
     },
 
     /** The parts that are in the stage, or of a direct load in the target, in their order. */
@@ -423,6 +424,14 @@ SELECT row_to_json(answer)::text FROM (
           figures.figures === undefined ? null : JSON.stringify(figures.figures),
         ],
       );
+      // A part with figures is one of a direct load: its rows are in the target from this transaction on.
+      if (figures.figures !== undefined) {
+        await writeAudit(tx, stateSchema, {
+          action: "load_part",
+          loadId: holder.loadId,
+          details: { part, figures: figures.figures },
+        });
+      }
     },
 
     /** Forgets every part and reject of the load: its stage is gone. */

@@ -343,7 +343,7 @@ async function planLoad(
     fields: source.fields,
     profile: source.profile,
     key: request.key,
-    expressions: { functionsAllow: settings.PG_MCP_FUNCTIONS_ALLOW, repeatable: true },
+    expressions: { functionsAllow: settings.PG_MCP_ALLOW_FUNCTIONS, repeatable: true },
     identity: request.overrideIdentity ? "override" : undefined,
     policy,
   });

@@ -199,7 +199,7 @@ async function compare(
           table,
           fields: manifest.mapping,
           profile: manifest.profile,
-          expressions: { functionsAllow: settings.PG_MCP_FUNCTIONS_ALLOW, repeatable: true },
+          expressions: { functionsAllow: settings.PG_MCP_ALLOW_FUNCTIONS, repeatable: true },
           key: keyOf(load),
           identity: "override",
           policy,

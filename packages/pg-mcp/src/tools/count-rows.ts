@@ -27,7 +27,7 @@ export const countRows = defineTool({
       policy,
       signal,
       timeoutMs: settings.PG_MCP_QUERY_TIMEOUT_SECONDS * 1_000,
-      functionsAllow: settings.PG_MCP_FUNCTIONS_ALLOW,
+      functionsAllow: settings.PG_MCP_ALLOW_FUNCTIONS,
     });
     return { schema: table.schema, table: table.table, count: rows, exact: !params.estimate };
   },

@@ -1,6 +1,8 @@
 import { clip, ToolError } from "@es-to-pg/mcp-kit";
 import { type FieldProfile, type MappingField, StagingError, type StagingStore } from "@es-to-pg/staging";
 import { z } from "zod";
+import { writeAudit } from "../load/audit.ts";
+import { ensureState } from "../load/state.ts";
 import { childDrafts } from "../mapping/children.ts";
 import {
   type ColumnDraft,
@@ -20,6 +22,8 @@ import { defineTool } from "./tool.ts";
 /** Characters of DDL in an answer; a statement for hundreds of columns is shown from its beginning. */
 const ddlCharactersMax = 4_000;
 const listedMax = 50;
+/** Characters of one statement that the audit keeps. */
+const auditedCharactersMax = 20_000;
 
 const action = z.enum(["created", "exists", "columns_added", "would_create", "would_add_columns"]);
 
@@ -119,6 +123,15 @@ export const createTable = defineTool({
           dryRun: params.dry_run,
         });
         const results = made.map((one, index) => ({ ...one, table: drafts[index]?.draft.table ?? "" }));
+        const changed = made.filter((one) => one.action === "created" || one.action === "columns_added");
+        if (changed.length > 0) {
+          await ensureState(tx, settings.PG_MCP_STATE_SCHEMA);
+          const ddl = changed.flatMap(({ statements }) =>
+            statements.map((statement) => clip(statement, auditedCharactersMax)),
+          );
+          const details = { schema: target.schema, table: target.table, ddl };
+          await writeAudit(tx, settings.PG_MCP_STATE_SCHEMA, { action: "create_table", details });
+        }
         return { existing: found, results };
       },
       { signal },

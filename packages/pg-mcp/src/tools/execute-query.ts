@@ -41,7 +41,7 @@ export const executeQuery = defineTool({
       rowsMax: params.max_rows ?? 100,
       bytesMax: params.max_rows === undefined ? bytesDefault : bytesAsked,
       timeoutMs: (params.timeout_seconds ?? settings.PG_MCP_QUERY_TIMEOUT_SECONDS) * 1_000,
-      functionsAllow: settings.PG_MCP_FUNCTIONS_ALLOW,
+      functionsAllow: settings.PG_MCP_ALLOW_FUNCTIONS,
     });
     const columns = fitItems(
       answer.columns.map(({ name, type }) => ({ name: clip(name, nameCharactersMax), type })),

@@ -1,4 +1,4 @@
-import { clip, decodeCursor, encodeCursor, fitItems } from "@es-to-pg/mcp-kit";
+import { clip, fitItems } from "@es-to-pg/mcp-kit";
 import { z } from "zod";
 import { type Column, requireTable } from "../postgres/index.ts";
 import { defineTool } from "./tool.ts";
@@ -55,9 +55,9 @@ export const getSchema = defineTool({
     next_cursor: z.string().optional(),
   }),
   annotations: { readOnlyHint: true, destructiveHint: false, idempotentHint: true, openWorldHint: false },
-  async handler(params, { postgres, policy, signal }) {
+  async handler(params, { postgres, policy, signal, cursors }) {
     const scope = { tool: "get_schema", arguments: params };
-    const from = params.cursor === undefined ? 0 : decodeCursor(scope, params.cursor, z.int().min(0));
+    const from = params.cursor === undefined ? 0 : cursors.decode(scope, params.cursor, z.int().min(0));
     const table = await postgres.read((tx) => requireTable(tx, params, policy), { signal });
     const columns = fitItems(table.columns.slice(from).map(shownColumn));
     const next = from + columns.items.length;
@@ -93,7 +93,7 @@ export const getSchema = defineTool({
       ...present("triggers", list("triggers", table.triggers)),
       ...present("rules", list("rules", table.rules)),
       ...present("left_out", leftOut),
-      ...(next < table.columns.length ? { next_cursor: encodeCursor(scope, next) } : {}),
+      ...(next < table.columns.length ? { next_cursor: cursors.encode(scope, next) } : {}),
     };
   },
 });

@@ -1,4 +1,4 @@
-import { decodeCursor, encodeCursor, fitItems } from "@es-to-pg/mcp-kit";
+import { fitItems } from "@es-to-pg/mcp-kit";
 import { z } from "zod";
 import { listLoads, loadPosition, loadSummary } from "../load/listing.ts";
 import { defineTool } from "./tool.ts";
@@ -16,7 +16,7 @@ export const listLoadsTool = defineTool({
   annotations: { readOnlyHint: true, destructiveHint: false, idempotentHint: true, openWorldHint: false },
   async handler({ cursor }, context) {
     const scope = { tool: "list_loads", arguments: {} };
-    const before = cursor === undefined ? null : decodeCursor(scope, cursor, loadPosition);
+    const before = cursor === undefined ? null : context.cursors.decode(scope, cursor, loadPosition);
     const found = await listLoads(context, before, context.signal);
     const { items } = fitItems(found.loads);
     const last = items.at(-1);
@@ -25,7 +25,7 @@ export const listLoadsTool = defineTool({
       loads: items,
       returned: items.length,
       ...(hasMore && last !== undefined
-        ? { next_cursor: encodeCursor(scope, { created_at: last.created_at, load_id: last.load_id }) }
+        ? { next_cursor: context.cursors.encode(scope, { created_at: last.created_at, load_id: last.load_id }) }
         : {}),
     };
   },

@@ -1,4 +1,4 @@
-import { decodeCursor, encodeCursor, fitItems } from "@es-to-pg/mcp-kit";
+import { fitItems } from "@es-to-pg/mcp-kit";
 import { z } from "zod";
 import { loadIdSchema } from "../load/ledger.ts";
 import { listRejects, rejectPosition, shownReject } from "../load/listing.ts";
@@ -33,7 +33,7 @@ export const listRejectsTool = defineTool({
   annotations: { readOnlyHint: true, destructiveHint: false, idempotentHint: true, openWorldHint: false },
   async handler(params, context) {
     const scope = { tool: "list_rejects", arguments: params };
-    const after = params.cursor === undefined ? null : decodeCursor(scope, params.cursor, rejectPosition);
+    const after = params.cursor === undefined ? null : context.cursors.decode(scope, params.cursor, rejectPosition);
     const page = { loadId: params.load_id, reason: params.reason ?? null, after };
     const found = await listRejects(context, page, context.signal);
     const { items } = fitItems(found.rejects, { bytesMax: PAGE_BYTES_MAX });
@@ -46,7 +46,7 @@ export const listRejectsTool = defineTool({
       rejects: items,
       returned: items.length,
       ...(hasMore && last !== undefined
-        ? { next_cursor: encodeCursor(scope, { part: last.part, line: last.line }) }
+        ? { next_cursor: context.cursors.encode(scope, { part: last.part, line: last.line }) }
         : {}),
       ...(found.total === 0 ? {} : { next: CORRECT_AND_REPLAY }),
     };

@@ -1,4 +1,4 @@
-import { clip, decodeCursor, encodeCursor, fitItems } from "@es-to-pg/mcp-kit";
+import { clip, fitItems } from "@es-to-pg/mcp-kit";
 import { z } from "zod";
 import { describePosture, listTables, readPosture } from "../postgres/index.ts";
 import { defineTool } from "./tool.ts";
@@ -35,12 +35,12 @@ export const listTablesTool = defineTool({
     posture: z.string(),
   }),
   annotations: { readOnlyHint: true, destructiveHint: false, idempotentHint: true, openWorldHint: false },
-  async handler(params, { postgres, policy, signal }) {
+  async handler(params, { postgres, policy, signal, cursors }) {
     const scope = { tool: "list_tables", arguments: params };
     const after =
       params.cursor === undefined
         ? undefined
-        : decodeCursor(scope, params.cursor, z.object({ schema: z.string(), table: z.string() }));
+        : cursors.decode(scope, params.cursor, z.object({ schema: z.string(), table: z.string() }));
     const { schema, pattern } = params;
     const [found, posture] = await Promise.all([
       postgres.read((tx) => listTables(tx, { schema, pattern, policy, after, limit: pageRowsMax }), { signal }),
@@ -61,7 +61,7 @@ export const listTablesTool = defineTool({
       returned: items.length,
       total: found.total,
       ...(more && last !== undefined
-        ? { next_cursor: encodeCursor(scope, { schema: last.schema, table: last.table }) }
+        ? { next_cursor: cursors.encode(scope, { schema: last.schema, table: last.table }) }
         : {}),
       posture: describePosture(posture),
     };

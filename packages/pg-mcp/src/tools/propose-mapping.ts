@@ -87,7 +87,7 @@ export const proposeMapping = defineTool({
           ...source,
           tx,
           table: table ?? target,
-          expressions: { functionsAllow: settings.PG_MCP_FUNCTIONS_ALLOW },
+          expressions: { functionsAllow: settings.PG_MCP_ALLOW_FUNCTIONS },
         });
         await ensureState(tx, stateSchema);
         const place = table ?? target;
