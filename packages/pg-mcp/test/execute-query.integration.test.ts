@@ -1,13 +1,9 @@
-import { existsSync } from "node:fs";
 import { ToolError } from "@es-to-pg/mcp-kit";
-import { Client } from "pg";
 import { afterAll, beforeAll, describe, expect, inject, it } from "vitest";
 import { connectionFromUrl } from "../src/config.ts";
 import { translate } from "../src/errors.ts";
 import { everything, openPostgres, type TablePolicy } from "../src/postgres/index.ts";
 import { judgeStatement, judgesAsFunction, type QueryAnswer, runQuery } from "../src/query/index.ts";
-import { attacks } from "./data/attacks.ts";
-import { legitimate } from "./data/legitimate.ts";
 import { createDatabase, randomName, type TestDatabase } from "./support.ts";
 
 const setup = `
@@ -21,76 +17,19 @@ CREATE INDEX orders_tags ON app.orders USING gin (tags);
 CREATE TABLE app.audit (what text);
 CREATE TABLE app.private (word text);
 INSERT INTO app.private VALUES ('s3cr3t');
-CREATE SEQUENCE app.numbers;
 CREATE VIEW app.order_view AS SELECT id, code, amount FROM app.orders WHERE amount IS NOT NULL;
 CREATE VIEW app.private_view AS SELECT word FROM app.private;
-CREATE MATERIALIZED VIEW app.totals AS SELECT code, sum(amount) AS total FROM app.orders GROUP BY code;
-CREATE PROCEDURE app.wipe() LANGUAGE sql AS 'DELETE FROM app.orders';
-CREATE FUNCTION app.big_object() RETURNS oid LANGUAGE sql IMMUTABLE AS 'SELECT 0::oid';
 CREATE FUNCTION app.evil(x int) RETURNS int LANGUAGE plpgsql IMMUTABLE AS $f$ BEGIN PERFORM pg_advisory_lock(77); RETURN x; END $f$;
-CREATE FUNCTION app.evil2(x int, y int) RETURNS int LANGUAGE plpgsql IMMUTABLE AS $f$ BEGIN RETURN app.evil(x); END $f$;
-CREATE FUNCTION app.evil_less(x int, y int) RETURNS boolean LANGUAGE plpgsql IMMUTABLE AS $f$ BEGIN PERFORM app.evil(x); RETURN x < y; END $f$;
-CREATE FUNCTION app.evil_more(x int, y int) RETURNS boolean LANGUAGE plpgsql IMMUTABLE AS $f$ BEGIN PERFORM app.evil(x); RETURN x > y; END $f$;
-CREATE FUNCTION app.evil_compare(x int, y int) RETURNS int LANGUAGE plpgsql IMMUTABLE AS $f$ BEGIN PERFORM app.evil(x); RETURN x - y; END $f$;
-CREATE FUNCTION app.evil_row(o app.orders) RETURNS int LANGUAGE plpgsql IMMUTABLE AS $f$ BEGIN RETURN app.evil(1); END $f$;
-CREATE FUNCTION app.lower(x int) RETURNS int LANGUAGE plpgsql IMMUTABLE AS $f$ BEGIN RETURN app.evil(x); END $f$;
-CREATE OPERATOR app.<~~> (FUNCTION = app.evil2, LEFTARG = int, RIGHTARG = int);
-CREATE OPERATOR app.<~~< (FUNCTION = app.evil_less, LEFTARG = int, RIGHTARG = int, COMMUTATOR = OPERATOR(app.>~~>));
-CREATE OPERATOR app.>~~> (FUNCTION = app.evil_more, LEFTARG = int, RIGHTARG = int, COMMUTATOR = OPERATOR(app.<~~<));
-CREATE OPERATOR CLASS app.evil_ops FOR TYPE int USING btree AS OPERATOR 1 app.<~~<, OPERATOR 5 app.>~~>, OPERATOR 3 pg_catalog.=, FUNCTION 1 app.evil_compare(int, int);
-CREATE TYPE app.coin AS (value bigint);
-CREATE FUNCTION app.to_coin(x bigint) RETURNS app.coin LANGUAGE plpgsql IMMUTABLE AS $f$ BEGIN PERFORM app.evil(1); RETURN row(x)::app.coin; END $f$;
-CREATE CAST (bigint AS app.coin) WITH FUNCTION app.to_coin(bigint);
-CREATE DOMAIN app.checked AS int CHECK (app.evil(VALUE) > 0);
-CREATE TYPE app.box AS (v app.checked);
-CREATE DOMAIN app.mail AS text CHECK (VALUE ~ '@');
-CREATE TYPE app.person AS (name text, mail app.mail);
-CREATE AGGREGATE app.evil_sum(int) (SFUNC = app.evil2, STYPE = int, INITCOND = '0');
-CREATE VIEW app.evil_view AS SELECT app.evil(1) AS e;
-CREATE VIEW app.outer_view AS SELECT * FROM app.evil_view;
-CREATE VIEW app.hashes AS SELECT rolname, rolpassword FROM pg_authid;
 CREATE FUNCTION app.double(x numeric) RETURNS numeric LANGUAGE sql IMMUTABLE AS 'SELECT x * 2';
-CREATE FOREIGN DATA WRAPPER nothing;
-CREATE SERVER elsewhere FOREIGN DATA WRAPPER nothing;
-CREATE USER MAPPING FOR CURRENT_USER SERVER elsewhere OPTIONS (password 's3cr3t');
-DO $d$ BEGIN EXECUTE format('ALTER DATABASE %I SET app.secret = %L', current_database(), 's3cr3t'); END $d$;
 `;
 
-/** All that an attack could have changed, as one text. */
-const fingerprint = `
-SELECT json_build_object(
-  'orders', (SELECT json_agg(o ORDER BY id) FROM app.orders o),
-  'audit', (SELECT count(*) FROM app.audit),
-  'sequence', (SELECT json_build_array(last_value, is_called) FROM app.numbers),
-  'large objects', (SELECT count(*) FROM pg_largeobject_metadata),
-  'relations', (SELECT json_agg(c.oid::regclass ORDER BY c.oid) FROM pg_class c WHERE c.oid >= 16384 AND c.relpersistence <> 't'),
-  'functions', (SELECT count(*) FROM pg_proc WHERE oid >= 16384),
-  'settings', (SELECT json_agg(s ORDER BY setdatabase, setrole) FROM pg_db_role_setting s WHERE setdatabase IN (0, (SELECT oid FROM pg_database WHERE datname = current_database()))),
-  'slots', (SELECT count(*) FROM pg_replication_slots WHERE slot_name = 'pgq_slot'),
-  'origins', (SELECT count(*) FROM pg_replication_origin WHERE roname = 'pgq_origin'),
-  'locks', (SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND database = (SELECT oid FROM pg_database WHERE datname = current_database())),
-  'statistics', (SELECT stats_reset FROM pg_stat_database WHERE datname = current_database())
-)::text`;
-
 let database: TestDatabase;
-let victim: Client;
-let victimPid: number;
-let notified = 0;
-const file = `/tmp/${randomName("pgq_file")}`;
 
 beforeAll(async () => {
   database = await createDatabase(inject("databaseUrl"), setup);
-  victim = new Client({ connectionString: database.url });
-  victim.on("error", () => {});
-  await victim.connect();
-  await victim.query("LISTEN here");
-  victim.on("notification", () => notified++);
-  const { rows } = await victim.query<{ pid: number }>("SELECT pg_backend_pid() AS pid");
-  victimPid = rows[0]?.pid ?? 0;
 });
 
 afterAll(async () => {
-  await victim.end();
   await database.drop();
 });
 
@@ -118,14 +57,24 @@ function query(
   });
 }
 
-async function state(): Promise<string> {
-  const { rows } = await database.admin.query<{ json_build_object: string }>(fingerprint);
-  return rows[0]?.json_build_object ?? "";
-}
-
-async function isVictimAlive(): Promise<boolean> {
-  const { rows } = await database.admin.query("SELECT FROM pg_stat_activity WHERE pid = $1", [victimPid]);
-  return rows.length === 1;
+/** What another session can do to the names of a statement: a function that fits better, another view, another table. */
+async function swapEverything(sql: string): Promise<string[]> {
+  const outcomes: string[] = [];
+  await database.admin.query("SET lock_timeout = 100");
+  for (const swap of [
+    "CREATE FUNCTION app.upper(varchar) RETURNS text LANGUAGE sql IMMUTABLE AS $f$ SELECT 'HIJACKED' $f$",
+    ...(sql.includes("order_view")
+      ? ["CREATE OR REPLACE VIEW app.order_view AS SELECT id, 'HIJACKED' AS code, amount FROM app.orders"]
+      : []),
+    "ALTER TABLE app.orders RENAME TO orders_gone",
+  ]) {
+    const outcome = await database.admin.query(swap).then(
+      () => "done",
+      (error: unknown) => (error instanceof Error && "code" in error ? String(error.code) : "failed"),
+    );
+    outcomes.push(outcome);
+  }
+  return outcomes;
 }
 
 /** What a caller would be told, answer or failure. */
@@ -138,9 +87,6 @@ async function told(work: Promise<QueryAnswer>): Promise<{ text: string; refused
     return { text: JSON.stringify([failure.code, failure.message, failure.details]), refused: true };
   }
 }
-
-/** Answered in a harmless form and not refused. */
-const harmless = new Set(["all settings", "an escape string"]);
 
 describe.each(["superuser", "a role without TEMPORARY"])("as %s", (role) => {
   let postgres: TestDatabase["postgres"];
@@ -166,28 +112,6 @@ describe.each(["superuser", "a role without TEMPORARY"])("as %s", (role) => {
     await database.admin.query(
       `DROP OWNED BY ${reader}; DROP ROLE ${reader}; GRANT TEMPORARY ON DATABASE ${database.name} TO PUBLIC`,
     );
-  });
-
-  it.each(attacks)("leaves without effect: $attack", async ({ attack, sql, params }) => {
-    const fill = (text: string) => text.replaceAll("{file}", file).replaceAll("{victim}", String(victimPid));
-    const before = await state();
-    const { text, refused } = await told(
-      query(fill(sql), {
-        postgres,
-        params: (params ?? []).map((value) => (typeof value === "string" ? fill(value) : value)),
-      }),
-    );
-    expect(await state()).toBe(before);
-    expect(await isVictimAlive()).toBe(true);
-    expect(notified).toBe(0);
-    expect(existsSync(file)).toBe(false);
-    expect(text).not.toMatch(/s3cr3t|SCRAM-SHA|root:x:/);
-    expect(refused).toBe(!harmless.has(attack));
-  });
-
-  it.each(legitimate)("answers $sql", async ({ sql, params }) => {
-    const answer = await told(query(sql, { postgres, params: params ?? [] }));
-    expect(answer).toMatchObject({ refused: false });
   });
 
   it("holds to the tables of the settings, also through views", async () => {
@@ -234,6 +158,48 @@ describe("judgeStatement", () => {
     );
     await database.admin.query("DROP FUNCTION app.upper(varchar)");
     expect(rows).toEqual([[["APPLE"]], [["HIJACKED"]]]);
+  });
+
+  it.each([
+    ["a statement", "SELECT upper(code::varchar) FROM app.orders ORDER BY id LIMIT 1", []],
+    ["a statement with parameters", "SELECT upper(code::varchar) FROM app.orders WHERE id = $1", [1]],
+    ["a record", "SELECT row(upper(code::varchar)) FROM app.orders ORDER BY id LIMIT 1", []],
+    ["a row of a table", "SELECT o FROM app.orders o WHERE upper(code::varchar) = 'APPLE'", []],
+    ["no columns", "SELECT FROM app.orders WHERE upper(code::varchar) = 'APPLE'", []],
+    ["a plan", "EXPLAIN (ANALYZE, VERBOSE) SELECT upper(code::varchar) FROM app.orders", []],
+    ["a view", "SELECT code FROM app.order_view ORDER BY id LIMIT 1", []],
+  ])("runs what was judged when another session swaps everything in between: %s", async (_, sql, params) => {
+    const swapped: string[] = [];
+    // The moment after the judgement is when the transaction becomes one that only reads.
+    const postgres: TestDatabase["postgres"] = {
+      ...database.postgres,
+      scratch: (work, options) =>
+        database.postgres.scratch(
+          (tx) =>
+            work({
+              major: tx.major,
+              query: async (text, values, limits) => {
+                if (text === "SET TRANSACTION READ ONLY") swapped.push(...(await swapEverything(sql)));
+                return await tx.query(text, values, limits);
+              },
+              describe: (text) => tx.describe(text),
+              copyIn: (text) => tx.copyIn(text),
+              savepoint: (inner) => tx.savepoint(inner),
+            }),
+          options,
+        ),
+    };
+    try {
+      const policy = { ...everything, schemasAllow: ["app"] };
+      const { text, refused } = await told(query(sql, { postgres, params, policy }));
+      // What the statement reads is locked; functions cannot be, and are told apart by their OIDs.
+      expect(swapped).toEqual(["done", ...(sql.includes("order_view") ? ["55P03"] : []), "55P03"]);
+      expect(refused).toBe(false);
+      expect(text).not.toContain("HIJACKED");
+      expect(text).not.toContain("app.upper");
+    } finally {
+      await database.admin.query("DROP FUNCTION IF EXISTS app.upper(varchar)");
+    }
   });
 
   it("runs what was judged row by row: the first rows of an endless query come at once", async () => {

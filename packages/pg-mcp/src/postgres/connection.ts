@@ -1,4 +1,5 @@
 import type { Writable } from "node:stream";
+import { setTimeout as sleep } from "node:timers/promises";
 import type { ConnectionOptions as TlsOptions } from "node:tls";
 import { ToolError } from "@es-to-pg/mcp-kit";
 import type { Client, ClientConfig, FieldDef, Connection as PgConnectionType, Submittable } from "pg";
@@ -37,6 +38,10 @@ const connectTimeoutMs = 8_000;
 const majorMin = 13;
 /** A cancel request that has no effect by then is followed by the end of the connection. */
 const cancelGraceMs = 2_000;
+
+/** How long the server may take to end a session that was cut off, before the answer says that it has not. */
+const endProofMs = 3_000;
+const endPollMs = 20;
 
 /** One row as the text protocol sends it, and the columns it belongs to. */
 export interface RawResult {
@@ -158,6 +163,28 @@ export class Connection {
       // How it ended is told to whoever waits for the statement.
     } finally {
       clearTimeout(timer);
+    }
+  }
+
+  /**
+   * Whether the server has ended this session, which was cut off here: asked over a connection of its own, for some
+   * seconds, after another request to cancel.
+   */
+  async hasEnded(): Promise<boolean> {
+    const { processID, secretKey } = this.#client;
+    void sendCancel({ ...this.#options, encrypted: this.#encrypted, processID, secretKey });
+    const witness = await connect(this.#options);
+    try {
+      for (const deadline = Date.now() + endProofMs; ; ) {
+        const { rows } = await witness.query("SELECT FROM pg_catalog.pg_stat_activity WHERE pid = $1", {
+          params: [processID],
+        });
+        if (rows.length === 0) return true;
+        if (Date.now() > deadline) return false;
+        await sleep(endPollMs);
+      }
+    } finally {
+      await witness.end();
     }
   }
 

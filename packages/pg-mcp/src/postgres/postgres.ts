@@ -121,7 +121,11 @@ export function openPostgres(options: PostgresOptions): Postgres {
       return result;
     } catch (error) {
       await session.abandon();
-      if (kind === "scratch" && !connection.broken) await session.discard();
+      if (kind === "scratch") {
+        if (!connection.broken) await session.discard();
+        // Nobody sees what a session does that is cut off: a foreign statement must not go on in it.
+        else if (!(await connection.hasEnded().catch(() => false))) throw leftRunning(error);
+      }
       // What the caller's own abort broke is told as the abort.
       throw signal.aborted ? signal.reason : error;
     } finally {
@@ -153,6 +157,14 @@ export function openPostgres(options: PostgresOptions): Postgres {
       await Promise.all([writers.close(), readers.close()]);
     },
   };
+}
+
+function leftRunning(cause: unknown): ToolError {
+  return new ToolError(
+    "statement_left_running",
+    "The statement was cancelled and its connection closed, and the server was not seen to end it.",
+    { next: "Have an administrator look at pg_stat_activity for application_name pg-mcp.", cause },
+  );
 }
 
 /** One transaction on one connection. An abort cancels what runs at the server and ends the connection if that fails. */

@@ -90,10 +90,17 @@ const denied = new Set([
 
 /** Relations that hold passwords, connection strings or the contents of files and large objects. */
 export const secretRelations = new Set([
+  "_pg_foreign_servers",
+  "_pg_foreign_tables",
+  "_pg_user_mappings",
+  "foreign_server_options",
+  "foreign_table_options",
+  "user_mapping_options",
   "pg_authid",
   "pg_db_role_setting",
   "pg_file_settings",
   "pg_foreign_server",
+  "pg_foreign_table",
   "pg_hba_file_rules",
   "pg_ident_file_mappings",
   "pg_largeobject",
@@ -113,8 +120,46 @@ export const valueRelations = new Set([
 ]);
 
 /** Settings whose values hold commands or connection strings. */
-const secretSettings =
-  /^(?:primary_conninfo|ssl_passphrase_command|archive_command|restore_command|archive_cleanup_command|recovery_end_command|krb_server_keyfile)$/;
+const secretSettings = [
+  "archive_cleanup_command",
+  "archive_command",
+  "krb_server_keyfile",
+  "primary_conninfo",
+  "recovery_end_command",
+  "restore_command",
+  "ssl_passphrase_command",
+];
+
+const roleSettings = `SELECT FROM pg_catalog.pg_roles, LATERAL pg_catalog.unnest(rolconfig) AS s(setting)
+  WHERE pg_catalog.split_part(setting, '=', 1) LIKE '%.%'`;
+
+interface HeldSecret {
+  /** Answers a row where there is one. */
+  query: string;
+  /** The one column that holds it; undefined where there are several. */
+  column?: string;
+  next: string;
+}
+
+/**
+ * Relations that are read every day and may hold a secret beside what is asked for, with what tells whether they do.
+ * By the names of the server's own views; `pg_settings` also stands for the function below it.
+ */
+export const heldSecrets: ReadonlyMap<string, HeldSecret> = new Map([
+  ["pg_roles", { query: roleSettings, column: "rolconfig", next: "Name the columns, without rolconfig." }],
+  ["pg_user", { query: roleSettings, column: "useconfig", next: "Name the columns, without useconfig." }],
+  [
+    "pg_settings",
+    {
+      query: `SELECT FROM pg_catalog.pg_settings WHERE name IN (${secretSettings.map((name) => `'${name}'`).join(", ")})
+        AND setting <> coalesce(boot_val, '') AND setting <> '(disabled)'`,
+      next: "Use SHOW with the name of one setting.",
+    },
+  ],
+]);
+
+/** `pg_show_all_settings`, which `pg_settings` is made of. */
+export const settingsFunction = 2084;
 
 /** Extensions whose functions compute on their arguments alone. */
 const trustedExtensions = new Set([
@@ -140,14 +185,20 @@ const trustedExtensions = new Set([
 
 /** Whether a setting's value may be shown: settings with a dot in their name belong to users and may be secrets. */
 export function isShowableSetting(name: string): boolean {
-  return !name.includes(".") && !secretSettings.test(name.toLowerCase());
+  return !name.includes(".") && !secretSettings.includes(name.toLowerCase());
+}
+
+/** A function as the catalog knows it. */
+export interface CalledFunction {
+  builtIn: boolean;
+  schema: string;
+  name: string;
+  volatile: boolean;
+  extension: string | undefined;
 }
 
 /** Refuses a function that does more than read or compute, unless the operator vouches for it. */
-export function judgeFunction(
-  called: { builtIn: boolean; schema: string; name: string; volatile: boolean; extension: string | undefined },
-  policy: JudgePolicy,
-): void {
+export function judgeFunction(called: CalledFunction, policy: JudgePolicy): void {
   const { name, schema } = called;
   if (called.builtIn) {
     // information_schema's views are made of helpers of their own, none of which is volatile.
@@ -172,7 +223,7 @@ export function judgeFunction(
 
 function refusedFunction(schema: string, name: string, why: string): ToolError {
   return new ToolError("function_refused", "The statement calls a function that this server does not run: see why.", {
-    next: "Write the statement with built-in functions that only read; an operator can vouch for a function in PG_MCP_FUNCTIONS_ALLOW.",
+    next: "Write the statement with built-in functions that only read; an operator can vouch for a function in PG_MCP_ALLOW_FUNCTIONS.",
     details: { function: schema === "pg_catalog" ? name : `${schema}.${name}`, why },
   });
 }

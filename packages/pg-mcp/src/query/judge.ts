@@ -1,23 +1,10 @@
 import { ToolError } from "@es-to-pg/mcp-kit";
 import { isServerError } from "../errors.ts";
-import {
-  allowsTable,
-  everything,
-  isRestricted,
-  quoteIdentifier,
-  type TablePolicy,
-  type Transaction,
-  tableNotAllowed,
-} from "../postgres/index.ts";
-import {
-  firstUserOid,
-  isShowableSetting,
-  type JudgePolicy,
-  judgeFunction,
-  secretRelations,
-  valueRelations,
-} from "./function-policy.ts";
-import { nodesOf, numbersOf, parseTree, type TreeNode, type TreeValue, textConstant, valuesOf } from "./node-tree.ts";
+import { quoteIdentifier, type Transaction } from "../postgres/index.ts";
+import type { JudgePolicy } from "./function-policy.ts";
+import { flag, isEmpty, judgeTree, refused, refusedWriting } from "./judge-tree.ts";
+import { refuseRunningLiterals } from "./literals.ts";
+import { nodesOf, numbersOf, parseTree, type TreeNode, type TreeValue, valuesOf } from "./node-tree.ts";
 import { checkSqlText } from "./sql-text.ts";
 
 /**
@@ -58,6 +45,7 @@ export async function judgeExpression(
 ): Promise<void> {
   const { expression, stage, expectedType, policy = { functionsAllow: [] } } = options;
   checkSqlText(expression);
+  await refuseRunningLiterals(tx, expression, policy);
   const undo = new Error("undo");
   try {
     await tx.savepoint(async () => {
@@ -79,50 +67,6 @@ export async function judgeExpression(
   } catch (error) {
     if (error !== undo) throw error;
   }
-}
-
-/**
- * The judgement where the server cannot resolve for us (a standby, a role without TEMPORARY): every
- * word of the text is taken for the name of a function, operator or relation, whatever stands around it. It refuses
- * more than the other.
- */
-export async function judgeByNames(tx: Transaction, options: { sql: string; policy: JudgePolicy }): Promise<void> {
-  const { sql, policy } = options;
-  if (/u&"/i.test(sql)) throw refused("names in Unicode escapes", "Write the name as it is.");
-  const words = new Set([...sql.matchAll(/[\p{L}_][\p{L}\p{N}_$]*/gu)].flatMap(([word]) => [word, word.toLowerCase()]));
-  for (const [, quoted = ""] of sql.matchAll(/"((?:[^"]|"")+)"/g)) words.add(quoted.replaceAll('""', '"'));
-  const settings = [...sql.matchAll(/current_setting\s*\(\s*'(\w+)'\s*[,)]/gi)].map(([, name = ""]) => name);
-  if (settings.length < (sql.match(/current_setting/gi) ?? []).length || !settings.every(isShowableSetting)) {
-    throw refused("current_setting of this form", "Write current_setting('name') with the plain name of a setting.");
-  }
-  const names = [...words];
-  const { rows } = await tx.query(
-    `SELECT 'functions', p.oid::int8::text FROM pg_catalog.pg_proc p WHERE p.proname = ANY($1::name[])
-     UNION ALL SELECT 'operators', o.oid::int8::text FROM pg_catalog.pg_operator o
-       WHERE o.oid >= ${firstUserOid} AND pg_catalog.strpos($2, o.oprname) > 0
-     UNION ALL SELECT 'types', t.oid::int8::text FROM pg_catalog.pg_type t
-       WHERE t.oid >= ${firstUserOid} AND t.typname = ANY($1::name[])
-     UNION ALL SELECT 'functions', k.castfunc::int8::text FROM pg_catalog.pg_cast k
-       JOIN pg_catalog.pg_type t ON t.oid = k.casttarget
-       WHERE k.castfunc >= ${firstUserOid} AND (k.castcontext = 'i' OR t.typname = ANY($1::name[]))
-     UNION ALL SELECT 'relations', c.oid::int8::text FROM pg_catalog.pg_class c
-       WHERE c.relname = ANY($1::name[]) AND c.relkind IN ('r', 'p', 'v', 'm', 'f')
-         AND pg_catalog.has_schema_privilege(c.relnamespace, 'USAGE')
-         -- A relation is meant only if its schema is named as well, or looked into for names without one.
-         AND c.relnamespace IN (SELECT n.oid FROM pg_catalog.pg_namespace n
-           WHERE n.nspname = ANY($1::name[] || pg_catalog.current_schemas(true)))`,
-    [names, sql],
-  );
-  const oidsOf = (kind: string) => rows.filter((row) => row[0] === kind).map((row) => Number(row[1]));
-  const fresh = {
-    functions: oidsOf("functions"),
-    operators: oidsOf("operators"),
-    types: oidsOf("types"),
-    values: oidsOf("types"),
-    relations: oidsOf("relations"),
-  };
-  await judgeFunctions(tx, fresh, policy);
-  await judgeTree(tx, await follow(tx, fresh, policy.tables ?? everything), policy);
 }
 
 async function resolveQuery(
@@ -250,15 +194,6 @@ async function withPosition<T>(work: Promise<T>, characters: number): Promise<T>
   }
 }
 
-function flag(node: TreeNode, name: string): boolean {
-  return valuesOf(node, name).includes("true");
-}
-
-/** A list field that is printed as `<>` is empty. */
-function isEmpty(node: TreeNode, name: string): boolean {
-  return valuesOf(node, name).every((value) => value === "<>");
-}
-
 function checkScalar(queries: readonly TreeNode[]): void {
   const [query] = queries;
   if (query === undefined || queries.length !== 1) throw refusedExpression("more than one statement");
@@ -301,220 +236,6 @@ function checkScalar(queries: readonly TreeNode[]): void {
   ) {
     throw refusedExpression("more than one scalar expression");
   }
-}
-
-/** Everything a tree calls or reads, by OID. */
-interface References {
-  functions: Set<number>;
-  operators: Set<number>;
-  /** Types whose input function is called. */
-  types: Set<number>;
-  /** User types that values are made of: a domain anywhere inside brings its check along. */
-  values: Set<number>;
-  relations: Set<number>;
-}
-
-function noReferences(): References {
-  return { functions: new Set(), operators: new Set(), types: new Set(), values: new Set(), relations: new Set() };
-}
-
-const functionFields = [
-  "funcid",
-  "opfuncid",
-  "aggfnoid",
-  "winfnoid",
-  "startInRangeFunc",
-  "endInRangeFunc",
-  "tsmhandler",
-  "hashfuncid",
-];
-/** Types of values that come into being; a column's own type is none of them, what is stored was checked then. */
-const valueFields = [
-  "resulttype",
-  "funcresulttype",
-  "consttype",
-  "funccoltypes",
-  "coltypes",
-  "row_typeid",
-  "paramtype",
-  "array_typeid",
-];
-const operatorFields = ["opno", "opnos", "eqop", "sortop", "reverse_sort_op"];
-
-function collect(queries: readonly TreeNode[], found: References): void {
-  for (const node of nodesOf(queries)) {
-    if (node.kind === "QUERY") {
-      if (numbersOf(node, "commandType")[0] !== 1) throw refusedWriting();
-      if (flag(node, "hasModifyingCTE"))
-        throw refused("a WITH query that writes", "Send a SELECT without INSERT, UPDATE or DELETE.");
-      if (flag(node, "hasForUpdate") || !isEmpty(node, "rowMarks"))
-        throw refused("FOR UPDATE or FOR SHARE", "Leave the locking clause out.");
-    }
-    for (const field of functionFields) for (const oid of numbersOf(node, field)) found.functions.add(oid);
-    for (const field of operatorFields) for (const oid of numbersOf(node, field)) found.operators.add(oid);
-    for (const oid of numbersOf(node, "relid")) found.relations.add(oid);
-    for (const field of valueFields) {
-      for (const oid of numbersOf(node, field)) if (oid >= firstUserOid) found.values.add(oid);
-    }
-    if (node.kind === "COERCEVIAIO") {
-      for (const oid of numbersOf(node, "resulttype")) found.types.add(oid);
-    }
-    if (node.kind === "FUNCEXPR" && numbersOf(node, "funcid").some((oid) => oid === 2077 || oid === 3294)) {
-      const setting = textConstant(valuesOf(node, "args").flat()[0]);
-      if (setting === undefined)
-        throw refused("current_setting of a computed name", "Write the name of the setting as a literal.");
-      if (!isShowableSetting(setting))
-        throw refused(`the setting ${setting}`, "Settings of this kind may hold secrets and are not shown.");
-    }
-  }
-  for (const set of Object.values(found)) set.delete(0);
-}
-
-/** Depth of views over views, and of domains over domains, that is followed. */
-const followedMax = 32;
-
-async function judgeTree(tx: Transaction, queries: readonly TreeNode[], policy: JudgePolicy): Promise<void> {
-  const done = noReferences();
-  let trees: readonly TreeNode[] = queries;
-  for (let level = 0; trees.length > 0; level++) {
-    if (level === followedMax) throw refused("views nested too deeply", "Query the tables beneath them.");
-    const found = noReferences();
-    collect(trees, found);
-    const fresh = {
-      functions: [...found.functions].filter((oid) => !done.functions.has(oid)),
-      operators: [...found.operators].filter((oid) => !done.operators.has(oid)),
-      types: [...found.types].filter((oid) => !done.types.has(oid)),
-      values: [...found.values].filter((oid) => !done.values.has(oid)),
-      relations: [...found.relations].filter((oid) => !done.relations.has(oid)),
-    };
-    for (const oid of fresh.functions) done.functions.add(oid);
-    for (const oid of fresh.operators) done.operators.add(oid);
-    for (const oid of fresh.types) done.types.add(oid);
-    for (const oid of fresh.values) done.values.add(oid);
-    for (const oid of fresh.relations) done.relations.add(oid);
-    await judgeFunctions(tx, fresh, policy);
-    trees = await follow(tx, fresh, policy.tables ?? everything);
-  }
-}
-
-/** One look into the catalog for all functions that the references come down to. */
-const functionsQuery = `
-WITH called(oid) AS (
-  SELECT unnest($1::oid[])
-  UNION SELECT oprcode FROM pg_catalog.pg_operator WHERE oid = ANY($2::oid[])
-  UNION SELECT typinput FROM pg_catalog.pg_type WHERE oid = ANY($3::oid[]) AND typtype = 'b'
-  UNION SELECT f FROM pg_catalog.pg_aggregate, unnest(ARRAY[aggtransfn, aggfinalfn, aggcombinefn, aggserialfn, aggdeserialfn,
-      aggmtransfn, aggminvtransfn, aggmfinalfn]::oid[]) AS f
-    WHERE aggfnoid = ANY($1::oid[]) AND aggfnoid >= ${firstUserOid}
-)
-SELECT p.oid::int8::text, n.nspname, p.proname, p.provolatile, p.prokind, e.extname
-FROM called
-JOIN pg_catalog.pg_proc p ON p.oid = called.oid
-JOIN pg_catalog.pg_namespace n ON n.oid = p.pronamespace
-LEFT JOIN pg_catalog.pg_depend d ON d.classid = 'pg_catalog.pg_proc'::regclass AND d.objid = p.oid AND d.deptype = 'e'
-LEFT JOIN pg_catalog.pg_extension e ON e.oid = d.refobjid AND d.refclassid = 'pg_catalog.pg_extension'::regclass
-ORDER BY p.oid`;
-
-interface Fresh {
-  functions: number[];
-  operators: number[];
-  types: number[];
-  values: number[];
-  relations: number[];
-}
-
-function oids(numbers: readonly number[]): string {
-  return `{${numbers.join(",")}}`;
-}
-
-async function judgeFunctions(tx: Transaction, fresh: Fresh, policy: JudgePolicy): Promise<void> {
-  if (fresh.functions.length + fresh.operators.length + fresh.types.length === 0) return;
-  const { rows } = await tx.query(functionsQuery, [oids(fresh.functions), oids(fresh.operators), oids(fresh.types)]);
-  for (const [oid, schema, name, volatility, , extension] of rows) {
-    judgeFunction(
-      {
-        builtIn: Number(oid) < firstUserOid,
-        schema: String(schema),
-        name: String(name),
-        volatile: volatility === "v",
-        extension: typeof extension === "string" ? extension : undefined,
-      },
-      policy,
-    );
-  }
-}
-
-/** The checks of all domains that a value of these types can hold: base types, elements, attributes, bounds of ranges. */
-const domainChecks = `
-WITH RECURSIVE made(oid) AS (
-  SELECT unnest($1::oid[])
-  UNION
-  SELECT part.oid FROM made
-  JOIN pg_catalog.pg_type t ON t.oid = made.oid
-  CROSS JOIN LATERAL (
-    SELECT t.typbasetype WHERE t.typtype = 'd'
-    UNION ALL SELECT t.typelem WHERE t.typelem <> 0
-    UNION ALL SELECT a.atttypid FROM pg_catalog.pg_attribute a
-      WHERE t.typtype = 'c' AND a.attrelid = t.typrelid AND a.attnum > 0 AND NOT a.attisdropped
-    UNION ALL SELECT r.rngsubtype FROM pg_catalog.pg_range r WHERE t.typtype = 'r' AND r.rngtypid = t.oid
-  ) AS part(oid)
-  WHERE part.oid >= ${firstUserOid})
-SELECT k.conbin::text FROM made JOIN pg_catalog.pg_constraint k ON k.contypid = made.oid WHERE k.conbin IS NOT NULL`;
-
-/** The trees of views and the conditions of domains that a level refers to. Secrets are refused by resolved relation. */
-async function follow(tx: Transaction, fresh: Fresh, policy: TablePolicy): Promise<TreeNode[]> {
-  const texts: unknown[] = [];
-  if (fresh.relations.length > 0) {
-    const { rows } = await tx.query(
-      `SELECT c.oid::int8::text, n.nspname, c.relname, r.ev_action::text
-       FROM pg_catalog.pg_class c
-       JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
-       LEFT JOIN pg_catalog.pg_rewrite r ON r.ev_class = c.oid AND r.ev_type = '1' AND c.relkind = 'v' AND c.oid >= ${firstUserOid}
-       WHERE c.oid = ANY($1::oid[])`,
-      [oids(fresh.relations)],
-    );
-    for (const [oid, schema, relation, action] of rows) {
-      if (Number(oid) < firstUserOid && secretRelations.has(String(relation))) {
-        throw new ToolError("table_refused", "That relation may hold secrets and is not read.", {
-          next: "Roles are in pg_roles, connections in pg_stat_activity.",
-          details: { schema: String(schema), table: String(relation) },
-        });
-      }
-      if (Number(oid) < firstUserOid && isRestricted(policy) && valueRelations.has(String(relation))) {
-        throw tableNotAllowed({ schema: String(schema), table: String(relation) });
-      }
-      // What a view reads is judged too: a view is no way around the settings.
-      const table = { schema: String(schema), table: String(relation) };
-      if (Number(oid) >= firstUserOid && table.schema !== "pg_toast" && !allowsTable(policy, table)) {
-        throw tableNotAllowed(table);
-      }
-      if (action !== null) texts.push(action);
-    }
-  }
-  if (fresh.values.length > 0) {
-    const { rows } = await tx.query(domainChecks, [oids(fresh.values)]);
-    for (const [condition] of rows) texts.push(condition);
-  }
-  return texts.flatMap((text) => [...topNodes(parseTree(String(text)))]);
-}
-
-function* topNodes(values: readonly TreeValue[]): Generator<TreeNode> {
-  for (const value of values) {
-    if (typeof value === "string") continue;
-    if (Array.isArray(value)) yield* topNodes(value);
-    else yield value;
-  }
-}
-
-function refusedWriting(): ToolError {
-  return refused(
-    "statements that write or define",
-    "Send a SELECT; writing goes through insert_data, create_table and bulk_insert.",
-  );
-}
-
-function refused(construct: string, next: string): ToolError {
-  return new ToolError("sql_refused", `This server does not run ${construct}.`, { next });
 }
 
 function refusedExpression(construct: string): ToolError {

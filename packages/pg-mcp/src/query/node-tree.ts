@@ -72,6 +72,24 @@ export function* nodesOf(values: readonly TreeValue[]): Generator<TreeNode> {
   }
 }
 
+/** The topmost parts of expressions that depend on no column: a planner may compute them, whatever the rows. */
+export function constantParts(values: readonly TreeNode[]): TreeNode[] {
+  const parts: TreeNode[] = [];
+  const waiting: TreeValue[] = values.toReversed();
+  for (let value = waiting.pop(); value !== undefined; value = waiting.pop()) {
+    if (typeof value === "string") continue;
+    if (Array.isArray(value)) waiting.push(...value);
+    else if (dependsOnColumns(value)) for (const field of value.fields) waiting.push(field.values);
+    else parts.push(value);
+  }
+  return parts;
+}
+
+function dependsOnColumns(node: TreeNode): boolean {
+  for (const { kind } of nodesOf([node])) if (kind === "VAR") return true;
+  return false;
+}
+
 /** The values of every field of that name, as one list. */
 export function valuesOf(node: TreeNode, name: string): TreeValue[] {
   return node.fields.filter((field) => field.name === name).flatMap((field) => field.values);

@@ -11,14 +11,19 @@ import {
   type Transaction,
 } from "../postgres/index.ts";
 import { isShowableSetting, type JudgePolicy } from "./function-policy.ts";
-import { judgeByNames, judgeStatement, judgesAsFunction } from "./judge.ts";
+import { judgeStatement, judgesAsFunction } from "./judge.ts";
+import { judgeText } from "./judge-text.ts";
+import { refuseRunningLiterals } from "./literals.ts";
 import { encodeParameter } from "./parameters.ts";
+import { parseText } from "./parse-text.ts";
 import { checkSqlText, readStatement } from "./sql-text.ts";
 
 export interface QueryRequest {
   postgres: Postgres;
   sql: string;
   params: readonly unknown[];
+  /** The values are the texts that the server reads. Default: they are written as the types of the parameters want it. */
+  areParamsTexts?: boolean;
   /** At most this many rows are answered; one more is fetched to know whether there are more. */
   rowsMax: number;
   /** Fetching stops when the rows' JSON has this many bytes. */
@@ -87,23 +92,34 @@ async function inScratch(
   return await postgres.scratch(
     async (tx) => {
       await prepareSession(tx, policy, limitsFiles);
+      await refuseRunningLiterals(tx, statement.sql, judgePolicy);
       const described = await tx.describe(statement.sql);
-      const values = bindParameters(described.parameterTypes, request.params);
-      const sql =
-        clipAtServer === undefined ? statement.sql : clippingStatement(statement.sql, described.columns, clipAtServer);
+      const values =
+        request.areParamsTexts === true
+          ? textsOf(described.parameterTypes, request.params)
+          : bindParameters(described.parameterTypes, request.params);
+      const { sql, columns } = await callable(tx, statement.sql, described.columns, clipAtServer);
       const resolved = resolves && (await judgeIfWritable(tx, sql, described.parameterTypes, judgePolicy));
-      if (!resolved) await judgeByNames(tx, { sql, policy: judgePolicy });
+      const judged = resolved
+        ? readOfJudged(tx.major, columns, described.parameterTypes)
+        : await judgeText(tx, { sql, policy: judgePolicy });
       await tx.query("SET TRANSACTION READ ONLY");
       if (statement.kind === "explain") {
-        const plan = await tx.query(`EXPLAIN ${statement.options} ${sql}`, values, { answerBytesMax: fetchBytesMax });
+        const plan = await tx.query(`EXPLAIN ${statement.options} ${judged}`, values, {
+          answerBytesMax: fetchBytesMax,
+        });
         return shape(plan.columns, plan.rows, { ...request, cellMax: request.bytesMax });
       }
-      const columns = clipAtServer === undefined ? described.columns : (await tx.describe(sql)).columns;
-      const judged = resolved ? readOfJudged(tx.major, columns, described.parameterTypes) : undefined;
-      await tx.query(`DECLARE answer NO SCROLL CURSOR FOR ${judged ?? sql}`, values);
+      await tx.query(`DECLARE answer NO SCROLL CURSOR FOR ${judged}`, values);
       const answer = await fetchRowsOf(tx, request, columns);
+      const rows = described.columns.length === 0 ? answer.rows.map(() => []) : answer.rows;
       // The types that the values have, not those of their shortened text.
-      return { ...answer, columns: described.columns, clipped: answer.clipped + (clipAtServer === undefined ? 0 : 1) };
+      return {
+        ...answer,
+        rows,
+        columns: described.columns,
+        clipped: answer.clipped + (clipAtServer === undefined ? 0 : 1),
+      };
     },
     { signal, timeoutMs, writable: resolves },
   );
@@ -130,16 +146,62 @@ const temporaryFilesMax = "1GB";
 const pseudoTypes = /^(?:record|cstring|void|unknown|internal|any\w*|trigger)(?:\[\])?$/;
 
 /**
- * The statement as reading what was judged. A result without columns, or with one that has no real type, cannot be
- * called for: then the text itself runs, and only in the moment since the judgement may its names have changed.
+ * The statement in a form whose result can be called for by the names and types of its columns, so that it is what was
+ * judged that runs: a result of no columns gets one, and a column of no real type is read as text.
  */
-function readOfJudged(
-  major: number,
+async function callable(
+  tx: Transaction,
+  sql: string,
   columns: QueryResult["columns"],
-  parameterTypes: readonly string[],
-): string | undefined {
+  clipAtServer: number | undefined,
+): Promise<{ sql: string; columns: QueryResult["columns"] }> {
+  const isPseudo = columns.map(({ type }) => pseudoTypes.test(type));
+  // A function that answers one row type answers the columns of that type.
+  if (columns.length === 1 && (await isRowType(tx, columns[0]?.type ?? ""))) isPseudo[0] = true;
+  if (clipAtServer === undefined && columns.length > 0 && !isPseudo.includes(true)) return { sql, columns };
+  const inner = await withoutEnd(sql);
+  if (clipAtServer !== undefined) {
+    const clipping = clippingStatement(inner, columns, clipAtServer);
+    return { sql: clipping, columns: (await tx.describe(clipping)).columns };
+  }
+  if (columns.length === 0) {
+    return {
+      sql: `SELECT NULL::pg_catalog.text AS c0 FROM (${inner}\n) AS answer`,
+      columns: [{ name: "c0", type: "text" }],
+    };
+  }
+  const names = columns.map((_, index) => `c${index}`);
+  const list = names.map((name, index) => (isPseudo[index] === true ? `${name}::pg_catalog.text AS ${name}` : name));
+  return {
+    sql: `SELECT ${list.join(", ")} FROM (${inner}\n) AS answer(${names.join(", ")})`,
+    columns: columns.map(({ name, type }, index) => ({ name, type: isPseudo[index] === true ? "text" : type })),
+  };
+}
+
+/** Types that are no rows, so that nobody need ask. */
+const plainTypes =
+  /^(?:boolean|smallint|integer|bigint|numeric|real|double precision|text|character|json|date|timestamp|time|interval|uuid|name|oid)/;
+
+async function isRowType(tx: Transaction, type: string): Promise<boolean> {
+  if (plainTypes.test(type) || pseudoTypes.test(type)) return false;
+  const { rows } = await tx.query(
+    `SELECT b.typtype = 'c' FROM pg_catalog.pg_type t JOIN pg_catalog.pg_type b ON b.oid = coalesce(nullif(t.typbasetype, 0), t.oid)
+     WHERE t.oid = pg_catalog.to_regtype($1)`,
+    [type],
+  );
+  return rows[0]?.[0] === true;
+}
+
+/** The statement without the semicolons, and the comments behind them, that may end it. */
+async function withoutEnd(sql: string): Promise<string> {
+  if (!sql.includes(";")) return sql;
+  const { bytes } = await parseText(sql);
+  return Buffer.from(sql).subarray(0, bytes).toString("utf8");
+}
+
+/** The statement as reading what was judged. */
+function readOfJudged(major: number, columns: QueryResult["columns"], parameterTypes: readonly string[]): string {
   if (!judgesAsFunction(major)) return "SELECT * FROM pg_temp.judged";
-  if (columns.length === 0 || columns.some(({ type }) => pseudoTypes.test(type))) return undefined;
   const list = columns.map(({ type }, index) => `c${index} ${type}`);
   const parameters = parameterTypes.map((_, index) => `$${index + 1}`);
   return `SELECT * FROM pg_temp.judged(${parameters.join(", ")}) AS answer(${list.join(", ")})`;
@@ -159,6 +221,14 @@ async function prepareSession(tx: Transaction, policy: TablePolicy, limitsFiles:
        WITH ORDINALITY AS path(s, n)), true),
      CASE WHEN $2 THEN pg_catalog.set_config('temp_file_limit', '${temporaryFilesMax}', true) END`,
     [schemas, limitsFiles],
+  );
+}
+
+/** Values that are written as the server reads them already. */
+function textsOf(types: readonly string[], params: readonly unknown[]): (string | null)[] {
+  return bindParameters(
+    types.map(() => "text"),
+    params,
   );
 }
 
@@ -235,8 +305,7 @@ function clippingStatement(sql: string, columns: QueryResult["columns"], charact
       || '… (' || pg_catalog.length(${whole}) || ' characters)' ELSE ${whole} END AS ${column}`;
   });
   const aliases = columns.map((_, index) => `c${index}`);
-  const inner = sql.replace(/;\s*$/, "");
-  return `SELECT ${list.join(", ")} FROM (${inner}\n) AS answer(${aliases.join(", ")})`;
+  return `SELECT ${list.join(", ")} FROM (${sql}\n) AS answer(${aliases.join(", ")})`;
 }
 
 async function show(request: QueryRequest, setting: string): Promise<QueryAnswer> {

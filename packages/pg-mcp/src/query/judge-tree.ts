@@ -1,0 +1,425 @@
+import { ToolError } from "@es-to-pg/mcp-kit";
+import {
+  allowsTable,
+  everything,
+  isRestricted,
+  type TablePolicy,
+  type Transaction,
+  tableNotAllowed,
+} from "../postgres/index.ts";
+import {
+  type CalledFunction,
+  firstUserOid,
+  heldSecrets,
+  isShowableSetting,
+  type JudgePolicy,
+  judgeFunction,
+  secretRelations,
+  settingsFunction,
+  valueRelations,
+} from "./function-policy.ts";
+import {
+  constantParts,
+  nodesOf,
+  numbersOf,
+  parseTree,
+  type TreeNode,
+  type TreeValue,
+  textConstant,
+  valuesOf,
+} from "./node-tree.ts";
+
+/** Everything a tree calls or reads, by OID. */
+export interface References {
+  functions: Set<number>;
+  operators: Set<number>;
+  /** Types whose input function is called. */
+  types: Set<number>;
+  /** User types that values are made of: a domain anywhere inside brings its check along. */
+  values: Set<number>;
+  relations: Set<number>;
+  /** Columns of relations that are read, by `columnKey`. */
+  columns: Set<number>;
+}
+
+const kindsOfReference = ["functions", "operators", "types", "values", "relations", "columns"] as const;
+
+export function noReferences(): References {
+  return {
+    functions: new Set(),
+    operators: new Set(),
+    types: new Set(),
+    values: new Set(),
+    relations: new Set(),
+    columns: new Set(),
+  };
+}
+
+/** A tree counts columns from the first of the system's own, which is -7. */
+const columnOffset = 7;
+const columnsMax = 4_096;
+
+function columnKey(relation: number, bit: number): number {
+  return relation * columnsMax + bit;
+}
+
+const functionFields = [
+  "funcid",
+  "opfuncid",
+  "aggfnoid",
+  "winfnoid",
+  "startInRangeFunc",
+  "endInRangeFunc",
+  "tsmhandler",
+  "hashfuncid",
+];
+/** Types of values that come into being; a column's own type is none of them, what is stored was checked then. */
+const valueFields = [
+  "resulttype",
+  "funcresulttype",
+  "consttype",
+  "funccoltypes",
+  "coltypes",
+  "row_typeid",
+  "paramtype",
+  "array_typeid",
+  "typid",
+];
+const operatorFields = ["opno", "opnos", "eqop", "sortop", "reverse_sort_op"];
+/** `current_setting`, with one argument and with two. */
+const currentSetting = [2077, 3294];
+
+export function flag(node: TreeNode, name: string): boolean {
+  return valuesOf(node, name).includes("true");
+}
+
+/** A list field that is printed as `<>` is empty. */
+export function isEmpty(node: TreeNode, name: string): boolean {
+  return valuesOf(node, name).every((value) => value === "<>");
+}
+
+/** Adds what the trees call and read, and refuses what they may not be made of. */
+function collect(queries: readonly TreeNode[], found: References): void {
+  for (const node of nodesOf(queries)) {
+    if (node.kind === "QUERY") {
+      if (numbersOf(node, "commandType")[0] !== 1) throw refusedWriting();
+      if (flag(node, "hasModifyingCTE"))
+        throw refused("a WITH query that writes", "Send a SELECT without INSERT, UPDATE or DELETE.");
+      if (flag(node, "hasForUpdate") || !isEmpty(node, "rowMarks"))
+        throw refused("FOR UPDATE or FOR SHARE", "Leave the locking clause out.");
+    }
+    for (const field of functionFields) for (const oid of numbersOf(node, field)) found.functions.add(oid);
+    for (const field of operatorFields) for (const oid of numbersOf(node, field)) found.operators.add(oid);
+    for (const oid of numbersOf(node, "relid")) {
+      found.relations.add(oid);
+      for (const bit of numbersOf(node, "selectedCols")) found.columns.add(columnKey(oid, bit));
+    }
+    for (const field of valueFields) {
+      for (const oid of numbersOf(node, field)) if (oid >= firstUserOid) found.values.add(oid);
+    }
+    if (node.kind === "COERCEVIAIO") {
+      for (const oid of numbersOf(node, "resulttype")) found.types.add(oid);
+    }
+    if (node.kind === "FUNCEXPR" && numbersOf(node, "funcid").some((oid) => currentSetting.includes(oid))) {
+      const setting = textConstant(valuesOf(node, "args").flat()[0]);
+      if (setting === undefined)
+        throw refused("current_setting of a computed name", "Write the name of the setting as a literal.");
+      if (!isShowableSetting(setting))
+        throw refused(`the setting ${setting}`, "Settings of this kind may hold secrets and are not shown.");
+    }
+  }
+  for (const set of Object.values(found)) set.delete(0);
+}
+
+/** Depth of views over views, and of domains over domains, that is followed. */
+const followedMax = 32;
+
+/** Refuses trees that call, or read through whatever they name, what the policy does not let them. */
+export async function judgeTree(
+  tx: Transaction,
+  queries: readonly TreeNode[],
+  policy: JudgePolicy,
+  /** What is referred to besides, where the references come from a text and not from a tree. */
+  besides: References = noReferences(),
+): Promise<void> {
+  const done = noReferences();
+  let found = besides;
+  collect(queries, found);
+  for (let level = 0; Object.values(found).some((set: Set<number>) => set.size > 0); level++) {
+    if (level === followedMax) throw refused("views nested too deeply", "Query the tables beneath them.");
+    const fresh: Fresh = { functions: [], operators: [], types: [], values: [], relations: [], columns: [] };
+    for (const kind of kindsOfReference) {
+      fresh[kind].push(...[...found[kind]].filter((reference) => !done[kind].has(reference)));
+      for (const reference of fresh[kind]) done[kind].add(reference);
+    }
+    await judgeFunctions(tx, fresh, policy);
+    found = noReferences();
+    await follow(tx, fresh, { policy: policy.tables ?? everything, isBeneathView: level > 0, found });
+  }
+}
+
+/** The functions that the references come down to, as `judgeFunction` wants them. */
+const functionsQuery = `
+WITH called(oid) AS (
+  SELECT unnest($1::oid[])
+  UNION SELECT oprcode FROM pg_catalog.pg_operator WHERE oid = ANY($2::oid[])
+  UNION SELECT typinput FROM pg_catalog.pg_type WHERE oid = ANY($3::oid[]) AND typtype = 'b'
+  UNION SELECT f FROM pg_catalog.pg_aggregate, unnest(ARRAY[aggtransfn, aggfinalfn, aggcombinefn, aggserialfn, aggdeserialfn,
+      aggmtransfn, aggminvtransfn, aggmfinalfn]::oid[]) AS f
+    WHERE aggfnoid = ANY($1::oid[]) AND aggfnoid >= ${firstUserOid}
+)
+SELECT p.oid::int8::text, n.nspname, p.proname, p.provolatile, e.extname
+FROM called
+JOIN pg_catalog.pg_proc p ON p.oid = called.oid
+JOIN pg_catalog.pg_namespace n ON n.oid = p.pronamespace
+LEFT JOIN pg_catalog.pg_depend d ON d.classid = 'pg_catalog.pg_proc'::regclass AND d.objid = p.oid AND d.deptype = 'e'
+LEFT JOIN pg_catalog.pg_extension e ON e.oid = d.refobjid AND d.refclassid = 'pg_catalog.pg_extension'::regclass
+ORDER BY p.oid`;
+
+type Fresh = Record<(typeof kindsOfReference)[number], number[]>;
+
+function oids(numbers: Iterable<number>): string {
+  return `{${[...numbers].join(",")}}`;
+}
+
+async function judgeFunctions(
+  tx: Transaction,
+  called: Pick<Fresh, "functions" | "operators" | "types">,
+  policy: JudgePolicy,
+): Promise<void> {
+  for (const { called: one } of await functionsOf(tx, called)) judgeFunction(one, policy);
+}
+
+async function functionsOf(
+  tx: Transaction,
+  { functions, operators, types }: Pick<Fresh, "functions" | "operators" | "types">,
+): Promise<{ oid: number; called: CalledFunction }[]> {
+  if (functions.length + operators.length + types.length === 0) return [];
+  const { rows } = await tx.query(functionsQuery, [oids(functions), oids(operators), oids(types)]);
+  return rows.map(([oid, schema, name, volatility, extension]) => ({
+    oid: Number(oid),
+    called: {
+      builtIn: Number(oid) < firstUserOid,
+      schema: String(schema),
+      name: String(name),
+      volatile: volatility === "v",
+      extension: typeof extension === "string" ? extension : undefined,
+    },
+  }));
+}
+
+/** The checks of all domains that a value of these types can hold: base types, elements, attributes, bounds of ranges. */
+const domainChecks = `
+WITH RECURSIVE made(oid) AS (
+  SELECT unnest($1::oid[])
+  UNION
+  SELECT part.oid FROM made
+  JOIN pg_catalog.pg_type t ON t.oid = made.oid
+  CROSS JOIN LATERAL (
+    SELECT t.typbasetype WHERE t.typtype = 'd'
+    UNION ALL SELECT t.typelem WHERE t.typelem <> 0
+    UNION ALL SELECT a.atttypid FROM pg_catalog.pg_attribute a
+      WHERE t.typtype = 'c' AND a.attrelid = t.typrelid AND a.attnum > 0 AND NOT a.attisdropped
+    UNION ALL SELECT r.rngsubtype FROM pg_catalog.pg_range r WHERE t.typtype = 'r' AND r.rngtypid = t.oid
+  ) AS part(oid)
+  WHERE part.oid >= ${firstUserOid})
+SELECT k.conbin::text, NULL FROM made JOIN pg_catalog.pg_constraint k ON k.contypid = made.oid WHERE k.conbin IS NOT NULL
+UNION ALL SELECT NULL, f.oid::int8::text FROM made JOIN pg_catalog.pg_range r ON r.rngtypid = made.oid
+  LEFT JOIN pg_catalog.pg_opclass o ON o.oid = r.rngsubopc AND o.oid >= ${firstUserOid}
+  LEFT JOIN pg_catalog.pg_amproc m ON m.amprocfamily = o.opcfamily
+  CROSS JOIN LATERAL (VALUES (r.rngcanonical::oid), (m.amproc::oid)) f(oid)
+  WHERE f.oid >= ${firstUserOid}`;
+
+/**
+ * Trees that belong to relations: of a view its query, and what the server evaluates of a table because it is read,
+ * though no statement names it. \`whole\` is run for rows; of the rest the planner computes what is constant.
+ */
+const relationTrees = (major: number): string => `
+WITH RECURSIVE planned(oid) AS (
+  SELECT c.oid FROM pg_catalog.pg_class c WHERE c.oid = ANY($1::oid[]) AND c.oid >= ${firstUserOid}
+  UNION SELECT i.inhrelid FROM planned JOIN pg_catalog.pg_inherits i ON i.inhparent = planned.oid
+)
+SELECT 'whole', r.ev_action::text FROM pg_catalog.pg_rewrite r JOIN pg_catalog.pg_class c ON c.oid = r.ev_class
+  WHERE c.oid = ANY($1::oid[]) AND c.oid >= ${firstUserOid} AND r.ev_type = '1' AND c.relkind = 'v'
+UNION ALL SELECT 'whole', p.polqual::text FROM pg_catalog.pg_policy p JOIN pg_catalog.pg_class c ON c.oid = p.polrelid
+  WHERE c.oid = ANY($1::oid[]) AND p.polcmd IN ('r', '*') AND p.polqual IS NOT NULL
+  -- Beneath a view it is the view's owner whom the policies may hold for.
+  AND c.relrowsecurity AND ($2 OR pg_catalog.row_security_active(c.oid))
+${
+  major >= 18
+    ? `UNION ALL SELECT 'whole', d.adbin::text FROM planned JOIN pg_catalog.pg_attribute a ON a.attrelid = planned.oid AND a.attgenerated = 'v'
+  JOIN pg_catalog.pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum`
+    : ""
+}
+UNION ALL SELECT 'constant', t.tree FROM planned JOIN pg_catalog.pg_index i ON i.indrelid = planned.oid
+  CROSS JOIN LATERAL (VALUES (i.indexprs::text), (i.indpred::text)) t(tree) WHERE t.tree IS NOT NULL
+UNION ALL SELECT 'constant', k.conbin::text FROM planned JOIN pg_catalog.pg_constraint k ON k.conrelid = planned.oid AND k.contype = 'c'
+UNION ALL SELECT 'constant', p.partexprs::text FROM planned JOIN pg_catalog.pg_partitioned_table p ON p.partrelid = planned.oid
+  WHERE p.partexprs IS NOT NULL
+${
+  major >= 14
+    ? "UNION ALL SELECT 'constant', s.stxexprs::text FROM planned JOIN pg_catalog.pg_statistic_ext s ON s.stxrelid = planned.oid WHERE s.stxexprs IS NOT NULL"
+    : ""
+}
+-- What an index of a user's own operator class compares by.
+UNION ALL SELECT 'function', f.oid::int8::text FROM planned JOIN pg_catalog.pg_index i ON i.indrelid = planned.oid
+  CROSS JOIN LATERAL unnest(i.indclass) k(oid)
+  JOIN pg_catalog.pg_opclass o ON o.oid = k.oid AND o.oid >= ${firstUserOid}
+  CROSS JOIN LATERAL (
+    SELECT m.amproc::oid FROM pg_catalog.pg_amproc m WHERE m.amprocfamily = o.opcfamily
+    UNION SELECT p.oprcode::oid FROM pg_catalog.pg_amop m JOIN pg_catalog.pg_operator p ON p.oid = m.amopopr WHERE m.amopfamily = o.opcfamily
+  ) f(oid)
+  WHERE f.oid >= ${firstUserOid}`;
+
+/** Looks into what the references hold: relations by name, the trees that come with them, the checks of domains. */
+async function follow(
+  tx: Transaction,
+  fresh: Fresh,
+  { policy, isBeneathView, found }: { policy: TablePolicy; isBeneathView: boolean; found: References },
+): Promise<void> {
+  if (fresh.functions.includes(settingsFunction)) await refuseHeld(tx, "pg_settings");
+  if (fresh.relations.length > 0) {
+    const named = await tx.query(
+      `SELECT c.oid::int8::text, n.nspname, c.relname FROM pg_catalog.pg_class c
+       JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace WHERE c.oid = ANY($1::oid[])`,
+      [oids(fresh.relations)],
+    );
+    for (const [oid, schema, relation] of named.rows) {
+      const known = { oid: Number(oid), schema: String(schema), table: String(relation) };
+      await judgeRelation(tx, known, { policy, columns: fresh.columns });
+    }
+    const own = fresh.relations.filter((oid) => oid >= firstUserOid);
+    const trees = own.length === 0 ? [] : (await tx.query(relationTrees(tx.major), [oids(own), isBeneathView])).rows;
+    for (const [kind, content] of trees) {
+      if (kind === "function") found.functions.add(Number(content));
+      else collect(kind === "whole" ? topNodes(content) : constantParts(topNodes(content)), found);
+    }
+  }
+  if (fresh.values.length > 0) {
+    const { rows } = await tx.query(domainChecks, [oids(fresh.values)]);
+    for (const [condition, called] of rows) {
+      if (typeof called === "string") found.functions.add(Number(called));
+      else collect(topNodes(condition), found);
+    }
+  }
+}
+
+/** Secrets are refused by resolved relation, and tables that the settings leave out. */
+async function judgeRelation(
+  tx: Transaction,
+  { oid, ...table }: { oid: number; schema: string; table: string },
+  { policy, columns }: { policy: TablePolicy; columns: readonly number[] },
+): Promise<void> {
+  if (oid < firstUserOid) {
+    if (secretRelations.has(table.table)) {
+      throw new ToolError("table_refused", "That relation may hold secrets and is not read.", {
+        next: "Roles are in pg_roles, connections in pg_stat_activity.",
+        details: table,
+      });
+    }
+    if (isRestricted(policy) && valueRelations.has(table.table)) throw tableNotAllowed(table);
+    await refuseHeld(tx, table.table, { oid, columns });
+    return;
+  }
+  // What a view reads is judged too: a view is no way around the settings.
+  if (table.schema !== "pg_toast" && !allowsTable(policy, table)) throw tableNotAllowed(table);
+}
+
+/** Refuses a relation that is read every day, where just now it holds a secret in what is read of it. */
+async function refuseHeld(
+  tx: Transaction,
+  relation: string,
+  read?: { oid: number; columns: readonly number[] },
+): Promise<void> {
+  const held = heldSecrets.get(relation);
+  if (held === undefined) return;
+  const { rows } = await tx.query(
+    `SELECT EXISTS (${held.query}),
+       (SELECT attnum::int4 FROM pg_catalog.pg_attribute WHERE attrelid = $1::oid AND attname = $2)`,
+    [read?.oid ?? 0, held.column ?? ""],
+  );
+  const [isHeld, column] = rows[0] ?? [];
+  if (isHeld !== true) return;
+  const ofRelation = read?.columns.filter((key) => Math.floor(key / columnsMax) === read.oid) ?? [];
+  // A whole row is column 0. Where nothing tells the columns, as in a text, any may be read.
+  const isRead = ofRelation.some((key) => [0, column].includes((key % columnsMax) - columnOffset));
+  if (typeof column === "number" && ofRelation.length > 0 && !isRead) return;
+  throw new ToolError("table_refused", "That relation holds a secret at the moment and is not read.", {
+    next: held.next,
+    details: { table: relation, ...(held.column === undefined ? {} : { column: held.column }) },
+  });
+}
+
+function topNodes(tree: unknown): TreeNode[] {
+  return [...nodesAtTop(parseTree(String(tree)))];
+}
+
+function* nodesAtTop(values: readonly TreeValue[]): Generator<TreeNode> {
+  for (const value of values) {
+    if (typeof value === "string") continue;
+    if (Array.isArray(value)) yield* nodesAtTop(value);
+    else yield value;
+  }
+}
+
+/**
+ * Types of users whose text form runs code that the policy does not let a statement call: the server reads literals
+ * while it parses, before anything could be judged. A domain brings its check, a range its order.
+ */
+export async function typesThatRun(
+  tx: Transaction,
+  policy: JudgePolicy,
+): Promise<{ type: number; runs: CalledFunction }[]> {
+  const { rows } = await tx.query(
+    `SELECT k.contypid::int8::text, k.conbin::text, NULL FROM pg_catalog.pg_constraint k WHERE k.contypid >= ${firstUserOid} AND k.conbin IS NOT NULL
+     UNION ALL SELECT r.rngtypid::int8::text, NULL, f.oid::int8::text FROM pg_catalog.pg_range r
+       LEFT JOIN pg_catalog.pg_opclass o ON o.oid = r.rngsubopc AND o.oid >= ${firstUserOid}
+       LEFT JOIN pg_catalog.pg_amproc m ON m.amprocfamily = o.opcfamily
+       CROSS JOIN LATERAL (VALUES (r.rngcanonical::oid), (m.amproc::oid)) f(oid)
+       WHERE f.oid >= ${firstUserOid}`,
+  );
+  const typesOf = new Map<number, Set<number>>();
+  const all = noReferences();
+  for (const [type, condition, called] of rows) {
+    const found = noReferences();
+    if (typeof called === "string") found.functions.add(Number(called));
+    else collect(topNodes(condition), found);
+    // The function of an operator is known after the query below only.
+    for (const oid of [...found.functions, ...found.operators, ...found.types]) {
+      typesOf.set(oid, (typesOf.get(oid) ?? new Set()).add(Number(type)));
+    }
+    for (const name of ["functions", "operators", "types"] as const) for (const oid of found[name]) all[name].add(oid);
+  }
+  const running: { type: number; runs: CalledFunction }[] = [];
+  for (const kind of ["functions", "operators", "types"] as const) {
+    // One by one: only then is it known which reference came down to the function.
+    for (const oid of all[kind]) {
+      const called = await functionsOf(tx, { functions: [], operators: [], types: [], [kind]: [oid] });
+      for (const { called: runs } of called) {
+        if (isRefused(runs, policy)) for (const type of typesOf.get(oid) ?? []) running.push({ type, runs });
+      }
+    }
+  }
+  return running;
+}
+
+function isRefused(called: CalledFunction, policy: JudgePolicy): boolean {
+  try {
+    judgeFunction(called, policy);
+    return false;
+  } catch (error) {
+    if (error instanceof ToolError) return true;
+    throw error;
+  }
+}
+
+export function refusedWriting(): ToolError {
+  return refused(
+    "statements that write or define",
+    "Send a SELECT; writing goes through insert_data, create_table and bulk_insert.",
+  );
+}
+
+export function refused(construct: string, next: string, details: Record<string, unknown> = {}): ToolError {
+  return new ToolError("sql_refused", `This server does not run ${construct}.`, { next, details });
+}

@@ -1,0 +1,388 @@
+import { existsSync, readFileSync } from "node:fs";
+import { rm } from "node:fs/promises";
+import { ToolError } from "@es-to-pg/mcp-kit";
+import { Client } from "pg";
+import { z } from "zod";
+import { connectionFromUrl } from "../src/config.ts";
+import { translate } from "../src/errors.ts";
+import { everything, openPostgres, type Postgres, type TablePolicy } from "../src/postgres/index.ts";
+import { type QueryAnswer, runQuery } from "../src/query/index.ts";
+import { createDatabase, randomName, type TestDatabase } from "./support.ts";
+
+/** Who asks: with rights over everything, over the tables, to read alone, and to read without temporary objects. */
+export const roleNames = ["superuser", "owner", "reader", "reader without TEMPORARY"] as const;
+
+export type RoleName = (typeof roleNames)[number];
+
+/** One role's way into the database, and a session of the same role that an attack may end. */
+interface Role {
+  postgres: Postgres;
+  victim: Victim;
+}
+
+/** One way to try an attack, a costly statement or a question: what `execute_query` gets. */
+export interface Case {
+  sql: string;
+  params?: unknown[] | undefined;
+}
+
+const caseSchema = z.strictObject({
+  class: z.string().optional(),
+  attack: z.string().optional(),
+  denial: z.string().optional(),
+  sql: z.string(),
+  params: z.array(z.unknown()).optional(),
+  only: z.array(z.enum(roleNames)).optional(),
+  /** Roles that may be refused it. */
+  except: z.array(z.enum(roleNames)).optional(),
+});
+
+/** The cases of a file in `data`, one JSON object a line. */
+export function readCases(name: "attacks" | "denials" | "legitimate"): z.output<typeof caseSchema>[] {
+  const text = readFileSync(new URL(`data/${name}.jsonl`, import.meta.url), "utf8");
+  return text
+    .split("\n")
+    .filter((line) => line !== "")
+    .map((line) => caseSchema.parse(JSON.parse(line)));
+}
+
+/** `{repeat 3 ab}` in a case stands for `ababab`. */
+function repeated(text: string): string {
+  return text.replaceAll(/\{repeat (\d+) ([^}]*\}?)\}/g, (_, count: string, part: string) =>
+    part.repeat(Number(count)),
+  );
+}
+
+/** Extensions that reach outside, where the server has them. */
+const extensions = ["dblink", "adminpack", "file_fdw", "tablefunc", "pg_prewarm", "pgcrypto", "fuzzystrmatch"];
+
+/**
+ * What can be attacked. `app.evil` stands for any code of a user: that it ran shows by a session of the same role that
+ * it ends, whatever becomes of the transaction.
+ */
+const setup = (owner: string, reader: string): string => `
+CREATE SCHEMA app AUTHORIZATION ${owner};
+CREATE SCHEMA ext;
+${extensions.map((name) => `DO $x$ BEGIN CREATE EXTENSION ${name} SCHEMA ext; EXCEPTION WHEN OTHERS THEN NULL; END $x$;`).join("\n")}
+SET ROLE ${owner};
+CREATE TABLE app.orders (id bigint PRIMARY KEY, code text NOT NULL, amount numeric(10,2), tags text[], details jsonb, at timestamptz);
+INSERT INTO app.orders VALUES
+  (1, 'apple', 1.10, '{a,b}', '{"colour":"red","a":1,"b":{"c":2}}', '2024-01-01T10:00:00Z'),
+  (2, 'banana', 20.00, '{b}', '{"colour":"yellow"}', '2024-01-02T10:00:00Z'),
+  (9007199254740993, 'cherry', NULL, NULL, NULL, NULL);
+COMMENT ON TABLE app.orders IS 'what was ordered';
+CREATE INDEX orders_tags ON app.orders USING gin (tags);
+CREATE TABLE app.log (what text);
+CREATE TABLE app.private (word text);
+INSERT INTO app.private VALUES ('s3cr3t');
+CREATE TABLE app.locked (x int);
+CREATE TABLE app."Odd Table" ("weird col" int, "select" text);
+CREATE SEQUENCE app.numbers;
+CREATE VIEW app.order_view AS SELECT id, code, amount FROM app.orders WHERE amount IS NOT NULL;
+CREATE VIEW app.locked_view AS SELECT x FROM app.locked;
+CREATE VIEW app.endless AS SELECT count(*) FROM generate_series(1, 100000000000);
+CREATE MATERIALIZED VIEW app.totals AS SELECT code, sum(amount) AS total FROM app.orders GROUP BY code;
+CREATE PROCEDURE app.wipe() LANGUAGE sql AS 'DELETE FROM app.orders';
+CREATE FUNCTION app.double(x numeric) RETURNS numeric LANGUAGE sql IMMUTABLE AS 'SELECT x * 2';
+CREATE FUNCTION app.evil(x int) RETURNS int LANGUAGE plpgsql IMMUTABLE AS $f$ BEGIN
+  PERFORM pg_advisory_lock(77);
+  PERFORM pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'pgq_victim' AND usename = current_user;
+  RETURN x; END $f$;
+CREATE FUNCTION app.evil2(x int, y int) RETURNS int LANGUAGE plpgsql IMMUTABLE AS $f$ BEGIN RETURN app.evil(x); END $f$;
+CREATE FUNCTION app.evil3(x int, y int, z int) RETURNS int LANGUAGE plpgsql IMMUTABLE AS $f$ BEGIN RETURN app.evil(x); END $f$;
+CREATE FUNCTION app.evil_many(VARIADIC x int[]) RETURNS int LANGUAGE plpgsql IMMUTABLE AS $f$ BEGIN RETURN app.evil(1); END $f$;
+CREATE FUNCTION app.evil_less(x int, y int) RETURNS boolean LANGUAGE plpgsql IMMUTABLE AS $f$ BEGIN PERFORM app.evil(x); RETURN x < y; END $f$;
+CREATE FUNCTION app.evil_more(x int, y int) RETURNS boolean LANGUAGE plpgsql IMMUTABLE AS $f$ BEGIN PERFORM app.evil(x); RETURN x > y; END $f$;
+CREATE FUNCTION app.evil_equal(x text, y text) RETURNS boolean LANGUAGE plpgsql IMMUTABLE AS $f$ BEGIN PERFORM app.evil(1); RETURN false; END $f$;
+CREATE FUNCTION app.evil_compare(x int, y int) RETURNS int LANGUAGE plpgsql IMMUTABLE AS $f$ BEGIN PERFORM app.evil(x); RETURN x - y; END $f$;
+CREATE FUNCTION app.evil_row(o app.orders) RETURNS int LANGUAGE plpgsql IMMUTABLE AS $f$ BEGIN RETURN app.evil(1); END $f$;
+CREATE FUNCTION app.lower(x int) RETURNS int LANGUAGE plpgsql IMMUTABLE AS $f$ BEGIN RETURN app.evil(x); END $f$;
+CREATE FUNCTION app.lower(x varchar) RETURNS text LANGUAGE plpgsql IMMUTABLE AS $f$ BEGIN PERFORM app.evil(1); RETURN 'HIJACKED'; END $f$;
+CREATE FUNCTION app.upper(x varchar) RETURNS text LANGUAGE plpgsql IMMUTABLE AS $f$ BEGIN PERFORM app.evil(1); RETURN 'HIJACKED'; END $f$;
+CREATE FUNCTION app.round(x float8, y int) RETURNS float8 LANGUAGE plpgsql IMMUTABLE AS $f$ BEGIN PERFORM app.evil(1); RETURN 0; END $f$;
+CREATE FUNCTION app.defaulted(x int DEFAULT app.evil(1)) RETURNS int LANGUAGE sql IMMUTABLE AS 'SELECT x';
+CREATE FUNCTION app.inlined(x int) RETURNS int LANGUAGE sql IMMUTABLE AS 'SELECT app.evil(x)';
+CREATE FUNCTION app.definer(x int) RETURNS int LANGUAGE plpgsql SECURITY DEFINER AS $f$ BEGIN DELETE FROM app.orders; RETURN app.evil(x); END $f$;
+CREATE FUNCTION app.trigger() RETURNS trigger LANGUAGE plpgsql AS $f$ BEGIN PERFORM app.evil(1); RETURN NEW; END $f$;
+CREATE OPERATOR app.<~~> (FUNCTION = app.evil2, LEFTARG = int, RIGHTARG = int);
+CREATE OPERATOR app.@@~ (FUNCTION = app.evil, RIGHTARG = int);
+CREATE OPERATOR app.= (FUNCTION = app.evil_equal, LEFTARG = text, RIGHTARG = text);
+CREATE OPERATOR app.<~~< (FUNCTION = app.evil_less, LEFTARG = int, RIGHTARG = int, COMMUTATOR = OPERATOR(app.>~~>));
+CREATE OPERATOR app.>~~> (FUNCTION = app.evil_more, LEFTARG = int, RIGHTARG = int, COMMUTATOR = OPERATOR(app.<~~<));
+RESET ROLE;
+CREATE OPERATOR CLASS app.evil_ops FOR TYPE int USING btree AS OPERATOR 1 app.<~~<, OPERATOR 5 app.>~~>, OPERATOR 3 pg_catalog.=, FUNCTION 1 app.evil_compare(int, int);
+GRANT CREATE ON SCHEMA app TO ${owner};
+CREATE TYPE app.evil_range AS RANGE (subtype = int, subtype_opclass = app.evil_ops);
+ALTER TYPE app.evil_range OWNER TO ${owner};
+SET ROLE ${owner};
+CREATE TYPE app.coin AS (value bigint);
+CREATE FUNCTION app.to_coin(x bigint) RETURNS app.coin LANGUAGE plpgsql IMMUTABLE AS $f$ BEGIN PERFORM app.evil(1); RETURN row(x)::app.coin; END $f$;
+CREATE CAST (bigint AS app.coin) WITH FUNCTION app.to_coin(bigint) AS IMPLICIT;
+CREATE FUNCTION app.takes_coin(x app.coin) RETURNS int LANGUAGE sql IMMUTABLE AS 'SELECT 1';
+CREATE DOMAIN app.checked AS int CHECK (app.evil(VALUE) > 0);
+CREATE DOMAIN app.checked_text AS text CHECK (app.evil(length(VALUE)) > 0);
+CREATE DOMAIN app.rechecked AS app.checked;
+CREATE TYPE app.parcel AS (v app.checked);
+CREATE TYPE app.crate AS (b app.parcel);
+CREATE DOMAIN app.mail AS text CHECK (VALUE ~ '@');
+CREATE TYPE app.person AS (name text, mail app.mail);
+CREATE TABLE app.people (name text, mail app.mail);
+CREATE TABLE app.boxes (parcel app.parcel, checks app.checked[], one app.checked);
+CREATE VIEW app.boxes_view AS SELECT one FROM app.boxes;
+CREATE AGGREGATE app.evil_sum(int) (SFUNC = app.evil2, STYPE = int, INITCOND = '0');
+CREATE AGGREGATE app.evil_final(int) (SFUNC = int4pl, STYPE = int, FINALFUNC = app.evil, INITCOND = '0');
+CREATE AGGREGATE app.evil_set(int ORDER BY int) (SFUNC = int4pl, STYPE = int, FINALFUNC = app.evil2, INITCOND = '0');
+CREATE VIEW app.evil_view AS SELECT app.evil(1) AS e;
+CREATE VIEW app.outer_view AS SELECT * FROM app.evil_view;
+CREATE VIEW app.operator_view AS SELECT 1 OPERATOR(app.<~~>) 2 AS x;
+CREATE VIEW app.domain_view AS SELECT id::int::app.checked AS x FROM app.orders WHERE id < 10;
+CREATE VIEW app.nested_cte_view AS WITH a AS (SELECT * FROM app.evil_view) SELECT * FROM a WHERE EXISTS (SELECT FROM a);
+CREATE VIEW app.locking_view AS SELECT id FROM app.orders FOR UPDATE;
+CREATE VIEW app.counting_view AS SELECT nextval('app.numbers') AS n;
+CREATE VIEW app.setting_view AS SELECT current_setting('app.secret') AS s;
+CREATE VIEW app.roles_view AS SELECT rolname, rolconfig FROM pg_roles;
+CREATE TABLE app.guarded (id int); INSERT INTO app.guarded VALUES (1);
+CREATE POLICY p ON app.guarded USING (app.evil(id) = 1);
+ALTER TABLE app.guarded ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
+CREATE VIEW app.guarded_view AS SELECT * FROM app.guarded;
+CREATE TABLE app.guarded_deep (id int); INSERT INTO app.guarded_deep VALUES (1);
+CREATE POLICY p ON app.guarded_deep USING (id IN (SELECT e FROM app.evil_view));
+ALTER TABLE app.guarded_deep ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
+CREATE TABLE app.own_rows (who name DEFAULT current_user, v int); INSERT INTO app.own_rows (v) VALUES (1);
+CREATE POLICY p ON app.own_rows USING (who = current_user);
+ALTER TABLE app.own_rows ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
+CREATE TABLE app.indexed (id int); INSERT INTO app.indexed SELECT generate_series(1, 5);
+CREATE INDEX ON app.indexed ((id + app.evil(1)));
+CREATE TABLE app.indexed_well (id int, name text); INSERT INTO app.indexed_well VALUES (1, 'x');
+CREATE FUNCTION app.plain(x text) RETURNS text LANGUAGE plpgsql IMMUTABLE AS $f$ BEGIN RETURN x; END $f$;
+CREATE INDEX ON app.indexed_well (lower(name)) WHERE id > 0;
+CREATE INDEX ON app.indexed_well (app.plain(name));
+CREATE TABLE app.partly_indexed (id int); INSERT INTO app.partly_indexed SELECT generate_series(1, 5);
+CREATE INDEX ON app.partly_indexed (id) WHERE id > app.evil(1);
+CREATE TABLE app.parent (id int); CREATE TABLE app.child (CHECK (id > app.evil(1))) INHERITS (app.parent);
+INSERT INTO app.child VALUES (5);
+CREATE TABLE app.parted (id int) PARTITION BY RANGE (id);
+CREATE TABLE app.parted_1 PARTITION OF app.parted FOR VALUES FROM (0) TO (100); INSERT INTO app.parted VALUES (1);
+CREATE TABLE app.counted (id int); INSERT INTO app.counted SELECT generate_series(1, 5);
+DO $x$ BEGIN EXECUTE 'CREATE STATISTICS app.counts ON (id + app.evil(1)), id FROM app.counted'; EXCEPTION WHEN OTHERS THEN NULL; END $x$;
+CREATE TABLE app.parted_evil (id int) PARTITION BY RANGE (id);
+CREATE TABLE app.parted_evil_1 PARTITION OF app.parted_evil FOR VALUES FROM (0) TO (100);
+CREATE INDEX ON app.parted_evil_1 ((id + app.evil(1)));
+CREATE TABLE app.classed (id int); INSERT INTO app.classed SELECT generate_series(1, 2000);
+CREATE INDEX ON app.classed (id app.evil_ops); ANALYZE app.classed;
+RESET ROLE;
+CREATE VIEW app.hashes AS SELECT rolname, rolpassword FROM pg_authid;
+DO $x$ BEGIN EXECUTE 'CREATE VIEW app.linked_view AS SELECT * FROM ext.dblink(''dbname=x'', ''SELECT 1'') AS t(x int)'; EXCEPTION WHEN OTHERS THEN NULL; END $x$;
+CREATE FOREIGN DATA WRAPPER nothing;
+CREATE SERVER elsewhere FOREIGN DATA WRAPPER nothing OPTIONS (password 's3cr3t');
+CREATE USER MAPPING FOR CURRENT_USER SERVER elsewhere OPTIONS (password 's3cr3t');
+CREATE USER MAPPING FOR ${owner} SERVER elsewhere OPTIONS (password 's3cr3t');
+CREATE USER MAPPING FOR ${reader} SERVER elsewhere OPTIONS (password 's3cr3t');
+CREATE FOREIGN TABLE app.elsewhere (x text) SERVER elsewhere OPTIONS (password 's3cr3t');
+DO $x$ BEGIN EXECUTE format('ALTER DATABASE %I SET app.secret = %L', current_database(), 's3cr3t'); END $x$;
+ALTER ROLE ${reader} SET app.secret = 's3cr3t';
+ALTER ROLE ${owner} SET app.secret = 's3cr3t';
+ALTER ROLE CURRENT_USER SET app.secret = 's3cr3t';
+GRANT USAGE ON SCHEMA app, ext TO PUBLIC;
+GRANT SELECT ON ALL TABLES IN SCHEMA app TO ${reader};
+GRANT SELECT ON ALL SEQUENCES IN SCHEMA app TO ${reader};
+REVOKE ALL ON app.private FROM ${reader};
+SELECT lo_from_bytea(777, 's3cr3t');
+GRANT ALL ON LARGE OBJECT 777 TO PUBLIC;
+SELECT pg_advisory_unlock_all();
+`;
+
+/** All that an attack could have changed, as one text. */
+const fingerprint = `
+SELECT json_build_object(
+  'orders', (SELECT json_agg(o ORDER BY id) FROM app.orders o),
+  'log', (SELECT count(*) FROM app.log),
+  'private', (SELECT json_agg(p) FROM app.private p),
+  'totals', (SELECT json_agg(t ORDER BY code) FROM app.totals t),
+  'sequence', (SELECT json_build_array(last_value, is_called) FROM app.numbers),
+  'large objects', (SELECT json_agg(loid::text || encode(data, 'escape') ORDER BY loid) FROM pg_largeobject),
+  'relations', (SELECT json_agg(json_build_array(c.oid, c.relname, c.relacl, c.relfilenode) ORDER BY c.oid) FROM pg_class c WHERE c.oid >= 16384 AND c.relpersistence <> 't'),
+  'columns', (SELECT count(*) FROM pg_attribute WHERE attrelid >= 16384 AND NOT attisdropped),
+  'functions', (SELECT md5(string_agg(prosrc, '' ORDER BY oid)) FROM pg_proc WHERE oid >= 16384 AND pronamespace::regnamespace::text !~ '^pg_'),
+  'triggers', (SELECT count(*) FROM pg_trigger), 'rules', (SELECT count(*) FROM pg_rewrite),
+  'schemas', (SELECT json_agg(nspname ORDER BY oid) FROM pg_namespace WHERE nspname !~ '^pg_'),
+  'extensions', (SELECT json_agg(extname ORDER BY oid) FROM pg_extension),
+  'comments', (SELECT count(*) FROM pg_description WHERE objoid >= 16384),
+  'roles', (SELECT json_agg(rolname ORDER BY oid) FROM pg_authid WHERE rolname ~ '^pgq_(?:evil|owner|reader)'),
+  'settings', (SELECT json_agg(s ORDER BY setdatabase, setrole) FROM pg_db_role_setting s WHERE setdatabase IN (0, (SELECT oid FROM pg_database WHERE datname = current_database()))),
+  'slots', (SELECT json_agg(slot_name) FROM pg_replication_slots WHERE slot_name ~ '^pgq_'),
+  'origins', (SELECT count(*) FROM pg_replication_origin WHERE roname = 'pgq_origin'),
+  'prepared', (SELECT count(*) FROM pg_prepared_xacts WHERE database = current_database()),
+  'servers', (SELECT count(*) FROM pg_foreign_server), 'subscriptions', (SELECT count(*) FROM pg_subscription),
+  'locks', (SELECT json_agg(json_build_array(locktype, mode, relation)) FROM pg_locks
+    WHERE database = (SELECT oid FROM pg_database WHERE datname = current_database()) AND pid <> pg_backend_pid()
+    AND (locktype = 'advisory' OR relation >= 16384)),
+  'statistics', (SELECT stats_reset FROM pg_stat_database WHERE datname = current_database())
+)::text`;
+
+/** A session that listens, and that code of a user ends. */
+class Victim {
+  readonly #url: string;
+  #client: Client | undefined;
+  pid = 0;
+  notified = 0;
+
+  constructor(url: string) {
+    this.#url = url;
+  }
+
+  async open(): Promise<void> {
+    await this.close();
+    const client = new Client({ connectionString: this.#url, application_name: "pgq_victim" });
+    client.on("error", () => {});
+    client.on("notification", () => this.notified++);
+    await client.connect();
+    await client.query("LISTEN here");
+    const { rows } = await client.query<{ pid: number }>("SELECT pg_backend_pid() AS pid");
+    this.pid = rows[0]?.pid ?? 0;
+    this.notified = 0;
+    this.#client = client;
+  }
+
+  async close(): Promise<void> {
+    await this.#client?.end().catch(() => {});
+  }
+}
+
+function roleOf(url: string): Role {
+  return { postgres: openPostgres({ writer: connectionFromUrl(url) }), victim: new Victim(url) };
+}
+
+/** A database with everything that can be attacked in it, and the roles that try. */
+export class Safety {
+  readonly database: TestDatabase;
+  readonly #roles: Record<RoleName, Role>;
+  readonly #names: { owner: string; reader: string };
+  readonly #file = `/tmp/${randomName("pgq_file")}`;
+
+  private constructor(database: TestDatabase, roles: Record<RoleName, Role>, names: { owner: string; reader: string }) {
+    this.database = database;
+    this.#roles = roles;
+    this.#names = names;
+  }
+
+  static async open(databaseUrl: string): Promise<Safety> {
+    const names = { owner: randomName("pgq_owner"), reader: randomName("pgq_reader") };
+    const server = new Client({ connectionString: databaseUrl });
+    await server.connect();
+    for (const role of Object.values(names)) {
+      await server.query(`CREATE ROLE ${role} LOGIN PASSWORD 'pgq' IN ROLE pg_signal_backend`);
+    }
+    await server.end();
+    const database = await createDatabase(databaseUrl, setup(names.owner, names.reader));
+    // A database of its own, because the right to temporary objects is one of a whole database.
+    await database.admin.query(`REVOKE TEMPORARY ON DATABASE ${database.name} FROM PUBLIC`);
+    await database.admin.query(`GRANT TEMPORARY ON DATABASE ${database.name} TO ${names.owner}`);
+    const as = (user: string): string => {
+      const url = new URL(database.url);
+      url.username = user;
+      url.password = "pgq";
+      return url.href;
+    };
+    const safety = new Safety(
+      database,
+      {
+        superuser: roleOf(database.url),
+        owner: roleOf(as(names.owner)),
+        reader: roleOf(as(names.reader)),
+        "reader without TEMPORARY": roleOf(as(names.reader)),
+      },
+      names,
+    );
+    return safety;
+  }
+
+  /** Makes the role's rights what its name says; one role at a time. */
+  async become(role: RoleName): Promise<void> {
+    const { admin, name } = this.database;
+    const { reader } = this.#names;
+    await admin.query(
+      role === "reader without TEMPORARY"
+        ? `REVOKE TEMPORARY ON DATABASE ${name} FROM ${reader}`
+        : `GRANT TEMPORARY ON DATABASE ${name} TO ${reader}`,
+    );
+    for (const { victim } of Object.values(this.#roles)) await victim.close();
+    await this.#roles[role].victim.open();
+  }
+
+  async close(): Promise<void> {
+    for (const { postgres, victim } of Object.values(this.#roles)) {
+      await victim.close();
+      await postgres.close();
+    }
+    const { admin } = this.database;
+    await admin.query(`ALTER ROLE CURRENT_USER RESET app.secret`);
+    for (const role of Object.values(this.#names))
+      await admin.query(`DROP OWNED BY ${role} CASCADE; DROP ROLE ${role}`);
+    await this.database.drop();
+  }
+
+  /** Runs one case as a role and answers what the caller is told. */
+  async ask(
+    role: RoleName,
+    { sql, params = [] }: Case,
+    options: { timeoutMs?: number; policy?: TablePolicy } = {},
+  ): Promise<{ text: string; refused: boolean }> {
+    const { postgres, victim } = this.#roles[role];
+    const fill = (text: string): string =>
+      repeated(text)
+        .replaceAll("{file}", this.#file)
+        .replaceAll("{victim}", String(victim.pid))
+        .replaceAll("{database}", this.database.name)
+        .replaceAll("{dsn}", this.database.url)
+        .replaceAll("{large object}", "777");
+    try {
+      const answer: QueryAnswer = await runQuery({
+        postgres,
+        sql: fill(sql),
+        params: params.map((value) => (typeof value === "string" ? fill(value) : value)),
+        rowsMax: 100,
+        bytesMax: 5_000,
+        timeoutMs: options.timeoutMs ?? 10_000,
+        policy: options.policy ?? everything,
+        functionsAllow: [],
+        signal: new AbortController().signal,
+      });
+      return { text: JSON.stringify(answer), refused: false };
+    } catch (error) {
+      const failure = error instanceof ToolError ? error : translate(error);
+      if (failure === undefined) throw error;
+      return { text: JSON.stringify([failure.code, failure.message, failure.details, failure.next]), refused: true };
+    }
+  }
+
+  /** What can be seen to have changed since `before`, and what was told that must not be; undefined where nothing. */
+  async effectOf(role: RoleName, before: string, told: string): Promise<string | undefined> {
+    const { victim } = this.#roles[role];
+    const effects: string[] = [];
+    if ((await this.state()) !== before) effects.push("the database changed");
+    const { rows } = await this.database.admin.query("SELECT FROM pg_stat_activity WHERE pid = $1", [victim.pid]);
+    if (rows.length !== 1) effects.push("a session ended");
+    if (victim.notified > 0) effects.push("a session was notified");
+    if (existsSync(this.#file)) effects.push("a file was written");
+    if (/s3cr3t|SCRAM-SHA|root:x:|HIJACKED/.test(told)) effects.push("a secret was told");
+    if (effects.length === 0) return undefined;
+    await rm(this.#file, { force: true });
+    await victim.open();
+    return effects.join(", ");
+  }
+
+  async state(): Promise<string> {
+    const { rows } = await this.database.admin.query<{ json_build_object: string }>(fingerprint);
+    return rows[0]?.json_build_object ?? "";
+  }
+
+  /** Statements of this server that are still at work. */
+  async working(): Promise<number> {
+    const { rows } = await this.database.admin.query<{ n: number }>(
+      `SELECT count(*)::int AS n FROM pg_stat_activity
+       WHERE datname = current_database() AND application_name = 'pg-mcp' AND state <> 'idle'`,
+    );
+    return rows[0]?.n ?? 0;
+  }
+}
