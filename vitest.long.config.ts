@@ -1,6 +1,6 @@
 import { defineConfig } from "vitest/config";
 
-/** What takes minutes and is no part of `npm test`: other PostgreSQL versions, a pooler, Docker, and exports and loads that are ill-treated. */
+/** What takes minutes and is no part of `npm test`: other PostgreSQL versions, a pooler, Docker, exports and loads that are ill-treated, and fuzzing. */
 export default defineConfig({
   test: {
     projects: [
@@ -29,6 +29,13 @@ export default defineConfig({
           include: ["packages/es-mcp/test/**/*.chaos.test.ts"],
           testTimeout: 900_000,
           hookTimeout: 300_000,
+        },
+      },
+      {
+        test: {
+          name: "fuzz",
+          include: ["packages/*/test/**/*.fuzz.test.ts"],
+          testTimeout: 7_200_000,
         },
       },
       {

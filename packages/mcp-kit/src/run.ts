@@ -57,10 +57,14 @@ export interface ServerDefinition<Context, Definition extends SettingsDefinition
   open(settings: Settings<Definition>, opening: Opening): Promise<OpenServer<Context>>;
   /** Makes a `ToolError` of an expected failure that a domain or a driver threw; undefined for anything else. */
   translate?(error: unknown): ToolError | undefined;
+  /** Options that print a text made of the settings, and end. */
+  prints?: Record<string, { description: string; text(settings: Settings<Definition>): string }>;
 }
 
 /** What `--help` and `--version` say of a server. */
-type Described = Pick<ServerDefinition<unknown>, "name" | "title" | "version" | "settings">;
+type Described = Pick<ServerDefinition<unknown>, "name" | "title" | "version" | "settings"> & {
+  prints?: Record<string, { description: string }>;
+};
 
 /** A transport in use, as the way out sees it. */
 type Serving = Pick<StdioServing, "answered" | "close">;
@@ -80,7 +84,8 @@ export async function runServer<Context, Definition extends SettingsDefinition =
     process.exit(1);
   }
   try {
-    await serve(definition, options.http ? "http" : "stdio");
+    if (options.print === undefined) await serve(definition, options.http ? "http" : "stdio");
+    else process.stdout.write(options.print.text(readSettings(definition.settings, process.env)));
   } catch (error) {
     process.stderr.write(
       `${definition.name}: ${error instanceof SettingsError ? error.message : startFailure(error)}\n`,
@@ -211,16 +216,27 @@ function keepStdoutForProtocol(): Writable {
   return output;
 }
 
-function readOptions(definition: Described, args: string[]): { http: boolean } | undefined {
-  const { name, version } = definition;
+/** The transport to serve, or the text to print; undefined where all is said. */
+function readOptions<Print extends { description: string }>(
+  definition: Omit<Described, "prints"> & { prints?: Record<string, Print> },
+  args: string[],
+): { http: boolean; print?: Print } | undefined {
+  const { name, version, prints = {} } = definition;
   try {
     const { values } = parseArgs({
       args,
-      options: { help: { type: "boolean", short: "h" }, version: { type: "boolean" }, http: { type: "boolean" } },
+      options: {
+        help: { type: "boolean", short: "h" },
+        version: { type: "boolean" },
+        http: { type: "boolean" },
+        ...Object.fromEntries(Object.keys(prints).map((option) => [option, { type: "boolean" } as const])),
+      },
     });
-    if (values.help === true) process.stdout.write(helpText(definition));
-    else if (values.version === true) process.stdout.write(`${name} ${version}\n`);
-    else return { http: values.http ?? false };
+    const given = new Map(Object.entries(values));
+    const print = Object.entries(prints).find(([option]) => given.get(option) === true)?.[1];
+    if (given.get("help") === true) process.stdout.write(helpText(definition));
+    else if (given.get("version") === true) process.stdout.write(`${name} ${version}\n`);
+    else return { http: given.get("http") === true, ...(print === undefined ? {} : { print }) };
   } catch (error) {
     const message = error instanceof Error ? error.message.split(". ")[0] : String(error);
     process.stderr.write(`${name}: ${message}. See ${name} --help.\n`);
@@ -229,15 +245,20 @@ function readOptions(definition: Described, args: string[]): { http: boolean } |
   return undefined;
 }
 
-function helpText({ name, title, version, settings }: Described): string {
+function helpText({ name, title, version, settings, prints = {} }: Described): string {
+  const options = [
+    ["(no option)", "serve MCP on stdin and stdout"],
+    ["--http", "serve MCP over streamable HTTP"],
+    ...Object.entries(prints).map(([option, { description }]) => [`--${option}`, description]),
+    ["--version", "print the version"],
+    ["--help", "print this"],
+  ] as const;
+  const width = Math.max(...options.map(([option = ""]) => option.length));
   return `${name} ${version}: ${title}
 
-Usage: ${name} [--http]
+Usage: ${name} ${["--http", ...Object.keys(prints).map((option) => `--${option}`)].map((option) => `[${option}]`).join(" ")}
 
-  (no option)  serve MCP on stdin and stdout
-  --http       serve MCP over streamable HTTP
-  --version    print the version
-  --help       print this
+${options.map(([option = "", description = ""]) => `  ${option.padEnd(width)}  ${description}`).join("\n")}
 
 Environment:
 ${settingsHelp({ ...settings, ...kitSettings })}

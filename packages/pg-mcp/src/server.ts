@@ -1,11 +1,13 @@
 import { readFileSync } from "node:fs";
+import { setTimeout as sleep } from "node:timers/promises";
 import type { Opening, OpenServer, ServerDefinition } from "@es-to-pg/mcp-kit";
 import type { StagingStore } from "@es-to-pg/staging";
 import { z } from "zod";
 import { connections, type PgSettings, pgSettings } from "./config.ts";
 import { translate } from "./errors.ts";
 import { keepResumingLoads } from "./load/resume.ts";
-import { openPostgres, type TablePolicy } from "./postgres/index.ts";
+import { describePosture, openPostgres, readPosture, type TablePolicy } from "./postgres/index.ts";
+import { rolesSql } from "./roles.ts";
 import { toolsOf } from "./tools/index.ts";
 import type { PgContext } from "./tools/tool.ts";
 
@@ -33,6 +35,9 @@ export const server: ServerDefinition<PgContext, typeof pgSettings> = {
   settings: pgSettings,
   open: async (settings, opening) => open(settings, opening),
   translate,
+  prints: {
+    "print-roles": { description: "print the SQL of a role that reads and of one that writes", text: rolesSql },
+  },
 };
 
 /** A readiness probe is itself given up after some seconds. */
@@ -45,6 +50,8 @@ function open(settings: PgSettings, { logger, jobs, transport }: Opening): OpenS
   // A server on a pipe may have been started for a look only, and must not begin to write.
   const isLongLived = transport === "http" && settings.PG_MCP_ACCESS === "read-write";
   const resuming = isLongLived ? keepResumingLoads(context) : undefined;
+  const looking = new AbortController();
+  void reportPosture(context, looking.signal);
   return {
     tools: toolsOf(settings.PG_MCP_ACCESS),
     context,
@@ -54,10 +61,25 @@ function open(settings: PgSettings, { logger, jobs, transport }: Opening): OpenS
       await (await store()).probe();
     },
     async close() {
+      looking.abort();
       resuming?.stop();
       await postgres.close();
     },
   };
+}
+
+/** A client that only asks for the tools is gone by then, and never makes the server connect. */
+const postureDelayMs = 1_000;
+
+/** Says in the log, once after the start, what the role of the reads could do. A database that is down says nothing. */
+async function reportPosture({ postgres, logger }: PgContext, signal: AbortSignal): Promise<void> {
+  try {
+    await sleep(postureDelayMs, undefined, { signal, ref: false });
+    const posture = await readPosture(postgres, { signal });
+    logger.info("posture", { posture: describePosture(posture) });
+  } catch (error) {
+    if (!signal.aborted) logger.debug("posture_unknown", { error });
+  }
 }
 
 function policyOf(settings: PgSettings): TablePolicy {

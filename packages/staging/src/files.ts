@@ -27,7 +27,7 @@ export function randomWord(): string {
   return randomBytes(8).toString("hex");
 }
 
-/** Opens a regular file for reading; a link, directory or device in its place is `staging_corrupt`. */
+/** Opens a regular file for reading; a link of either kind, directory or device in its place is `staging_corrupt`. */
 export async function openForReading(path: string): Promise<FileHandle> {
   let handle: FileHandle;
   try {
@@ -37,8 +37,12 @@ export async function openForReading(path: string): Promise<FileHandle> {
     throw new StagingError("staging_corrupt", `${path} is a symbolic link; staged files are plain files.`);
   }
   try {
-    if (!(await handle.stat()).isFile()) {
-      throw new StagingError("staging_corrupt", `${path} is not a plain file.`);
+    const found = await handle.stat();
+    if (!found.isFile()) throw new StagingError("staging_corrupt", `${path} is not a plain file.`);
+    if (found.nlink > 1) {
+      throw new StagingError("staging_corrupt", `${path} is also a file elsewhere, by a hard link.`, {
+        next: "Copy staged exports, and do not link them.",
+      });
     }
     return handle;
   } catch (error) {

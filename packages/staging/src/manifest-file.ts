@@ -41,7 +41,11 @@ export function serialiseManifest(manifest: Manifest): Buffer {
       `This manifest must not be written: ${problems.slice(0, 5).join("; ")}.`,
     );
   }
-  const bytes = Buffer.from(`${JSON.stringify(manifest)}\n`, "utf8");
+  const text = `${JSON.stringify(manifest)}\n`;
+  if (isTooDeep(text)) {
+    throw new StagingError("manifest_invalid", `This manifest nests deeper than ${DEPTH_MAX} levels.`);
+  }
+  const bytes = Buffer.from(text, "utf8");
   if (bytes.length > MANIFEST_BYTES_MAX) {
     throw new StagingError(
       "manifest_invalid",
@@ -57,12 +61,7 @@ export function serialiseManifest(manifest: Manifest): Buffer {
 
 /** Reads and checks the manifest of one export. ENOENT stays what it is; everything else is `staging_corrupt`. */
 export async function readManifest(path: string, exportId: string): Promise<Manifest> {
-  const corrupt = (why: string, cause?: unknown) =>
-    new StagingError("staging_corrupt", `The manifest of ${exportId} cannot be used: ${why}.`, {
-      next: "Delete this export and make it again.",
-      details: { export_id: exportId },
-      cause,
-    });
+  const corrupt = corruptOf(exportId);
   const handle = await openForReading(path);
   let text: string;
   try {
@@ -81,6 +80,46 @@ export async function readManifest(path: string, exportId: string): Promise<Mani
   } finally {
     await handle.close();
   }
+  return parseManifest(text, exportId);
+}
+
+function corruptOf(exportId: string): (why: string, cause?: unknown) => StagingError {
+  return (why, cause) =>
+    new StagingError("staging_corrupt", `The manifest of ${exportId} cannot be used: ${clipped(why)}.`, {
+      next: "Delete this export and make it again.",
+      details: { export_id: exportId },
+      cause,
+    });
+}
+
+/** Longest reason, in characters: a parser quotes what it met. */
+const REASON_CHARACTERS_MAX = 500;
+
+function clipped(text: string): string {
+  return text.length <= REASON_CHARACTERS_MAX ? text : `${text.slice(0, REASON_CHARACTERS_MAX)}…`;
+}
+
+/** Brackets that a manifest may open within each other: our own has ten, a query some dozens, and a stack thousands. */
+const DEPTH_MAX = 200;
+
+function isTooDeep(text: string): boolean {
+  let depth = 0;
+  let inString = false;
+  for (let at = 0; at < text.length; at++) {
+    const character = text[at];
+    if (character === '"') inString = !inString;
+    else if (inString) at += character === "\\" ? 1 : 0;
+    else if (character === "{" || character === "[") depth++;
+    else if (character === "}" || character === "]") depth--;
+    if (depth > DEPTH_MAX) return true;
+  }
+  return false;
+}
+
+/** The manifest in a text, or `staging_corrupt`. */
+export function parseManifest(text: string, exportId: string): Manifest {
+  const corrupt = corruptOf(exportId);
+  if (isTooDeep(text)) throw corrupt(`it nests deeper than ${DEPTH_MAX} levels`);
   let value: unknown;
   try {
     value = JSON.parse(text);

@@ -1,5 +1,5 @@
 import { Buffer } from "node:buffer";
-import { chmod, lstat, mkdir, readdir, readFile, rename, rm, symlink, utimes, writeFile } from "node:fs/promises";
+import { chmod, link, lstat, mkdir, readdir, readFile, rename, rm, symlink, utimes, writeFile } from "node:fs/promises";
 import { syncBuiltinESMExports } from "node:module";
 import os from "node:os";
 import { join } from "node:path";
@@ -177,6 +177,11 @@ describe("damage", () => {
       async (path) => (await rename(path, `${path}.away`), await symlink(`${path}.away`, path)),
       "symbolic link",
     ],
+    [
+      "a hard link",
+      async (path) => (await rename(path, `${path}.away`), await link(`${path}.away`, path)),
+      "by a hard link",
+    ],
   ])("answers staging_corrupt when a part is %s", async (_what, damage, message) => {
     const store = await place.open();
     const exportId = await completedExport(store);
@@ -210,7 +215,19 @@ describe("damage", () => {
     ],
     ["missing", (path) => rm(path)],
     ["a symbolic link", async (path) => (await rename(path, `${path}.away`), await symlink(`${path}.away`, path))],
+    ["a hard link", async (path) => (await rename(path, `${path}.away`), await link(`${path}.away`, path))],
     ["a directory", async (path) => (await rm(path), await mkdir(path))],
+    [
+      "nested deeper than a stack",
+      async (path) =>
+        writeFile(
+          path,
+          (await readFile(path, "utf8")).replace(
+            '{"match_all":{}}',
+            `${'{"a":['.repeat(100_000)}${"]}".repeat(100_000)}`,
+          ),
+        ),
+    ],
   ])("lists an export as corrupt whose manifest is %s, and can remove it", async (_what, damage) => {
     const store = await place.open();
     const exportId = await completedExport(store);
@@ -260,6 +277,45 @@ describe("damage", () => {
     await symlink(join(place.root, exportId), join(place.root, link));
     expect(await codeOf(store.read(link))).toBe("staging_corrupt");
     expect(await codeOf(store.openReader(link, newId("load")))).toBe("staging_corrupt");
+  });
+
+  it("reads the whole of one file or says that it is damaged, while links and files change places", async () => {
+    const store = await place.open();
+    const exportId = await completedExport(store);
+    const path = join(place.root, exportId, "part-00000.ndjson");
+    const original = await readFile(path, "utf8");
+    const secret = join(place.root, "..", "secret");
+    await writeFile(secret, "s3cr3t ".repeat(100));
+    let swapping = true;
+    const swaps = (async () => {
+      for (let turn = 0; swapping; turn++) {
+        const beside = `${path}.${turn}`;
+        if (turn % 3 === 0) await symlink(secret, beside);
+        else if (turn % 3 === 1) await link(secret, beside);
+        else await writeFile(beside, original);
+        await rename(beside, path);
+      }
+    })();
+    const outcomes = new Set<unknown>();
+    const reader = await store.openReader(exportId, newId("load"));
+    for (let turn = 0; turn < 300; turn++) {
+      const lines: string[] = [];
+      const outcome = await codeOf(
+        (async () => {
+          for await (const batch of reader.lines(
+            reader.manifest.parts[0] ?? { index: 0, documents: 0, bytes: 0, crc32: "" },
+          ))
+            lines.push(...batch.map(String));
+        })(),
+      );
+      outcomes.add(outcome);
+      if (outcome === "no error") expect(`${lines.join("\n")}\n`).toBe(original);
+      expect(lines.join("")).not.toContain("s3cr3t");
+    }
+    swapping = false;
+    await swaps;
+    await reader.close();
+    expect([...outcomes].filter((outcome) => outcome !== "no error" && outcome !== "staging_corrupt")).toEqual([]);
   });
 
   it("does not follow a link in the place of the readers' directory", async () => {

@@ -665,7 +665,11 @@ function skipValue(page: Buffer, start: number): number {
 }
 
 function parseValue(page: Buffer, start: number, end: number): unknown {
-  return JSON.parse(page.toString("utf8", start, end));
+  try {
+    return JSON.parse(page.toString("utf8", start, end));
+  } catch {
+    throw new ScanError("a value of the response is no JSON", start);
+  }
 }
 
 function stringOf(value: unknown): string | undefined {

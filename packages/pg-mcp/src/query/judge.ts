@@ -118,12 +118,23 @@ interface Resolver {
   tree: string;
 }
 
+/**
+ * A tree takes some thirty times its text in memory here. The longest that people write, with a list of some thousand
+ * constants, print half a megabyte.
+ */
+const treeBytesMax = 2_000_000;
+
+function boundedTree(column: string): string {
+  return `CASE WHEN pg_catalog.octet_length(${column}::text) <= ${treeBytesMax} THEN ${column}::text END`;
+}
+
 function functionResolver(parameterTypes: readonly string[]): Resolver {
   return {
     // STABLE, because only then is the call replaced by the query itself, and rows come as they are found.
     before: `CREATE OR REPLACE FUNCTION pg_temp.judged(${parameterTypes.join(", ")}) RETURNS SETOF record LANGUAGE sql STABLE BEGIN ATOMIC `,
     after: "\n; END",
-    tree: "SELECT prosqlbody::text FROM pg_catalog.pg_proc WHERE proname = 'judged' AND pronamespace = pg_catalog.pg_my_temp_schema()",
+    tree: `SELECT ${boundedTree("prosqlbody")} FROM pg_catalog.pg_proc
+      WHERE proname = 'judged' AND pronamespace = pg_catalog.pg_my_temp_schema()`,
   };
 }
 
@@ -133,7 +144,7 @@ function viewResolver(columns: number): Resolver {
   return {
     before: `CREATE TEMPORARY VIEW judged ${columns === 0 ? "" : `(${names.join(", ")}) `}AS `,
     after: "",
-    tree: `SELECT r.ev_action::text, c.oid::int8::text FROM pg_catalog.pg_rewrite r JOIN pg_catalog.pg_class c ON c.oid = r.ev_class
+    tree: `SELECT ${boundedTree("r.ev_action")}, c.oid::int8::text FROM pg_catalog.pg_rewrite r JOIN pg_catalog.pg_class c ON c.oid = r.ev_class
       WHERE c.relname = 'judged' AND c.relnamespace = pg_catalog.pg_my_temp_schema()`,
   };
 }
@@ -157,15 +168,23 @@ async function resolve(
   parameterTypes: readonly string[],
   { ownCharacters = 0, keep = false, columns = 0 } = {},
 ): Promise<TreeNode[]> {
-  const { before, after, tree } = judgesAsFunction(tx.major) ? functionResolver(parameterTypes) : viewResolver(columns);
+  const {
+    before,
+    after,
+    tree: treeSql,
+  } = judgesAsFunction(tx.major) ? functionResolver(parameterTypes) : viewResolver(columns);
   let printed = "";
   let view: number | undefined;
   const undo = new Error("undo");
   try {
     await tx.savepoint(async () => {
       await withPosition(tx.query(`${before}${sql}${after}`), before.length + ownCharacters);
-      const { rows } = await tx.query(tree);
-      printed = String(rows[0]?.[0]);
+      const { rows } = await tx.query(treeSql);
+      const tree = rows[0]?.[0];
+      if (typeof tree !== "string") {
+        throw refused("a statement of so many parts", "Pass long lists as one array parameter: = ANY($1).");
+      }
+      printed = tree;
       view = rows[0]?.[1] === undefined ? undefined : Number(rows[0][1]);
       if (!keep) throw undo;
     });

@@ -7,10 +7,10 @@ import { typesThatRun } from "./judge-tree.ts";
  * A literal that may be a composite, an array or a range: after its opening quote, blanks aside, a bracket or what may be
  * an escaped one. Quotes that close are taken for such too; the question is only whether to look further.
  */
-const mayBeStructured = /['$][^\p{L}\p{N}']*[([{\\]|u&/iu;
+export const mayBeStructured = /['$][^\p{L}\p{N}']*[([{\\]|u&/iu;
 
 /** What PostgreSQL takes for a name, as written, in small letters and cut to the length of a name. */
-function namesIn(sql: string): string[] {
+export function namesIn(sql: string): string[] {
   const names = new Set<string>();
   const add = (name: string): void => {
     for (const form of [name, name.replaceAll(/[A-Z]/g, (letter) => letter.toLowerCase())]) {

@@ -4,7 +4,9 @@ import { z } from "zod";
 
 /** No statement that a person writes takes the parser this long; it protects the process from one that was made to. */
 const parseTimeoutMs = 3_000;
-/** Memory of the thread's own objects: a tree is some ten times its text. */
+/** What the parser makes of a text takes a hundred times as much memory. */
+const charactersMax = 20_000;
+/** Memory of the thread's own objects. */
 const threadMegabytesMax = 128;
 /** A thread takes some 10 MB and a tenth of a second to start, so it is kept for the next text for a while. */
 const idleMs = 30_000;
@@ -29,6 +31,15 @@ export interface ParsedText {
 
 /** Reads a text that must be one statement; fails as the server would on one that is none. */
 export async function parseText(sql: string): Promise<ParsedText> {
+  if (sql.length > charactersMax) {
+    throw new ToolError(
+      "sql_refused",
+      `The SQL has ${sql.length} characters; here, where it is judged by its text, the limit is ${charactersMax}.`,
+      {
+        next: "Pass long lists as one array parameter: = ANY($1).",
+      },
+    );
+  }
   const answer = answerSchema.safeParse(await thread.ask(sql));
   if (!answer.success) {
     throw new ToolError("sql_refused", "This server cannot read the SQL: it is too deep or too long for the parser.", {

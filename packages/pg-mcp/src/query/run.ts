@@ -142,6 +142,8 @@ async function judgeIfWritable(
 
 /** What one foreign statement may write to temporary files, where the role may say so. */
 const temporaryFilesMax = "1GB";
+/** What one sort or hash of a foreign statement may take of the server's memory, unless the server gives less. */
+const workMemoryMax = "64MB";
 
 const pseudoTypes = /^(?:record|cstring|void|unknown|internal|any\w*|trigger)(?:\[\])?$/;
 
@@ -219,7 +221,9 @@ async function prepareSession(tx: Transaction, policy: TablePolicy, limitsFiles:
        FROM pg_catalog.unnest('pg_catalog'::name || pg_catalog.array_remove(
          coalesce($1::name[], pg_catalog.current_schemas(false)), 'pg_catalog') || 'pg_temp'::name)
        WITH ORDINALITY AS path(s, n)), true),
-     CASE WHEN $2 THEN pg_catalog.set_config('temp_file_limit', '${temporaryFilesMax}', true) END`,
+     CASE WHEN $2 THEN pg_catalog.set_config('temp_file_limit', '${temporaryFilesMax}', true) END,
+     CASE WHEN pg_catalog.pg_size_bytes(pg_catalog.current_setting('work_mem')) > pg_catalog.pg_size_bytes('${workMemoryMax}')
+       THEN pg_catalog.set_config('work_mem', '${workMemoryMax}', true) END`,
     [schemas, limitsFiles],
   );
 }

@@ -20,6 +20,8 @@ export function checkSqlText(sql: string): void {
     );
   }
   if (sql.includes("\0")) throw refused("The SQL holds a NUL character.", "Remove it; text in PostgreSQL holds none.");
+  // The driver would send another character for it than the one that was looked at here.
+  if (!sql.isWellFormed()) throw refused("The SQL holds half of a surrogate pair.", "Send whole characters.");
   if (sql.split("/*").length - 1 > commentOpeningsMax) {
     throw refused(`The SQL opens more than ${commentOpeningsMax} comments.`, "Remove the comments.");
   }
