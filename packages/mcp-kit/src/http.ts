@@ -11,12 +11,27 @@ import { type kitSettings, SettingsError } from "./settings.ts";
 import { MESSAGE_BYTES_MAX } from "./stdio.ts";
 import { ToolError } from "./tool-error.ts";
 
-/** How long a client may take to send a request's headers, and all of it, in milliseconds. */
-const HEADERS_TIMEOUT_MS = 10_000;
-const REQUEST_TIMEOUT_MS = 60_000;
+/** What clients may take of the server before they have said anything sensible. */
+export interface HttpLimits {
+  /** How long a client may take to send a request's headers, and all of it. */
+  headersTimeoutMs: number;
+  requestTimeoutMs: number;
+  /** How often connections are looked at for the two above. */
+  checkIntervalMs: number;
+  /** Most connections at a time: more are cut off, before they take memory. */
+  connectionsMax: number;
+  /** Headers of one request. */
+  headerBytesMax: number;
+}
 
-/** Most connections at a time: more are cut off, before they take memory. */
-const CONNECTIONS_MAX = 512;
+const LIMITS: HttpLimits = {
+  headersTimeoutMs: 10_000,
+  requestTimeoutMs: 60_000,
+  // Node's own is 30 s, which would make the first limit 40 s for who is unlucky, and for who tries.
+  checkIntervalMs: 2_000,
+  connectionsMax: 512,
+  headerBytesMax: 16_384,
+};
 
 /** How long `/readyz` waits for a dependency, and how long its verdict stands: probes come often and from several sides. */
 const READY_TIMEOUT_MS = 9000;
@@ -126,8 +141,9 @@ export async function serveHttp(options: {
   access: HttpAccess;
   ready: () => Promise<void>;
   logger: Logger;
+  limits?: HttpLimits;
 }): Promise<HttpServing> {
-  const { server, settings, access, logger } = options;
+  const { server, settings, access, logger, limits = LIMITS } = options;
   const onerror = (error: Error) => logger.warn("protocol_error", { message: error.message.slice(0, 500) });
   const mcp = createMcpHandler(server, { onerror, maxRequestBodySize: MESSAGE_BYTES_MAX });
   const handleMcp = toNodeHandler(mcp, { onerror, maxRequestBodySize: MESSAGE_BYTES_MAX });
@@ -154,16 +170,21 @@ export async function serveHttp(options: {
     await handleMcp(Object.assign(request, { method: request.method ?? "GET", url: request.url ?? "/" }), response);
   };
 
-  const http = createServer((request, response) => {
+  const { headersTimeoutMs, requestTimeoutMs, checkIntervalMs, headerBytesMax } = limits;
+  const bounds = {
+    headersTimeout: headersTimeoutMs,
+    requestTimeout: requestTimeoutMs,
+    connectionsCheckingInterval: checkIntervalMs,
+    maxHeaderSize: headerBytesMax,
+  };
+  const http = createServer(bounds, (request, response) => {
     handle(request, response).catch((error: unknown) => {
       logger.error("http_failed", { error });
       if (response.headersSent) response.destroy();
       else answerJson(response, 500, { error: "internal_error" });
     });
   });
-  http.headersTimeout = HEADERS_TIMEOUT_MS;
-  http.requestTimeout = REQUEST_TIMEOUT_MS;
-  http.maxConnections = CONNECTIONS_MAX;
+  http.maxConnections = limits.connectionsMax;
   await listen(http, settings.MCP_HTTP_PORT, settings.MCP_HTTP_HOST);
   const url = addressOf(http, settings.MCP_HTTP_PATH);
   logger.info("listening", { url, token: access.tokenDigest !== null });

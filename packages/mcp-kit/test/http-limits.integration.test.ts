@@ -1,0 +1,127 @@
+import { connect, type Socket } from "node:net";
+import { setTimeout as sleep } from "node:timers/promises";
+import { afterAll, beforeAll, expect, test, vi } from "vitest";
+import { Cursors } from "../src/cursor.ts";
+import { httpAccess, serveHttp } from "../src/http.ts";
+import { createLogger } from "../src/log.ts";
+import { serverFactory } from "../src/server.ts";
+import { kitSettings, readSettings } from "../src/settings.ts";
+
+const token = "a-token-of-this-test";
+const settings = readSettings(kitSettings, { MCP_HTTP_PORT: "0", MCP_HTTP_TOKEN: token });
+const limits = {
+  headersTimeoutMs: 300,
+  requestTimeoutMs: 600,
+  checkIntervalMs: 50,
+  connectionsMax: 8,
+  headerBytesMax: 4_096,
+};
+const logger = createLogger({ level: "error" });
+
+let serving: Awaited<ReturnType<typeof serveHttp>>;
+let port: number;
+
+beforeAll(async () => {
+  const server = serverFactory({
+    name: "limited",
+    title: "Limited",
+    version: "1.0.0",
+    instructions: "None.",
+    tools: [],
+    context: {},
+    structuredOutput: true,
+    cursors: new Cursors(),
+    logger,
+  });
+  serving = await serveHttp({ server, settings, access: httpAccess(settings), ready: async () => {}, logger, limits });
+  port = Number(new URL(serving.url).port);
+});
+
+afterAll(() => serving.close());
+
+/** A connection, all that came back on it, and whether the other side has ended it. */
+class Caller {
+  readonly socket: Socket;
+  received = "";
+  ended = false;
+
+  constructor() {
+    this.socket = connect(port, "127.0.0.1");
+    this.socket.on("data", (chunk) => {
+      this.received += chunk.toString("latin1");
+    });
+    this.socket.on("error", () => {});
+    this.socket.on("close", () => {
+      this.ended = true;
+    });
+  }
+
+  /** Sends a text bit by bit, as slowly as a patient attacker. */
+  async trickle(text: string, intervalMs: number): Promise<void> {
+    for (const character of text) {
+      if (this.ended) return;
+      this.socket.write(character);
+      await sleep(intervalMs);
+    }
+  }
+}
+
+const headers = `POST /mcp HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer ${token}\r\nContent-Type: application/json\r\nAccept: application/json, text/event-stream\r\n`;
+
+async function health(): Promise<number> {
+  const response = await fetch(`http://127.0.0.1:${port}/healthz`, { headers: { connection: "close" } });
+  return response.status;
+}
+
+test("cuts off who sends headers for ever", async () => {
+  const caller = new Caller();
+  await caller.trickle(`GET /healthz HTTP/1.1\r\nX-Slow: ${"a".repeat(200)}`, 20);
+  expect(caller.ended).toBe(true);
+  expect(caller.received).toMatch(/^HTTP\/1\.1 408 /);
+});
+
+test("cuts off who connects and says nothing", async () => {
+  const caller = new Caller();
+  await vi.waitFor(() => expect(caller.ended).toBe(true), { timeout: 5_000 });
+});
+
+test("cuts off who sends a body for ever", async () => {
+  const caller = new Caller();
+  caller.socket.write(`${headers}Content-Length: 1000\r\n\r\n{`);
+  await caller.trickle(" ".repeat(200), 20);
+  expect(caller.ended).toBe(true);
+});
+
+test("reads no body of a caller without the token", async () => {
+  const caller = new Caller();
+  caller.socket.write(headers.replace(token, "another") + "Content-Length: 1000000\r\n\r\n{");
+  await vi.waitFor(() => expect(caller.ended).toBe(true), { timeout: 5_000 });
+  expect(caller.received).toMatch(/^HTTP\/1\.1 401 /);
+});
+
+test("refuses headers that are too large", async () => {
+  const caller = new Caller();
+  caller.socket.write(`GET /healthz HTTP/1.1\r\nHost: localhost\r\nX-Large: ${"a".repeat(8_000)}\r\n\r\n`);
+  await vi.waitFor(() => expect(caller.received).toMatch(/^HTTP\/1\.1 431 /), { timeout: 5_000 });
+});
+
+test("takes no more connections than it can bear, and serves again when they are gone", async () => {
+  const callers = Array.from({ length: 20 }, () => new Caller());
+  await vi.waitFor(() => expect(callers.filter((caller) => caller.ended).length).toBeGreaterThanOrEqual(12), {
+    timeout: 5_000,
+  });
+  await vi.waitFor(() => expect(callers.every((caller) => caller.ended)).toBe(true), { timeout: 5_000 });
+  expect(await health()).toBe(200);
+});
+
+test.each(["", token.slice(0, -1), `${token}x`, token.toUpperCase(), "x".repeat(3_000)])(
+  "refuses the token %j",
+  async (other) => {
+    const response = await fetch(serving.url, {
+      method: "POST",
+      body: "{}",
+      headers: { authorization: `Bearer ${other}`, connection: "close" },
+    });
+    expect(response.status).toBe(401);
+  },
+);
