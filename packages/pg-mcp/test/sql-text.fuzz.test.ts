@@ -59,7 +59,9 @@ function textsUnder(tree: unknown, key: string): string[] {
 function withoutPlaces(tree: unknown): unknown {
   if (Array.isArray(tree)) return tree.map(withoutPlaces);
   if (!isTree(tree)) return tree;
-  const kept = Object.entries(tree).filter(([key]) => key !== "location" && key !== "stmt_len");
+  const kept = Object.entries(tree).filter(
+    ([key]) => !["location", "stmt_len", "list_start", "list_end"].includes(key),
+  );
   return Object.fromEntries(kept.map(([key, member]) => [key, withoutPlaces(member)]));
 }
 

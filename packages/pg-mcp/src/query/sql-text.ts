@@ -44,7 +44,8 @@ export type Statement =
   | { kind: "explain"; options: string; sql: string /** Where `sql` begins in the text. */; offset: number }
   | { kind: "show"; setting: string };
 
-const blank = /(?:\s|--[^\r\n]*(?:[\r\n]|$))/y;
+/** What PostgreSQL takes for blank: less than JavaScript does. */
+const blank = /(?:[ \t\n\r\f\v]|--[^\r\n]*(?:[\r\n]|$))/y;
 
 /** Where the first word of the SQL begins: blanks and comments end where PostgreSQL ends them, a line also at CR. */
 function skipBlanks(sql: string, from: number): number {
@@ -83,14 +84,24 @@ const explainOptionNames = [
   "format",
 ];
 
+/** The options of EXPLAIN between their brackets; undefined where none stand there, or a query in brackets does. */
+function optionList(sql: string, position: number): string | undefined {
+  if (sql[position] !== "(") return undefined;
+  const first = /^[a-z]*/i.exec(sql.slice(skipBlanks(sql, position + 1)))?.[0].toLowerCase();
+  const end = sql.indexOf(")", position);
+  if (end < 0 || first === "" || ["select", "with", "values", "table"].includes(first ?? "")) return undefined;
+  return sql.slice(position + 1, end);
+}
+
 /** Tells the three kinds of statement apart that are run differently; it judges nothing, the server does. */
 export function readStatement(sql: string): Statement {
   const start = skipBlanks(sql, 0);
   const word = /^[a-z]+/i.exec(sql.slice(start))?.[0]?.toLowerCase();
   if (word === "show") {
-    const setting = /^show\s+("?)([a-z_][\w.]*|time\s+zone|all|transaction\s+isolation\s+level)\1\s*;?\s*$/i.exec(
-      sql.slice(start),
-    )?.[2];
+    const setting =
+      /^show[ \t\n\r\f\v]+("?)([a-z_][\w.]*|time[ \t\n\r\f\v]+zone|all|transaction[ \t\n\r\f\v]+isolation[ \t\n\r\f\v]+level)\1[ \t\n\r\f\v]*;?[ \t\n\r\f\v]*$/i.exec(
+        sql.slice(start),
+      )?.[2];
     if (setting === undefined) throw refused("SHOW takes one name of a setting.", "Send SHOW server_version, say.");
     const name = setting.toLowerCase().replaceAll(/\s+/g, " ");
     const aliases: Record<string, string> = {
@@ -102,19 +113,19 @@ export function readStatement(sql: string): Statement {
   if (word !== "explain") return { kind: "query", sql };
   let position = skipBlanks(sql, start + "explain".length);
   const options: string[] = [];
-  const list = /^\(\s*((?:[a-z_]+(?:\s+[a-z_]+)?\s*(?:,\s*)?)+)\)/i.exec(sql.slice(position));
-  if (list !== null) {
-    for (const option of (list[1] ?? "").split(",")) {
-      const [name = "", value] = option.trim().toLowerCase().split(/\s+/);
+  const list = optionList(sql, position);
+  if (list !== undefined) {
+    for (const option of list.split(",")) {
+      const [, name = "", value] = /^\s*([a-z_]+)(?:\s+([a-z_]+))?\s*$/i.exec(option.toLowerCase()) ?? [];
       if (!explainOptionNames.includes(name)) {
         throw new ToolError("sql_refused", "EXPLAIN has no such option.", {
           next: "Use one of the allowed options.",
-          details: { option: name, allowed: explainOptionNames },
+          details: { option: name === "" ? option.trim().slice(0, 80) : name, allowed: explainOptionNames },
         });
       }
       options.push(value === undefined ? name : `${name} ${value}`);
     }
-    position = skipBlanks(sql, position + list[0].length);
+    position = skipBlanks(sql, position + list.length + 2);
   } else {
     for (const name of ["analyze", "verbose"]) {
       if (new RegExp(`^${name}\\b`, "i").test(sql.slice(position))) {
