@@ -160,46 +160,52 @@ describe("judgeStatement", () => {
     expect(rows).toEqual([[["APPLE"]], [["HIJACKED"]]]);
   });
 
-  it.each([
-    ["a statement", "SELECT upper(code::varchar) FROM app.orders ORDER BY id LIMIT 1", []],
-    ["a statement with parameters", "SELECT upper(code::varchar) FROM app.orders WHERE id = $1", [1]],
-    ["a record", "SELECT row(upper(code::varchar)) FROM app.orders ORDER BY id LIMIT 1", []],
-    ["a row of a table", "SELECT o FROM app.orders o WHERE upper(code::varchar) = 'APPLE'", []],
-    ["no columns", "SELECT FROM app.orders WHERE upper(code::varchar) = 'APPLE'", []],
-    ["a plan", "EXPLAIN (ANALYZE, VERBOSE) SELECT upper(code::varchar) FROM app.orders", []],
-    ["a view", "SELECT code FROM app.order_view ORDER BY id LIMIT 1", []],
-  ])("runs what was judged when another session swaps everything in between: %s", async (_, sql, params) => {
-    const swapped: string[] = [];
-    // The moment after the judgement is when the transaction becomes one that only reads.
-    const postgres: TestDatabase["postgres"] = {
-      ...database.postgres,
-      scratch: (work, options) =>
-        database.postgres.scratch(
-          (tx) =>
-            work({
-              major: tx.major,
-              query: async (text, values, limits) => {
-                if (text === "SET TRANSACTION READ ONLY") swapped.push(...(await swapEverything(sql)));
-                return await tx.query(text, values, limits);
-              },
-              describe: (text) => tx.describe(text),
-              copyIn: (text) => tx.copyIn(text),
-              savepoint: (inner) => tx.savepoint(inner),
-            }),
-          options,
-        ),
-    };
-    try {
-      const policy = { ...everything, schemasAllow: ["app"] };
-      const { text, refused } = await told(query(sql, { postgres, params, policy }));
-      // What the statement reads is locked; functions cannot be, and are told apart by their OIDs.
-      expect(swapped).toEqual(["done", ...(sql.includes("order_view") ? ["55P03"] : []), "55P03"]);
-      expect(refused).toBe(false);
-      expect(text).not.toContain("HIJACKED");
-      expect(text).not.toContain("app.upper");
-    } finally {
-      await database.admin.query("DROP FUNCTION IF EXISTS app.upper(varchar)");
-    }
+  describe.each([
+    { resolves: true, by: "what the server resolves" },
+    { resolves: false, by: "the text" },
+  ])("by $by", ({ resolves }) => {
+    it.each([
+      ["a statement", "SELECT upper(code::varchar) FROM app.orders ORDER BY id LIMIT 1", []],
+      ["a statement with parameters", "SELECT upper(code::varchar) FROM app.orders WHERE id = $1", [1]],
+      ["a record", "SELECT row(upper(code::varchar)) FROM app.orders ORDER BY id LIMIT 1", []],
+      ["a row of a table", "SELECT o FROM app.orders o WHERE upper(code::varchar) = 'APPLE'", []],
+      ["no columns", "SELECT FROM app.orders WHERE upper(code::varchar) = 'APPLE'", []],
+      ["a plan", "EXPLAIN (ANALYZE, VERBOSE) SELECT upper(code::varchar) FROM app.orders", []],
+      ["a view", "SELECT code FROM app.order_view ORDER BY id LIMIT 1", []],
+    ])("runs what was judged when another session swaps everything in between: %s", async (_, sql, params) => {
+      const swapped: string[] = [];
+      // The moment after the judgement is when the transaction becomes one that only reads.
+      const postgres: TestDatabase["postgres"] = {
+        ...database.postgres,
+        capabilities: async (options) => ({ ...(await database.postgres.capabilities(options)), resolves }),
+        scratch: (work, options) =>
+          database.postgres.scratch(
+            (tx) =>
+              work({
+                major: tx.major,
+                query: async (text, values, limits) => {
+                  if (text === "SET TRANSACTION READ ONLY") swapped.push(...(await swapEverything(sql)));
+                  return await tx.query(text, values, limits);
+                },
+                describe: (text) => tx.describe(text),
+                copyIn: (text) => tx.copyIn(text),
+                savepoint: (inner) => tx.savepoint(inner),
+              }),
+            options,
+          ),
+      };
+      try {
+        const policy = { ...everything, schemasAllow: ["app"] };
+        const { text, refused } = await told(query(sql, { postgres, params, policy }));
+        // What the statement reads is locked; functions cannot be, and are told apart by their OIDs.
+        expect(swapped).toEqual(["done", ...(sql.includes("order_view") ? ["55P03"] : []), "55P03"]);
+        expect(refused).toBe(false);
+        expect(text).not.toContain("HIJACKED");
+        expect(text).not.toContain("app.upper");
+      } finally {
+        await database.admin.query("DROP FUNCTION IF EXISTS app.upper(varchar)");
+      }
+    });
   });
 
   it("runs what was judged row by row: the first rows of an endless query come at once", async () => {

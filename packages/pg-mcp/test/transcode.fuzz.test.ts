@@ -98,6 +98,11 @@ function outcome(encoded: Encoded): string {
   return encoded.reject === undefined ? encoded.copy.toString("latin1") : `!${encoded.reject.reason}`;
 }
 
+/** The line as COPY reads it: a backslash before any other character than these stands for that character. */
+function read(line: string): string {
+  return line.replaceAll(/\\(?![bfnrtvN0-7x\\])(.)/g, "$1");
+}
+
 /** Moments in one spelling: PostgreSQL reads `2024-01-01T10:00:00Z` and `2024-01-01 10:00:00+00` as the same. */
 function spelled(line: string): string {
   return line.replaceAll(/(\d\d-\d\d)T(\d\d)/g, "$1 $2").replaceAll(/(\d)(?:Z|\+00:00)(?=\t)/g, "$1+00");
@@ -116,7 +121,7 @@ it("writes one line of COPY text, whatever the document, and the same by the fas
         }, seed);
         const line = Buffer.from(`{"_index":"i","_id":"1","_seq_no":7,"_primary_term":1,"_source":${source}}`);
         const first = outcome(fast.encode(line, at));
-        expect(spelled(first)).toBe(spelled(outcome(exact.encode(line, at))));
+        expect(spelled(read(first))).toBe(spelled(read(outcome(exact.encode(line, at)))));
         if (first.startsWith("!")) return;
         written++;
         // A raw line end or tab would begin a row or a cell that no document holds; a lone \. would end the COPY.

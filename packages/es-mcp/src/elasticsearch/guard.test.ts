@@ -50,6 +50,10 @@ test.each([
   ["a field called wrapper", { query: { match: { wrapper: { query: "paper" } } } }],
   ["an aggregation called wrapper", { aggs: { wrapper: { terms: { field: "a" } } } }],
   ["a field called script", { query: { match: { script: "hamlet" } } }],
+  [
+    "a field called size",
+    { query: { bool: { must: [{ term: { size: 60_000 } }, { range: { size: { gte: 60_000 } } }] } } },
+  ],
   ["terms of a field called script", { query: { terms: { script: ["hamlet"] } } }],
   ["a range of a field called script", { query: { range: { script: { gte: 1 } } } }],
   ["fields called index and id", { query: { bool: { must: [{ term: { index: "a" } }, { term: { id: "b" } }] } } }],
@@ -72,6 +76,7 @@ test.each(["query_string", "simple_query_string"])("refuses a %s of parentheses 
 test.each([
   ["a query string of a hundred thousand words", { query: { query_string: { query: "a ".repeat(100_000) } } }],
   ["a bucket pattern that nests without end", { aggs: { a: { terms: { field: "k", include: "(".repeat(5_000) } } } }],
+  ["buckets without end", { aggs: { a: { terms: { field: "k", size: 2_147_483_647 } } } }],
   [
     "a regular expression without a limit of memory",
     { query: { regexp: { term: { value: "a", max_determinized_states: 2e9 } } } },

@@ -54,11 +54,15 @@ const TEXT_CHARACTERS_MAX = 10_000;
 const PATTERN_CHARACTERS_MAX = 1_000;
 const PATTERN_KEYS = new Set(["include", "exclude"]);
 
+/** What asks for many buckets, or hits in them: Elasticsearch builds them in memory before its own limit counts them. */
+const BUCKET_KEYS = new Set(["size", "shard_size", "num_partitions", "buckets", "precision_threshold"]);
+const BUCKETS_MAX = 50_000;
+
 /** Raises the memory that a regular expression may take, up to all there is. */
 const MEMORY_KEY = "max_determinized_states";
 
 /** What makes an object under `range.script` code and no range. */
-const SCRIPT_PARTS = new Set(["source", "inline", "id", "lang", "params"]);
+const SCRIPT_PARTS = new Set(["source", "inline", "id", "stored", "file", "lang", "params", "options"]);
 
 /**
  * Refuses what a query may not do here: run scripts, and read documents of other indices than the ones it is sent to,
@@ -83,6 +87,9 @@ function walk(value: unknown, parent: string, depth: number): void {
   if (TEXT_CLAUSES.has(parent)) refuseCostlyText(value["query"]);
   for (const [key, member] of Object.entries(value)) {
     if (key === MEMORY_KEY) throw tooCostly(`${MEMORY_KEY} is not taken.`);
+    if (BUCKET_KEYS.has(key) && !FIELD_CLAUSES.has(parent) && typeof member === "number" && member > BUCKETS_MAX) {
+      throw tooCostly(`${key} is more than ${BUCKETS_MAX}.`);
+    }
     if (PATTERN_KEYS.has(key) && typeof member === "string" && member.length > PATTERN_CHARACTERS_MAX) {
       throw tooCostly(`The pattern of ${key} has more than ${PATTERN_CHARACTERS_MAX} characters.`);
     }

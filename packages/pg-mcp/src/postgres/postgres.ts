@@ -36,6 +36,12 @@ interface TransactionOptions {
   oneSnapshot?: boolean;
 }
 
+interface ScratchOptions extends TransactionOptions {
+  writable: boolean;
+  /** Statements of our own that begin the transaction, sent along with its settings. */
+  setup?: readonly string[];
+}
+
 /** PostgreSQL as the rest of the server sees it. Every unit of work is one transaction with settings of its own. */
 export interface Postgres {
   /** A READ ONLY transaction of the reader role, always rolled back. */
@@ -47,7 +53,7 @@ export interface Postgres {
    * discarded. With `writable` it can make temporary objects, which judging a statement needs; the work then says
    * `SET TRANSACTION READ ONLY` itself before it runs anything foreign.
    */
-  scratch<T>(work: (tx: Transaction) => Promise<T>, options: TransactionOptions & { writable: boolean }): Promise<T>;
+  scratch<T>(work: (tx: Transaction) => Promise<T>, options: ScratchOptions): Promise<T>;
   /** What judging a statement may use. */
   capabilities(options: { signal: AbortSignal }): Promise<Capabilities>;
   /** The server's version as a number: 160014. */
@@ -90,14 +96,18 @@ export function openPostgres(options: PostgresOptions): Postgres {
       lockTimeoutMs,
       oneSnapshot = false,
       writable = kind === "write",
-    }: TransactionOptions & {
-      writable?: boolean;
-    },
+      setup = [],
+    }: TransactionOptions & Partial<ScratchOptions>,
   ): Promise<T> {
     const pool = kind === "write" ? writers : readers;
     const statementMs = timeoutMs ?? (kind === "write" ? 0 : readTimeoutMs);
     const connection = await pool.acquire(signal);
     const session = new Session(connection, signal, statementMs === 0 ? 0 : statementMs + clientGraceMs);
+    const giveBack = (): void => {
+      session.close();
+      pool.release(connection);
+    };
+    let isHeld = true;
     try {
       const begin = [
         `BEGIN TRANSACTION ISOLATION LEVEL ${oneSnapshot ? "REPEATABLE READ" : "READ COMMITTED"} ${writable ? "READ WRITE" : "READ ONLY"}`,
@@ -112,12 +122,18 @@ export function openPostgres(options: PostgresOptions): Postgres {
         `SET LOCAL statement_timeout = ${statementMs}`,
         `SET LOCAL lock_timeout = ${lockTimeoutMs ?? (kind === "write" ? writeLockTimeoutMs : readLockTimeoutMs)}`,
         `SET LOCAL idle_in_transaction_session_timeout = ${idleInTransactionMs}`,
+        ...setup,
       ];
       await session.start(begin.join("; "));
       const result = await work(session);
       signal.throwIfAborted();
+      if (kind === "scratch") {
+        isHeld = false;
+        // The answer does not wait for the session to be emptied; the next holder does.
+        void session.empty().finally(giveBack);
+        return result;
+      }
       await session.finish(kind === "write" ? "COMMIT" : "ROLLBACK");
-      if (kind === "scratch") await session.discard();
       return result;
     } catch (error) {
       await session.abandon();
@@ -129,8 +145,7 @@ export function openPostgres(options: PostgresOptions): Postgres {
       // What the caller's own abort broke is told as the abort.
       throw signal.aborted ? signal.reason : error;
     } finally {
-      session.close();
-      pool.release(connection);
+      if (isHeld) giveBack();
     }
   }
 
@@ -265,6 +280,13 @@ class Session implements Transaction {
     // After an abort the cancelled statement, a COPY for one, may still be on its way out.
     await this.#running?.catch(() => {});
     await this.#bounded("ROLLBACK");
+  }
+
+  /** Ends the transaction and forgets all that was in the session. */
+  async empty(): Promise<void> {
+    this.close();
+    await this.abandon();
+    if (!this.#connection.broken) await this.discard();
   }
 
   /** Forgets what a foreign statement may have left in the session: advisory locks, prepared statements, settings. */

@@ -158,7 +158,10 @@ export async function judgeTree(
   }
 }
 
-/** The functions that the references come down to, as `judgeFunction` wants them. */
+/** The server's own functions, by which nearly all statements are made. */
+const builtInQuery = "SELECT oid::int8::text, proname, provolatile FROM pg_catalog.pg_proc WHERE oid = ANY($1::oid[])";
+
+/** The functions that references to what users made come down to, as `judgeFunction` wants them. */
 const functionsQuery = `
 WITH called(oid) AS (
   SELECT unnest($1::oid[])
@@ -194,18 +197,35 @@ async function functionsOf(
   tx: Transaction,
   { functions, operators, types }: Pick<Fresh, "functions" | "operators" | "types">,
 ): Promise<{ oid: number; called: CalledFunction }[]> {
-  if (functions.length + operators.length + types.length === 0) return [];
-  const { rows } = await tx.query(functionsQuery, [oids(functions), oids(operators), oids(types)]);
-  return rows.map(([oid, schema, name, volatility, extension]) => ({
-    oid: Number(oid),
-    called: {
-      builtIn: Number(oid) < firstUserOid,
-      schema: String(schema),
-      name: String(name),
-      volatile: volatility === "v",
-      extension: typeof extension === "string" ? extension : undefined,
-    },
-  }));
+  // Behind operators and types of the server's own there are only functions that compute, in every version: a test looks.
+  const own = [functions, operators, types].map((list) => list.filter((oid) => oid >= firstUserOid));
+  const builtIn = functions.filter((oid) => oid < firstUserOid);
+  const called: { oid: number; called: CalledFunction }[] = [];
+  if (builtIn.length > 0) {
+    const { rows } = await tx.query(builtInQuery, [oids(builtIn)]);
+    for (const [oid, name, volatility] of rows) {
+      const volatile = volatility === "v";
+      called.push({
+        oid: Number(oid),
+        called: { builtIn: true, schema: "pg_catalog", name: String(name), volatile, extension: undefined },
+      });
+    }
+  }
+  if (own.every((list) => list.length === 0)) return called;
+  const { rows } = await tx.query(functionsQuery, own.map(oids));
+  for (const [oid, schema, name, volatility, extension] of rows) {
+    called.push({
+      oid: Number(oid),
+      called: {
+        builtIn: Number(oid) < firstUserOid,
+        schema: String(schema),
+        name: String(name),
+        volatile: volatility === "v",
+        extension: typeof extension === "string" ? extension : undefined,
+      },
+    });
+  }
+  return called;
 }
 
 /** The checks of all domains that a value of these types can hold: base types, elements, attributes, bounds of ranges. */
@@ -230,46 +250,76 @@ UNION ALL SELECT NULL, f.oid::int8::text FROM made JOIN pg_catalog.pg_range r ON
   CROSS JOIN LATERAL (VALUES (r.rngcanonical::oid), (m.amproc::oid)) f(oid)
   WHERE f.oid >= ${firstUserOid}`;
 
-/**
- * Trees that belong to relations: of a view its query, and what the server evaluates of a table because it is read,
- * though no statement names it. \`whole\` is run for rows; of the rest the planner computes what is constant.
- */
-const relationTrees = (major: number): string => `
-WITH RECURSIVE planned(oid) AS (
-  SELECT c.oid FROM pg_catalog.pg_class c WHERE c.oid = ANY($1::oid[]) AND c.oid >= ${firstUserOid}
-  UNION SELECT i.inhrelid FROM planned JOIN pg_catalog.pg_inherits i ON i.inhparent = planned.oid
-)
-SELECT 'whole', r.ev_action::text FROM pg_catalog.pg_rewrite r JOIN pg_catalog.pg_class c ON c.oid = r.ev_class
-  WHERE c.oid = ANY($1::oid[]) AND c.oid >= ${firstUserOid} AND r.ev_type = '1' AND c.relkind = 'v'
-UNION ALL SELECT 'whole', p.polqual::text FROM pg_catalog.pg_policy p JOIN pg_catalog.pg_class c ON c.oid = p.polrelid
-  WHERE c.oid = ANY($1::oid[]) AND p.polcmd IN ('r', '*') AND p.polqual IS NOT NULL
-  -- Beneath a view it is the view's owner whom the policies may hold for.
-  AND c.relrowsecurity AND ($2 OR pg_catalog.row_security_active(c.oid))
-${
-  major >= 18
-    ? `UNION ALL SELECT 'whole', d.adbin::text FROM planned JOIN pg_catalog.pg_attribute a ON a.attrelid = planned.oid AND a.attgenerated = 'v'
-  JOIN pg_catalog.pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum`
-    : ""
+/** Extended statistics can be over expressions since 14, columns computed when they are read since 18. */
+const statisticsSince = 14;
+const virtualColumnsSince = 18;
+
+/** What comes with a relation because it is read, though no statement names it. */
+type Brought = "view" | "policy" | "children" | "index" | "class" | "check" | "partition" | "statistics" | "virtual";
+
+/** What each relation brings along; most bring nothing, and cost no more than this. */
+function broughtQuery(major: number): string {
+  const when = (brought: Brought, condition: string): string => `CASE WHEN ${condition} THEN '${brought}' END`;
+  return `SELECT c.oid::int8::text, n.nspname, c.relname, CASE WHEN c.oid >= ${firstUserOid} THEN pg_catalog.concat_ws(',',
+    ${when("view", "c.relkind = 'v'")},
+    -- Beneath a view it is the view's owner whom the policies may hold for.
+    ${when("policy", "c.relrowsecurity AND ($2 OR pg_catalog.row_security_active(c.oid))")},
+    ${when("children", "c.relhassubclass")},
+    ${when("index", "c.relhasindex AND EXISTS (SELECT FROM pg_catalog.pg_index i WHERE i.indrelid = c.oid AND (i.indexprs IS NOT NULL OR i.indpred IS NOT NULL))")},
+    ${when("class", `c.relhasindex AND EXISTS (SELECT FROM pg_catalog.pg_index i, unnest(i.indclass) AS k WHERE i.indrelid = c.oid AND k >= ${firstUserOid})`)},
+    ${when("check", "c.relchecks > 0")},
+    ${when("partition", "c.relkind = 'p'")}
+    ${major >= statisticsSince ? `, ${when("statistics", "EXISTS (SELECT FROM pg_catalog.pg_statistic_ext s WHERE s.stxrelid = c.oid AND s.stxexprs IS NOT NULL)")}` : ""}
+    ${major >= virtualColumnsSince ? `, ${when("virtual", "EXISTS (SELECT FROM pg_catalog.pg_attribute a WHERE a.attrelid = c.oid AND a.attgenerated = 'v')")}` : ""}) END
+  FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace WHERE c.oid = ANY($1::oid[])`;
 }
-UNION ALL SELECT 'constant', t.tree FROM planned JOIN pg_catalog.pg_index i ON i.indrelid = planned.oid
-  CROSS JOIN LATERAL (VALUES (i.indexprs::text), (i.indpred::text)) t(tree) WHERE t.tree IS NOT NULL
-UNION ALL SELECT 'constant', k.conbin::text FROM planned JOIN pg_catalog.pg_constraint k ON k.conrelid = planned.oid AND k.contype = 'c'
-UNION ALL SELECT 'constant', p.partexprs::text FROM planned JOIN pg_catalog.pg_partitioned_table p ON p.partrelid = planned.oid
-  WHERE p.partexprs IS NOT NULL
-${
-  major >= 14
-    ? "UNION ALL SELECT 'constant', s.stxexprs::text FROM planned JOIN pg_catalog.pg_statistic_ext s ON s.stxrelid = planned.oid WHERE s.stxexprs IS NOT NULL"
-    : ""
+
+/** Trees by what they come from. `whole` is run for rows; of what is `constant` in the rest the planner computes the value. */
+const treesOf: Record<Exclude<Brought, "children">, string> = {
+  view: "SELECT 'whole', r.ev_action::text FROM read JOIN pg_catalog.pg_rewrite r ON r.ev_class = read.oid AND r.ev_type = '1'",
+  policy:
+    "SELECT 'whole', p.polqual::text FROM read JOIN pg_catalog.pg_policy p ON p.polrelid = read.oid AND p.polcmd IN ('r', '*') AND p.polqual IS NOT NULL",
+  virtual: `SELECT 'whole', d.adbin::text FROM planned JOIN pg_catalog.pg_attribute a ON a.attrelid = planned.oid AND a.attgenerated = 'v'
+    JOIN pg_catalog.pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum`,
+  index: `SELECT 'constant', t.tree FROM planned JOIN pg_catalog.pg_index i ON i.indrelid = planned.oid
+    CROSS JOIN LATERAL (VALUES (i.indexprs::text), (i.indpred::text)) t(tree) WHERE t.tree IS NOT NULL`,
+  check:
+    "SELECT 'constant', k.conbin::text FROM planned JOIN pg_catalog.pg_constraint k ON k.conrelid = planned.oid AND k.contype = 'c'",
+  partition: `SELECT 'constant', p.partexprs::text FROM planned JOIN pg_catalog.pg_partitioned_table p ON p.partrelid = planned.oid
+    WHERE p.partexprs IS NOT NULL`,
+  statistics: `SELECT 'constant', s.stxexprs::text FROM planned JOIN pg_catalog.pg_statistic_ext s ON s.stxrelid = planned.oid
+    WHERE s.stxexprs IS NOT NULL`,
+  // What an index of a user's own operator class compares by.
+  class: `SELECT 'function', f.oid::int8::text FROM planned JOIN pg_catalog.pg_index i ON i.indrelid = planned.oid
+    CROSS JOIN LATERAL unnest(i.indclass) k(oid)
+    JOIN pg_catalog.pg_opclass o ON o.oid = k.oid AND o.oid >= ${firstUserOid}
+    CROSS JOIN LATERAL (
+      SELECT m.amproc::oid FROM pg_catalog.pg_amproc m WHERE m.amprocfamily = o.opcfamily
+      UNION SELECT p.oprcode::oid FROM pg_catalog.pg_amop m JOIN pg_catalog.pg_operator p ON p.oid = m.amopopr
+        WHERE m.amopfamily = o.opcfamily
+    ) f(oid)
+    WHERE f.oid >= ${firstUserOid}`,
+};
+
+function isTreeSource(brought: string): brought is keyof typeof treesOf {
+  return brought in treesOf;
 }
--- What an index of a user's own operator class compares by.
-UNION ALL SELECT 'function', f.oid::int8::text FROM planned JOIN pg_catalog.pg_index i ON i.indrelid = planned.oid
-  CROSS JOIN LATERAL unnest(i.indclass) k(oid)
-  JOIN pg_catalog.pg_opclass o ON o.oid = k.oid AND o.oid >= ${firstUserOid}
-  CROSS JOIN LATERAL (
-    SELECT m.amproc::oid FROM pg_catalog.pg_amproc m WHERE m.amprocfamily = o.opcfamily
-    UNION SELECT p.oprcode::oid FROM pg_catalog.pg_amop m JOIN pg_catalog.pg_operator p ON p.oid = m.amopopr WHERE m.amopfamily = o.opcfamily
-  ) f(oid)
-  WHERE f.oid >= ${firstUserOid}`;
+
+/** One query for the trees of relations that bring these along. What children bring nobody has looked at: all of it. */
+function treesQuery(brought: ReadonlySet<string>, major: number): string {
+  const known = Object.keys(treesOf)
+    .filter(isTreeSource)
+    .filter((source) => source !== "statistics" || major >= statisticsSince)
+    .filter((source) => source !== "virtual" || major >= virtualColumnsSince);
+  const wanted = known.filter(
+    (source) => brought.has(source) || (brought.has("children") && source !== "view" && source !== "policy"),
+  );
+  const children = brought.has("children")
+    ? " UNION SELECT i.inhrelid FROM planned JOIN pg_catalog.pg_inherits i ON i.inhparent = planned.oid"
+    : "";
+  return `WITH RECURSIVE read(oid) AS (SELECT unnest($1::oid[])), planned(oid) AS (SELECT oid FROM read${children})
+    ${wanted.map((source) => treesOf[source]).join("\n    UNION ALL ")}`;
+}
 
 /** Looks into what the references hold: relations by name, the trees that come with them, the checks of domains. */
 async function follow(
@@ -279,17 +329,18 @@ async function follow(
 ): Promise<void> {
   if (fresh.functions.includes(settingsFunction)) await refuseHeld(tx, "pg_settings");
   if (fresh.relations.length > 0) {
-    const named = await tx.query(
-      `SELECT c.oid::int8::text, n.nspname, c.relname FROM pg_catalog.pg_class c
-       JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace WHERE c.oid = ANY($1::oid[])`,
-      [oids(fresh.relations)],
-    );
-    for (const [oid, schema, relation] of named.rows) {
+    const named = await tx.query(broughtQuery(tx.major), [oids(fresh.relations), isBeneathView]);
+    const bringing: number[] = [];
+    const all = new Set<string>();
+    for (const [oid, schema, relation, brought] of named.rows) {
       const known = { oid: Number(oid), schema: String(schema), table: String(relation) };
       await judgeRelation(tx, known, { policy, columns: fresh.columns });
+      if (typeof brought !== "string" || brought === "") continue;
+      bringing.push(known.oid);
+      for (const one of brought.split(",")) all.add(one);
     }
-    const own = fresh.relations.filter((oid) => oid >= firstUserOid);
-    const trees = own.length === 0 ? [] : (await tx.query(relationTrees(tx.major), [oids(own), isBeneathView])).rows;
+    // A relation whose policies do not hold for the reader brings none, whatever another brings.
+    const trees = bringing.length === 0 ? [] : (await tx.query(treesQuery(all, tx.major), [oids(bringing)])).rows;
     for (const [kind, content] of trees) {
       if (kind === "function") found.functions.add(Number(content));
       else collect(kind === "whole" ? topNodes(content) : constantParts(topNodes(content)), found);

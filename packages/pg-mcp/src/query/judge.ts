@@ -175,22 +175,18 @@ async function resolve(
   } = judgesAsFunction(tx.major) ? functionResolver(parameterTypes) : viewResolver(columns);
   let printed = "";
   let view: number | undefined;
-  const undo = new Error("undo");
-  try {
-    await tx.savepoint(async () => {
-      await withPosition(tx.query(`${before}${sql}${after}`), before.length + ownCharacters);
-      const { rows } = await tx.query(treeSql);
-      const tree = rows[0]?.[0];
-      if (typeof tree !== "string") {
-        throw refused("a statement of so many parts", "Pass long lists as one array parameter: = ANY($1).");
-      }
-      printed = tree;
-      view = rows[0]?.[1] === undefined ? undefined : Number(rows[0][1]);
-      if (!keep) throw undo;
-    });
-  } catch (error) {
-    if (error !== undo) throw error;
-  }
+  const read = async (): Promise<void> => {
+    await withPosition(tx.query(`${before}${sql}${after}`), before.length + ownCharacters);
+    const { rows } = await tx.query(treeSql);
+    const tree = rows[0]?.[0];
+    if (typeof tree !== "string") {
+      throw refused("a statement of so many parts", "Pass long lists as one array parameter: = ANY($1).");
+    }
+    printed = tree;
+    view = rows[0]?.[1] === undefined ? undefined : Number(rows[0][1]);
+  };
+  if (keep) await read();
+  else await undone(tx, read);
   const queries: TreeNode[] = [];
   const waiting: TreeValue[] = parseTree(printed);
   for (let value = waiting.shift(); value !== undefined; value = waiting.shift()) {
@@ -199,6 +195,19 @@ async function resolve(
     else queries.push(view === undefined ? value : withoutOwn(value, view));
   }
   return queries;
+}
+
+/** Does the work and takes back what it made. */
+async function undone(tx: Transaction, work: () => Promise<void>): Promise<void> {
+  const undo = new Error("undo");
+  try {
+    await tx.savepoint(async () => {
+      await work();
+      throw undo;
+    });
+  } catch (error) {
+    if (error !== undo) throw error;
+  }
 }
 
 /** Counts the position in an error from the beginning of the caller's text. */

@@ -7,6 +7,7 @@ import {
   nearestTables,
   type Postgres,
   type QueryResult,
+  quoteLiteral,
   type TablePolicy,
   type Transaction,
 } from "../postgres/index.ts";
@@ -91,7 +92,6 @@ async function inScratch(
   const judgePolicy: JudgePolicy = { functionsAllow: request.functionsAllow, tables: policy };
   return await postgres.scratch(
     async (tx) => {
-      await prepareSession(tx, policy, limitsFiles);
       await refuseRunningLiterals(tx, statement.sql, judgePolicy);
       const described = await tx.describe(statement.sql);
       const values =
@@ -121,7 +121,7 @@ async function inScratch(
         clipped: answer.clipped + (clipAtServer === undefined ? 0 : 1),
       };
     },
-    { signal, timeoutMs, writable: resolves },
+    { signal, timeoutMs, writable: resolves, setup: sessionSetup(policy, limitsFiles) },
   );
 }
 
@@ -135,8 +135,9 @@ async function judgeIfWritable(
   try {
     return await judgeStatement(tx, { sql, parameterTypes, policy });
   } catch (error) {
-    if (isServerError(error) && error.code === "25006") return false;
-    throw error;
+    if (!isServerError(error) || error.code !== "25006") throw error;
+    await tx.query(`ROLLBACK TO SAVEPOINT ${savepoint}`);
+    return false;
   }
 }
 
@@ -209,23 +210,28 @@ function readOfJudged(major: number, columns: QueryResult["columns"], parameterT
   return `SELECT * FROM pg_temp.judged(${parameters.join(", ")}) AS answer(${list.join(", ")})`;
 }
 
+/** Where a judgement that the server would not make goes back to. */
+const savepoint = "before_judging";
+
 /**
  * Names are looked for in the server's own schema first, and among temporary objects last: neither can be shadowed. In
  * between come the schemas of the settings, or those of the role's own search path.
  */
-async function prepareSession(tx: Transaction, policy: TablePolicy, limitsFiles: boolean): Promise<void> {
-  const schemas = policy.schemasAllow.length > 0 ? defaultSchemas(policy) : null;
-  await tx.query(
+function sessionSetup(policy: TablePolicy, limitsFiles: boolean): string[] {
+  const schemas =
+    policy.schemasAllow.length > 0
+      ? `ARRAY[${defaultSchemas(policy).map(quoteLiteral).join(", ")}]::pg_catalog.name[]`
+      : "pg_catalog.current_schemas(false)";
+  return [
     `SELECT pg_catalog.set_config('search_path', (
        SELECT pg_catalog.string_agg(pg_catalog.quote_ident(s), ', ' ORDER BY n)
-       FROM pg_catalog.unnest('pg_catalog'::name || pg_catalog.array_remove(
-         coalesce($1::name[], pg_catalog.current_schemas(false)), 'pg_catalog') || 'pg_temp'::name)
+       FROM pg_catalog.unnest('pg_catalog'::pg_catalog.name || pg_catalog.array_remove(${schemas}, 'pg_catalog') || 'pg_temp'::pg_catalog.name)
        WITH ORDINALITY AS path(s, n)), true),
-     CASE WHEN $2 THEN pg_catalog.set_config('temp_file_limit', '${temporaryFilesMax}', true) END,
      CASE WHEN pg_catalog.pg_size_bytes(pg_catalog.current_setting('work_mem')) > pg_catalog.pg_size_bytes('${workMemoryMax}')
        THEN pg_catalog.set_config('work_mem', '${workMemoryMax}', true) END`,
-    [schemas, limitsFiles],
-  );
+    ...(limitsFiles ? [`SET LOCAL temp_file_limit = '${temporaryFilesMax}'`] : []),
+    `SAVEPOINT ${savepoint}`,
+  ];
 }
 
 /** Values that are written as the server reads them already. */

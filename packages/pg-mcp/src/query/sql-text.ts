@@ -116,7 +116,8 @@ export function readStatement(sql: string): Statement {
   const list = optionList(sql, position);
   if (list !== undefined) {
     for (const option of list.split(",")) {
-      const [, name = "", value] = /^\s*([a-z_]+)(?:\s+([a-z_]+))?\s*$/i.exec(option.toLowerCase()) ?? [];
+      const [, name = "", value] =
+        /^[ \t\n\r\f\v]*([a-z_]+)(?:[ \t\n\r\f\v]+([a-z_]+))?[ \t\n\r\f\v]*$/i.exec(option.toLowerCase()) ?? [];
       if (!explainOptionNames.includes(name)) {
         throw new ToolError("sql_refused", "EXPLAIN has no such option.", {
           next: "Use one of the allowed options.",
