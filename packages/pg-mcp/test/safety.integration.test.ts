@@ -108,7 +108,7 @@ describe.each(roleNames)("as %s", (role: RoleName) => {
       await safety.database.admin.query("ROLLBACK");
       if (told.refused) refused++;
       if (tookMs > denialTimeoutMs + graceMs) failures.push(`${denial.denial}: took ${Math.round(tookMs)} ms`);
-      if ((await safety.working()) > 0) failures.push(`${denial.denial}: still runs`);
+      if (!(await safety.comesToRest())) failures.push(`${denial.denial}: still runs`);
       const grown = memoryInUse() - memoryBefore;
       if (grown > memoryBytesMax) failures.push(`${denial.denial}: left ${Math.round(grown / 1e6)} MB`);
     }

@@ -1,5 +1,6 @@
 import { existsSync, readFileSync } from "node:fs";
 import { rm } from "node:fs/promises";
+import { setTimeout as sleep } from "node:timers/promises";
 import { ToolError } from "@es-to-pg/mcp-kit";
 import { Client } from "pg";
 import { z } from "zod";
@@ -52,6 +53,9 @@ function repeated(text: string): string {
     part.repeat(Number(count)),
   );
 }
+
+/** How long the end of a transaction may take on a busy machine. */
+const restMs = 3_000;
 
 /** Extensions that reach outside, where the server has them. */
 const extensions = ["dblink", "adminpack", "file_fdw", "tablefunc", "pg_prewarm", "pgcrypto", "fuzzystrmatch"];
@@ -360,6 +364,7 @@ export class Safety {
   async effectOf(role: RoleName, before: string, told: string): Promise<string | undefined> {
     const { victim } = this.#roles[role];
     const effects: string[] = [];
+    if (!(await this.comesToRest())) effects.push("a session works on");
     if ((await this.state()) !== before) effects.push("the database changed");
     const { rows } = await this.database.admin.query("SELECT FROM pg_stat_activity WHERE pid = $1", [victim.pid]);
     if (rows.length !== 1) effects.push("a session ended");
@@ -377,8 +382,15 @@ export class Safety {
     return rows[0]?.json_build_object ?? "";
   }
 
-  /** Statements of this server that are still at work. */
-  async working(): Promise<number> {
+  /** Whether the sessions of this server come to rest: the answer does not wait for the end of its transaction. */
+  async comesToRest(): Promise<boolean> {
+    for (const deadline = Date.now() + restMs; Date.now() < deadline; await sleep(5)) {
+      if ((await this.#working()) === 0) return true;
+    }
+    return false;
+  }
+
+  async #working(): Promise<number> {
     const { rows } = await this.database.admin.query<{ n: number }>(
       `SELECT count(*)::int AS n FROM pg_stat_activity
        WHERE datname = current_database() AND application_name = 'pg-mcp' AND state <> 'idle'`,

@@ -257,21 +257,34 @@ const virtualColumnsSince = 18;
 /** What comes with a relation because it is read, though no statement names it. */
 type Brought = "view" | "policy" | "children" | "index" | "class" | "check" | "partition" | "statistics" | "virtual";
 
-/** What each relation brings along; most bring nothing, and cost no more than this. */
-function broughtQuery(major: number): string {
-  const when = (brought: Brought, condition: string): string => `CASE WHEN ${condition} THEN '${brought}' END`;
-  return `SELECT c.oid::int8::text, n.nspname, c.relname, CASE WHEN c.oid >= ${firstUserOid} THEN pg_catalog.concat_ws(',',
-    ${when("view", "c.relkind = 'v'")},
+/** What a relation brings along by its entry in the catalog; most bring no more than an index of columns. Cheap to plan. */
+const broughtQuery = `SELECT c.oid::int8::text, (SELECT n.nspname FROM pg_catalog.pg_namespace n WHERE n.oid = c.relnamespace), c.relname,
+  CASE WHEN c.oid >= ${firstUserOid} THEN pg_catalog.concat_ws(',',
+    CASE WHEN c.relkind = 'v' THEN 'view' END,
     -- Beneath a view it is the view's owner whom the policies may hold for.
-    ${when("policy", "c.relrowsecurity AND ($2 OR pg_catalog.row_security_active(c.oid))")},
-    ${when("children", "c.relhassubclass")},
-    ${when("index", "c.relhasindex AND EXISTS (SELECT FROM pg_catalog.pg_index i WHERE i.indrelid = c.oid AND (i.indexprs IS NOT NULL OR i.indpred IS NOT NULL))")},
-    ${when("class", `c.relhasindex AND EXISTS (SELECT FROM pg_catalog.pg_index i, unnest(i.indclass) AS k WHERE i.indrelid = c.oid AND k >= ${firstUserOid})`)},
-    ${when("check", "c.relchecks > 0")},
-    ${when("partition", "c.relkind = 'p'")}
-    ${major >= statisticsSince ? `, ${when("statistics", "EXISTS (SELECT FROM pg_catalog.pg_statistic_ext s WHERE s.stxrelid = c.oid AND s.stxexprs IS NOT NULL)")}` : ""}
-    ${major >= virtualColumnsSince ? `, ${when("virtual", "EXISTS (SELECT FROM pg_catalog.pg_attribute a WHERE a.attrelid = c.oid AND a.attgenerated = 'v')")}` : ""}) END
-  FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace WHERE c.oid = ANY($1::oid[])`;
+    CASE WHEN c.relrowsecurity AND ($2 OR pg_catalog.row_security_active(c.oid)) THEN 'policy' END,
+    CASE WHEN c.relhassubclass THEN 'children' END,
+    CASE WHEN c.relhasindex THEN 'indexes' END,
+    CASE WHEN c.relchecks > 0 THEN 'check' END,
+    CASE WHEN c.relkind = 'p' THEN 'partition' END,
+    CASE WHEN c.relkind IN ('r', 'p', 'm') THEN 'table' END) END
+  FROM pg_catalog.pg_class c WHERE c.oid = ANY($1::oid[])`;
+
+/** What the indexes and the statistics of tables are over, where it is more than columns and the server's own order. */
+function indexesQuery(major: number): string {
+  const branches = [
+    `SELECT 'index' FROM pg_catalog.pg_index WHERE indrelid = ANY($1::oid[]) AND (indexprs IS NOT NULL OR indpred IS NOT NULL)`,
+    `SELECT 'class' FROM pg_catalog.pg_index, unnest(indclass) AS k WHERE indrelid = ANY($1::oid[]) AND k >= ${firstUserOid}`,
+    ...(major >= statisticsSince
+      ? [
+          "SELECT 'statistics' FROM pg_catalog.pg_statistic_ext WHERE stxrelid = ANY($1::oid[]) AND stxexprs IS NOT NULL",
+        ]
+      : []),
+    ...(major >= virtualColumnsSince
+      ? ["SELECT 'virtual' FROM pg_catalog.pg_attribute WHERE attrelid = ANY($1::oid[]) AND attgenerated = 'v'"]
+      : []),
+  ];
+  return branches.join(" UNION ALL ");
 }
 
 /** Trees by what they come from. `whole` is run for rows; of what is `constant` in the rest the planner computes the value. */
@@ -306,7 +319,7 @@ function isTreeSource(brought: string): brought is keyof typeof treesOf {
 }
 
 /** One query for the trees of relations that bring these along. What children bring nobody has looked at: all of it. */
-function treesQuery(brought: ReadonlySet<string>, major: number): string {
+function treesQuery(brought: ReadonlySet<string>, major: number): string | undefined {
   const known = Object.keys(treesOf)
     .filter(isTreeSource)
     .filter((source) => source !== "statistics" || major >= statisticsSince)
@@ -314,6 +327,7 @@ function treesQuery(brought: ReadonlySet<string>, major: number): string {
   const wanted = known.filter(
     (source) => brought.has(source) || (brought.has("children") && source !== "view" && source !== "policy"),
   );
+  if (wanted.length === 0) return undefined;
   const children = brought.has("children")
     ? " UNION SELECT i.inhrelid FROM planned JOIN pg_catalog.pg_inherits i ON i.inhparent = planned.oid"
     : "";
@@ -329,18 +343,23 @@ async function follow(
 ): Promise<void> {
   if (fresh.functions.includes(settingsFunction)) await refuseHeld(tx, "pg_settings");
   if (fresh.relations.length > 0) {
-    const named = await tx.query(broughtQuery(tx.major), [oids(fresh.relations), isBeneathView]);
+    const named = await tx.query(broughtQuery, [oids(fresh.relations), isBeneathView]);
     const bringing: number[] = [];
+    const tables: number[] = [];
     const all = new Set<string>();
     for (const [oid, schema, relation, brought] of named.rows) {
       const known = { oid: Number(oid), schema: String(schema), table: String(relation) };
       await judgeRelation(tx, known, { policy, columns: fresh.columns });
       if (typeof brought !== "string" || brought === "") continue;
-      bringing.push(known.oid);
       for (const one of brought.split(",")) all.add(one);
+      if (brought !== "table") bringing.push(known.oid);
+      if (brought.includes("table")) tables.push(known.oid);
     }
-    // A relation whose policies do not hold for the reader brings none, whatever another brings.
-    const trees = bringing.length === 0 ? [] : (await tx.query(treesQuery(all, tx.major), [oids(bringing)])).rows;
+    if (tables.length > 0) {
+      for (const [one] of (await tx.query(indexesQuery(tx.major), [oids(tables)])).rows) all.add(String(one));
+    }
+    const query = treesQuery(all, tx.major);
+    const trees = query === undefined ? [] : (await tx.query(query, [oids([...bringing, ...tables])])).rows;
     for (const [kind, content] of trees) {
       if (kind === "function") found.functions.add(Number(content));
       else collect(kind === "whole" ? topNodes(content) : constantParts(topNodes(content)), found);

@@ -7,6 +7,7 @@ import {
   nearestTables,
   type Postgres,
   type QueryResult,
+  quoteIdentifier,
   quoteLiteral,
   type TablePolicy,
   type Transaction,
@@ -218,15 +219,12 @@ const savepoint = "before_judging";
  * between come the schemas of the settings, or those of the role's own search path.
  */
 function sessionSetup(policy: TablePolicy, limitsFiles: boolean): string[] {
-  const schemas =
+  const path =
     policy.schemasAllow.length > 0
-      ? `ARRAY[${defaultSchemas(policy).map(quoteLiteral).join(", ")}]::pg_catalog.name[]`
-      : "pg_catalog.current_schemas(false)";
+      ? quoteLiteral(defaultSchemas(policy).map(quoteIdentifier).join(", "))
+      : "nullif(pg_catalog.current_setting('search_path'), '')";
   return [
-    `SELECT pg_catalog.set_config('search_path', (
-       SELECT pg_catalog.string_agg(pg_catalog.quote_ident(s), ', ' ORDER BY n)
-       FROM pg_catalog.unnest('pg_catalog'::pg_catalog.name || pg_catalog.array_remove(${schemas}, 'pg_catalog') || 'pg_temp'::pg_catalog.name)
-       WITH ORDINALITY AS path(s, n)), true),
+    `SELECT pg_catalog.set_config('search_path', pg_catalog.concat_ws(', ', 'pg_catalog', ${path}, 'pg_temp'), true),
      CASE WHEN pg_catalog.pg_size_bytes(pg_catalog.current_setting('work_mem')) > pg_catalog.pg_size_bytes('${workMemoryMax}')
        THEN pg_catalog.set_config('work_mem', '${workMemoryMax}', true) END`,
     ...(limitsFiles ? [`SET LOCAL temp_file_limit = '${temporaryFilesMax}'`] : []),
