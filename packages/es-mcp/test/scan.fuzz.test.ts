@@ -1,3 +1,4 @@
+// oxlint-disable vitest/no-conditional-expect -- what holds of an input depends on what it is
 import { array, assert, constantFrom, nat, property, record } from "fast-check";
 import { expect, it } from "vitest";
 import { DocumentScanner, PageScanner, ScanError } from "../src/export/scan.ts";
@@ -14,7 +15,7 @@ const documents = [
   '{"":"","a":[],"b":{},"c":[[],[[1],2]]}',
 ];
 const pieces = [
-  ...'{}[]",:\\/* \n\r\t01-+.eEtfn',
+  ...Array.from('{}[]",:\\/* \n\r\t01-+.eEtfn'),
   "",
   "\\u",
   "\\u0000",
@@ -63,7 +64,7 @@ it("finds the end of a document where a parser does, and calls none clean that a
       }
       const read = parsed(text);
       const isObject = typeof read?.value === "object" && read.value !== null && !Array.isArray(read.value);
-      if (isObject && !/[\u0000-\u001f]/.test(text)) expect(reached).toBe(Buffer.byteLength(text.trimEnd()));
+      if (isObject && !/\p{Cc}/u.test(text)) expect(reached).toBe(Buffer.byteLength(text.trimEnd()));
       if (reached !== undefined) {
         expect(reached).toBeLessThanOrEqual(end);
         // No document that Elasticsearch took has a false escape; pg-mcp rejects one that it meets.

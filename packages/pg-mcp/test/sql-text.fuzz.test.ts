@@ -1,3 +1,4 @@
+// oxlint-disable vitest/no-conditional-expect -- what holds of an input depends on what it is
 import { ToolError } from "@es-to-pg/mcp-kit";
 import { array, assert, constantFrom, nat, property, record } from "fast-check";
 import { loadModule, parseSync } from "libpg-query";
@@ -16,7 +17,7 @@ const seeds = [
   "SHOW /* a */ server_version",
 ];
 const pieces = [
-  ..."'\"\\()[]{};:,.$*/-+ \r\n\t\0aE",
+  ...Array.from("'\"\\()[]{};:,.$*/-+ \r\n\t\0aE"),
   ..."--|/*|*/|$$|$a$|E'|U&'|U&\"|\\'|::|SELECT |EXPLAIN |ANALYZE |SHOW |(ANALYZE)|FORMAT JSON|'(5)'|'{5}'|\ufeff|\u00a0|é|😀|UESCAPE '!'".split(
     "|",
   ),

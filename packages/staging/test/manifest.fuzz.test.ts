@@ -1,3 +1,4 @@
+// oxlint-disable vitest/no-conditional-expect -- what holds of an input depends on what it is
 import { array, assert, constantFrom, nat, property, record } from "fast-check";
 import { beforeAll, expect, it } from "vitest";
 import { parseManifest, serialiseManifest } from "../src/manifest-file.ts";
@@ -8,31 +9,27 @@ import { completedExport, temporaryRoot } from "./support.ts";
 const numRuns = Number(process.env["FUZZ_RUNS"] ?? 1_000_000);
 
 const pieces = [
-  ...'{}[]",:\\ 019-.eE/',
-  ...[
-    "",
-    "null",
-    "true",
-    "1e999",
-    "-0",
-    "9007199254740993",
-    "../",
-    "\\u0000",
-    "\u0000",
-    "é",
-    '"__proto__":{}',
-    "[[[[",
-    '{"a":',
-  ],
-  ...[
-    '"status":"working"',
-    '"status":"completed"',
-    '"lease":null',
-    '"parts":[]',
-    '"export_id":"exp_',
-    '"index":-1',
-    "2026-13-45T99:99:99Z",
-  ],
+  ...Array.from('{}[]",:\\ 019-.eE/'),
+  "",
+  "null",
+  "true",
+  "1e999",
+  "-0",
+  "9007199254740993",
+  "../",
+  "\\u0000",
+  "\u0000",
+  "é",
+  '"__proto__":{}',
+  "[[[[",
+  '{"a":',
+  '"status":"working"',
+  '"status":"completed"',
+  '"lease":null',
+  '"parts":[]',
+  '"export_id":"exp_',
+  '"index":-1',
+  "2026-13-45T99:99:99Z",
 ];
 
 let seed = "";

@@ -86,21 +86,21 @@ export async function readPosture(postgres: Postgres, options: { signal: AbortSi
     postgres.capabilities(options),
   ]);
   const [user, database, superuser, serverFiles, powers, ownedTables, writes, extensions] = rows[0] ?? [];
-  const list = (text: unknown): string[] =>
-    String(text ?? "")
-      .split(",")
-      .filter((word) => word !== "");
   return {
     user: String(user),
     database: String(database),
     superuser: superuser === true,
     serverFiles: serverFiles === true,
-    powers: list(powers),
+    powers: wordsIn(powers),
     ownedTables: Number(ownedTables),
     writes: writes === true,
-    extensions: list(extensions),
+    extensions: wordsIn(extensions),
     resolves,
   };
+}
+
+function wordsIn(list: unknown): string[] {
+  return typeof list === "string" && list !== "" ? list.split(",") : [];
 }
 
 /** One line in plain words about how much the role of the reads could do if every guard failed. */
