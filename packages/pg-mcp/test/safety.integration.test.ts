@@ -80,7 +80,8 @@ describe.each(roleNames)("as %s", (role: RoleName) => {
 
   it("answers every question of an analyst", async () => {
     const failures: string[] = [];
-    const asked = legitimate.filter((question) => question.except?.includes(role) !== true);
+    const major = await safety.major();
+    const asked = legitimate.filter(({ except, since = 0 }) => except?.includes(role) !== true && major >= since);
     for (const question of asked) {
       const told = await safety.ask(role, question);
       if (told.refused) failures.push(`${question.sql}: ${told.text}`);

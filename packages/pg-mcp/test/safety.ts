@@ -36,6 +36,8 @@ const caseSchema = z.strictObject({
   only: z.array(z.enum(roleNames)).optional(),
   /** Roles that may be refused it. */
   except: z.array(z.enum(roleNames)).optional(),
+  /** The first major version that knows what it is made of. */
+  since: z.int().optional(),
 });
 
 /** The cases of a file in `data`, one JSON object a line. */
@@ -375,6 +377,14 @@ export class Safety {
     await rm(this.#file, { force: true });
     await victim.open();
     return effects.join(", ");
+  }
+
+  /** The server's major version. */
+  async major(): Promise<number> {
+    const { rows } = await this.database.admin.query<{ major: number }>(
+      "SELECT current_setting('server_version_num')::int / 10000 AS major",
+    );
+    return rows[0]?.major ?? 0;
   }
 
   async state(): Promise<string> {
