@@ -48,7 +48,7 @@ async function load(table: string, expression: string, functionName: string) {
     ],
   };
   const { settings } = harness.context;
-  const allowed = { ...settings, PG_MCP_FUNCTIONS_ALLOW: [`${harness.schema}.${functionName}`] };
+  const allowed = { ...settings, PG_MCP_ALLOW_FUNCTIONS: [`${harness.schema}.${functionName}`] };
   return harness.load({ table, exportId, mapping, ...gathers }, { ...harness.context, settings: allowed });
 }
 

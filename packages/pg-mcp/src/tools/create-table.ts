@@ -106,7 +106,7 @@ export const createTable = defineTool({
             mapping: given.mapping,
             table: await imagine(tx, target, columns),
             ...(await exportedFields(store, given.exportId)),
-            expressions: { functionsAllow: settings.PG_MCP_FUNCTIONS_ALLOW, repeatable: true },
+            expressions: { functionsAllow: settings.PG_MCP_ALLOW_FUNCTIONS, repeatable: true },
           });
         }
         const drafts = [
