@@ -1,9 +1,11 @@
 /**
  * Prints the tables of tools and settings between the markers of README.md and archestra/README.md, from the built code's
- * own definitions. With `--check` it writes nothing and fails where one of them differs.
+ * own definitions, and every file that attaches the servers to a client. With `--check` it writes nothing and fails where
+ * a file differs.
  */
-import { readFile, writeFile } from "node:fs/promises";
+import { mkdir, readFile, writeFile } from "node:fs/promises";
 import { bundleSettings } from "@es-to-pg/archestra/dist/settings.js";
+import { attachmentFiles, attachmentsSection } from "@es-to-pg/attachments";
 import { kitSettings, publishedTool, type SettingsDefinition, settingsTable, stagingSettings } from "@es-to-pg/mcp-kit";
 import { server as esServer } from "es-mcp/dist/server.js";
 import { tools as esTools } from "es-mcp/dist/tools/index.js";
@@ -19,6 +21,7 @@ interface DocumentedTool {
 /** By file, what stands between `<!-- name -->` and `<!-- /name -->`. */
 const documents: Record<string, Record<string, string>> = {
   "README.md": {
+    attachments: attachmentsSection(),
     "es-mcp tools": toolTable(esTools.map((tool) => publishedTool(tool, { structuredOutput: false }))),
     "pg-mcp tools": toolTable(pgTools.map((tool) => publishedTool(tool, { structuredOutput: false }))),
     "es-mcp settings": settingsTable(ownSettings(esServer.settings)),
@@ -28,13 +31,18 @@ const documents: Record<string, Record<string, string>> = {
   "archestra/README.md": { settings: settingsTable(bundleSettings) },
 };
 
+const root = new URL("../../../", import.meta.url);
+const printed = attachmentFiles(await readFile(new URL("agent-prompt.md", root), "utf8"));
 for (const [name, sections] of Object.entries(documents)) {
-  const file = new URL(`../../../${name}`, import.meta.url);
-  const text = await readFile(file, "utf8");
-  const printed = Object.entries(sections).reduce(printSection, text);
+  const text = await readFile(new URL(name, root), "utf8");
+  printed[name] = Object.entries(sections).reduce(printSection, text);
+}
+for (const [name, content] of Object.entries(printed)) {
+  const file = new URL(name, root);
   if (!process.argv.includes("--check")) {
-    await writeFile(file, printed);
-  } else if (printed !== text) {
+    await mkdir(new URL(".", file), { recursive: true });
+    await writeFile(file, content);
+  } else if (content !== (await readFile(file, "utf8").catch(() => undefined))) {
     process.stderr.write(`${name} differs from the code. Run \`npm run docs\` and commit what it changes.\n`);
     process.exitCode = 1;
   }

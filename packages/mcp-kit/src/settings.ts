@@ -61,7 +61,7 @@ export function settingsTable(definition: SettingsDefinition): string {
   const rows = Object.entries(definition).map(([name, setting]) => {
     const example = setting.example === undefined ? "" : ` Example: \`${setting.example}\`.`;
     const file = setting.secret === true ? ` Secret; or \`${name}_FILE\`.` : "";
-    return `| \`${name}\` | ${defaultText(setting)} | ${setting.description}${example}${file} |`;
+    return `| \`${name}\` | ${defaultInTable(setting)} | ${setting.description}${example}${file} |`;
   });
   return ["| variable | default | what it does |", "|---|---|---|", ...rows, ""].join("\n");
 }
@@ -74,12 +74,18 @@ export function settingsHelp(definition: SettingsDefinition): string {
     .join("\n");
 }
 
-function defaultText(setting: Setting): string {
+/** The value of a setting that is not set, as one would write it: empty where there is none, `required` where it must be set. */
+export function settingDefault(setting: Setting): string {
   const parsed = setting.schema.safeParse(undefined);
   if (!parsed.success) return "required";
   const { data } = parsed;
   if (data === undefined || data === null || data === "" || (Array.isArray(data) && data.length === 0)) return "";
-  return `\`${Array.isArray(data) ? data.join(",") : typeof data === "string" ? data : JSON.stringify(data)}\``;
+  return Array.isArray(data) ? data.join(",") : typeof data === "string" ? data : JSON.stringify(data);
+}
+
+function defaultInTable(setting: Setting): string {
+  const value = settingDefault(setting);
+  return value === "" || value === "required" ? value : `\`${value}\``;
 }
 
 /** Largest file that a secret is read from, in bytes: a wrong path must not read a disk image into memory. */

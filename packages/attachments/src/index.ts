@@ -1,0 +1,3 @@
+export { attachmentFiles } from "./files.ts";
+export { type Packed, packServers } from "./pack.ts";
+export { attachmentsSection } from "./readme.ts";

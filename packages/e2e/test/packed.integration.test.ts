@@ -1,0 +1,85 @@
+import { execFile } from "node:child_process";
+import { mkdtemp, readdir, readFile, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { promisify } from "node:util";
+import { type Packed, packServers } from "@es-to-pg/attachments";
+import { seedProducts } from "@es-to-pg/seed";
+import { afterAll, beforeAll, describe, expect, inject, it } from "vitest";
+import { runCourse } from "../src/course.ts";
+import { openCommand, type Session, serverEnvironment } from "../src/servers.ts";
+import { makePlace } from "./support.ts";
+
+const execute = promisify(execFile);
+
+let folder: string;
+let packed: Packed[];
+
+/** Packs both servers and installs the tarballs in an otherwise empty folder, without network. */
+beforeAll(async () => {
+  folder = await mkdtemp(join(tmpdir(), "packed-"));
+  packed = await packServers(join(folder, "out"));
+  const tarballs = packed.map(({ tarball }) => tarball);
+  await execute("npm", [
+    "install",
+    "--offline",
+    "--no-audit",
+    "--no-fund",
+    "--prefix",
+    join(folder, "user"),
+    ...tarballs,
+  ]);
+});
+
+afterAll(async () => {
+  await rm(folder, { recursive: true, force: true });
+});
+
+function installed(program: string): string {
+  return join(folder, "user/node_modules/.bin", program);
+}
+
+describe("the packed servers", () => {
+  it("hold their code, its licences and a page, and depend on nothing", async () => {
+    for (const { server, tarball, packages } of packed) {
+      const { stdout } = await execute("tar", ["-tf", tarball]);
+      const outside = stdout.split("\n").filter((path) => path !== "" && !/^package\/dist\/[\w-]+\.js$/.test(path));
+      expect(outside.sort()).toEqual([
+        "package/LICENSE",
+        "package/README.md",
+        "package/THIRD-PARTY-NOTICES.txt",
+        "package/package.json",
+      ]);
+      const root = join(folder, "user/node_modules", server.npmName);
+      const manifest = JSON.parse(await readFile(join(root, "package.json"), "utf8"));
+      expect(Object.keys(manifest).filter((key) => /dependencies|scripts|private/i.test(key))).toEqual([]);
+      const notices = await readFile(join(root, "THIRD-PARTY-NOTICES.txt"), "utf8");
+      expect(packages.filter(({ name, version }) => !notices.includes(`\n${name} ${version} (`))).toEqual([]);
+      expect(packages.map(({ name }) => name)).toEqual(expect.arrayContaining(["@modelcontextprotocol/server", "zod"]));
+    }
+    expect(await readdir(join(folder, "user/node_modules"))).toEqual([".bin", ".package-lock.json", "@es-to-pg"]);
+  });
+
+  it("know their version", async () => {
+    for (const { server } of packed) {
+      const { stdout } = await execute(process.execPath, [installed(server.program), "--version"]);
+      expect(stdout).toBe(`${server.program} ${server.version}\n`);
+    }
+  });
+
+  it("move the fifteen products", async () => {
+    await using place = await makePlace();
+    await seedProducts({ elasticsearchUrl: inject("elasticsearchUrl"), index: place.index });
+    const open = (program: string): Promise<Session> =>
+      openCommand({
+        command: process.execPath,
+        args: [installed(program)],
+        env: serverEnvironment(place.env),
+      });
+    await using es = await open("es-mcp");
+    await using pg = await open("pg-mcp");
+    const result = await runCourse({ es, pg, index: place.index, schema: place.schema, table: "products" });
+    expect(result.load.figures).toMatchObject({ expected: 15, inserted: 15, rejected: 0 });
+    expect(result.verified).toMatchObject({ matched: 15, missing: 0, different: 0 });
+  });
+});
