@@ -67,6 +67,16 @@ describe("the packed servers", () => {
     }
   });
 
+  it("start by npx from the tarball, as the README has it", async () => {
+    // Its own cache, which stands for a machine that has never seen the package.
+    const env = { ...process.env, npm_config_cache: join(folder, "cache") };
+    for (const { server, tarball } of packed) {
+      const npx = ["--offline", "-y", `file:${tarball}`, "--version"];
+      const { stdout } = await execute("npx", npx, { cwd: folder, env });
+      expect(stdout).toBe(`${server.program} ${server.version}\n`);
+    }
+  });
+
   it("move the fifteen products", async () => {
     await using place = await makePlace();
     await seedProducts({ elasticsearchUrl: inject("elasticsearchUrl"), index: place.index });
