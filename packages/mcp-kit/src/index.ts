@@ -1,11 +1,14 @@
 export * from "./answer.ts";
+export * from "./completion.ts";
 export * from "./cursor.ts";
 export * from "./digest.ts";
 export * from "./jobs.ts";
 export * from "./json.ts";
 export { createLogger, type Logger, type LogLevel } from "./log.ts";
 export * from "./nearest.ts";
+export type * from "./prompt.ts";
 export * from "./publish.ts";
+export type * from "./resource.ts";
 export { type Opening, type OpenServer, runServer, type ServerDefinition } from "./run.ts";
 export * from "./settings.ts";
 export * from "./tool.ts";

@@ -5,6 +5,7 @@ import { Cursors } from "./cursor.ts";
 import { Jobs } from "./jobs.ts";
 import { createLogger, type Logger } from "./log.ts";
 import { nodeProblem } from "./node-version.ts";
+import type { Offers } from "./offers.ts";
 import { serverFactory } from "./server.ts";
 import {
   kitSettings,
@@ -36,7 +37,7 @@ export interface Opening {
 }
 
 /** What a server is once it is open. */
-export interface OpenServer<Context> {
+export interface OpenServer<Context> extends Partial<Offers<Context>> {
   tools: readonly AnyTool<Context>[];
   context: Context;
   /** Throws a `ToolError` while a dependency is down. */
@@ -118,6 +119,8 @@ async function serve<Context, Definition extends SettingsDefinition>(
     logger,
     translate: (error) => definition.translate?.(error),
     tools: open.tools,
+    prompts: open.prompts ?? [],
+    resources: open.resources ?? [],
     context: open.context,
     structuredOutput: settings.MCP_STRUCTURED_OUTPUT,
     cursors: new Cursors(cursorSecret(settings)),

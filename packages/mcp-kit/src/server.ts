@@ -4,11 +4,12 @@ import { clip } from "./answer.ts";
 import { type Boundary, type Caller, callTool } from "./call.ts";
 import type { Cursors } from "./cursor.ts";
 import { nearest } from "./nearest.ts";
+import { type Offers, offeredCapabilities, serveOffers } from "./offers.ts";
 import { publishedTool } from "./publish.ts";
 import type { AnyTool, ToolCall } from "./tool.ts";
 
 /** What makes an MCP server of a list of tools. */
-export interface ServedTools<Context> extends Omit<Boundary<Context>, "caller"> {
+export interface ServedTools<Context> extends Omit<Boundary<Context>, "caller">, Offers<Context> {
   cursors: Cursors;
   name: string;
   title: string;
@@ -18,7 +19,7 @@ export interface ServedTools<Context> extends Omit<Boundary<Context>, "caller"> 
   tools: readonly AnyTool<Context>[];
 }
 
-/** How long a client of the 2026 generation may keep the list of tools, in milliseconds. It changes with a new version only. */
+/** How long a client of the 2026 generation may keep a list, in milliseconds. It changes with a new version only. */
 const TOOLS_TTL_MS = 300_000;
 
 /** Makes protocol instances over one list of tools: one for each pipe, or for each request over HTTP. */
@@ -33,9 +34,14 @@ export function serverFactory<Context>(served: ServedTools<Context>): () => Serv
     const server = new Server(
       { name, title, version },
       {
-        capabilities: { tools: {} },
+        capabilities: { tools: {}, ...offeredCapabilities(served) },
         instructions,
-        cacheHints: { "tools/list": cacheHint, "server/discover": cacheHint },
+        cacheHints: {
+          "tools/list": cacheHint,
+          "prompts/list": cacheHint,
+          "resources/templates/list": cacheHint,
+          "server/discover": cacheHint,
+        },
       },
     );
     server.setRequestHandler("tools/list", () => ({ tools: published }));
@@ -52,6 +58,14 @@ export function serverFactory<Context>(served: ServedTools<Context>): () => Serv
       progress.end();
       return { ...result };
     });
+    serveOffers(server, served, (tool, given, { signal, envelope }) =>
+      callTool(
+        tool,
+        given,
+        { signal, progress: () => {}, cursors },
+        { ...served, caller: callerOf(envelope ?? {}) ?? server.getClientVersion(), structuredOutput: true },
+      ),
+    );
     return server;
   };
 }
