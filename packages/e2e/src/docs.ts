@@ -7,8 +7,12 @@ import { mkdir, readFile, writeFile } from "node:fs/promises";
 import { bundleSettings } from "@es-to-pg/archestra/dist/settings.js";
 import { attachmentFiles, attachmentsSection } from "@es-to-pg/attachments";
 import { kitSettings, publishedTool, type SettingsDefinition, settingsTable, stagingSettings } from "@es-to-pg/mcp-kit";
+import { prompts as esPrompts } from "es-mcp/dist/prompts/index.js";
+import { resources as esResources } from "es-mcp/dist/resources.js";
 import { server as esServer } from "es-mcp/dist/server.js";
 import { tools as esTools } from "es-mcp/dist/tools/index.js";
+import { prompts as pgPrompts } from "pg-mcp/dist/prompts/index.js";
+import { resources as pgResources } from "pg-mcp/dist/resources.js";
 import { server as pgServer } from "pg-mcp/dist/server.js";
 import { tools as pgTools } from "pg-mcp/dist/tools/index.js";
 
@@ -24,6 +28,8 @@ const documents: Record<string, Record<string, string>> = {
     attachments: attachmentsSection(),
     "es-mcp tools": toolTable(esTools.map((tool) => publishedTool(tool, { structuredOutput: false }))),
     "pg-mcp tools": toolTable(pgTools.map((tool) => publishedTool(tool, { structuredOutput: false }))),
+    prompts: promptTable({ "es-mcp": esPrompts, "pg-mcp": pgPrompts }),
+    resources: resourceTable({ "es-mcp": esResources, "pg-mcp": pgResources }),
     "es-mcp settings": settingsTable(ownSettings(esServer.settings)),
     "pg-mcp settings": settingsTable(ownSettings(pgServer.settings)),
     "common settings": settingsTable({ ...stagingSettings, ...kitSettings }),
@@ -64,6 +70,29 @@ function toolTable(tools: readonly DocumentedTool[]): string {
     return `| \`${name}\` | ${names.join(", ")} | ${inTable(description)} |`;
   });
   return ["| tool | arguments (**required**) | what it does |", "|---|---|---|", ...rows].join("\n");
+}
+
+interface DocumentedPrompt {
+  name: string;
+  description: string;
+  arguments: readonly { name: string; required: boolean }[];
+}
+
+function promptTable(servers: Record<string, readonly DocumentedPrompt[]>): string {
+  const rows = Object.entries(servers).flatMap(([server, prompts]) =>
+    prompts.map(({ name, description, arguments: known }) => {
+      const names = known.map((argument) => (argument.required ? `**${argument.name}**` : argument.name));
+      return `| \`${name}\` | ${server} | ${names.join(", ")} | ${inTable(description)} |`;
+    }),
+  );
+  return ["| prompt | server | arguments (**required**) | what it does |", "|---|---|---|---|", ...rows].join("\n");
+}
+
+function resourceTable(servers: Record<string, readonly { uriTemplate: string; description: string }[]>): string {
+  const rows = Object.entries(servers).flatMap(([server, resources]) =>
+    resources.map(({ uriTemplate, description }) => `| \`${uriTemplate}\` | ${server} | ${inTable(description)} |`),
+  );
+  return ["| resource | server | what it shows |", "|---|---|---|", ...rows].join("\n");
 }
 
 function inTable(sentence: string): string {

@@ -7,6 +7,8 @@ import { esSettings, settingsProblems } from "./config.ts";
 import { createElasticsearch } from "./elasticsearch/gateway.ts";
 import { translateError } from "./errors.ts";
 import { resumeStalled } from "./export/start-export.ts";
+import { prompts } from "./prompts/index.ts";
+import { resources } from "./resources.ts";
 import { tools } from "./tools/index.ts";
 import type { EsContext } from "./tools/tool.ts";
 
@@ -48,6 +50,8 @@ function open(settings: Settings<typeof esSettings>, { logger, jobs, transport }
   if (transport === "http") resumeInBackground({ elasticsearch, store, jobs, logger, slicesAtOnce }, resuming.signal);
   return {
     tools,
+    prompts,
+    resources,
     context: { elasticsearch, store, jobs, settings, logger },
     async ready() {
       await (await store()).probe();

@@ -7,6 +7,8 @@ import { connections, type PgSettings, pgSettings } from "./config.ts";
 import { translate } from "./errors.ts";
 import { keepResumingLoads } from "./load/resume.ts";
 import { describePosture, openPostgres, readPosture, type TablePolicy } from "./postgres/index.ts";
+import { promptsOf } from "./prompts/index.ts";
+import { resources } from "./resources.ts";
 import { rolesSql } from "./roles.ts";
 import { toolsOf } from "./tools/index.ts";
 import type { PgContext } from "./tools/tool.ts";
@@ -54,6 +56,8 @@ function open(settings: PgSettings, { logger, jobs, transport }: Opening): OpenS
   void reportPosture(context, looking.signal);
   return {
     tools: toolsOf(settings.PG_MCP_ACCESS),
+    prompts: promptsOf(settings.PG_MCP_ACCESS),
+    resources,
     context,
     async ready() {
       const signal = AbortSignal.timeout(readyTimeoutMs);
