@@ -1,7 +1,7 @@
 import { execFile } from "node:child_process";
 import { mkdtemp, readdir, readFile, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 import { promisify } from "node:util";
 import { type Packed, packServers } from "@es-to-pg/attachments";
 import { seedProducts } from "@es-to-pg/seed";
@@ -57,7 +57,11 @@ describe("the packed servers", () => {
       expect(packages.filter(({ name, version }) => !notices.includes(`\n${name} ${version} (`))).toEqual([]);
       expect(packages.map(({ name }) => name)).toEqual(expect.arrayContaining(["@modelcontextprotocol/server", "zod"]));
     }
-    expect(await readdir(join(folder, "user/node_modules"))).toEqual([".bin", ".package-lock.json", "@es-to-pg"]);
+    expect(await readdir(join(folder, "user/node_modules"))).toEqual([
+      ".bin",
+      ".package-lock.json",
+      ...new Set(packed.map(({ server }) => dirname(server.npmName))),
+    ]);
   });
 
   it("know their version", async () => {
