@@ -26,5 +26,5 @@ export const transformIndex: PromptDefinition<EsContext> = {
 2. \`bulk_export\` stages the documents and answers a handle (exp_…). Rows never pass through this conversation. While it is working, call \`get_export\` with \`wait_seconds\`.
 3. \`propose_mapping\` with that handle and the table answers a mapping (map_…) and what would be rejected. Tell me the plan in a few lines, and ask before you go on if a choice loses data.
 4. \`create_table\` with the mapping if the table is missing, then \`bulk_insert\` with the handle, the mapping and the mode. While it is working, call \`get_load\` with \`wait_seconds\`.
-5. \`verify_load\`, then \`count_rows\`. Tell me the figures of the load, and what \`list_rejects\` says where documents were rejected.`,
+5. \`verify_load\`, again while its verdict is working, then \`count_rows\`. Tell me the figures of the load, and what \`list_rejects\` says where documents were rejected.`,
 };

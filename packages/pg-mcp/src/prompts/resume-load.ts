@@ -14,6 +14,6 @@ Ask \`get_load\` for its state.
 
 - While it is working, call \`get_load\` with \`wait_seconds\` until it has ended.
 - If it is working and \`stalled\`, nobody works on it. The same \`bulk_insert\` call as before lets it go on where it stood; do not change its arguments. If you do not know all of them, ask me.
-- If it is completed, \`verify_load\` proves it. Tell me the figures.
+- If it is completed, \`verify_load\` proves it; call it again while its verdict is working. Tell me the figures.
 - If it has failed or was cancelled, tell me why, what its figures say that was written, and what to do next. Start nothing without my word.`,
 };
