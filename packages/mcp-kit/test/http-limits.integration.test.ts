@@ -28,6 +28,8 @@ beforeAll(async () => {
     version: "1.0.0",
     instructions: "None.",
     tools: [],
+    prompts: [],
+    resources: [],
     context: {},
     structuredOutput: true,
     cursors: new Cursors(),
