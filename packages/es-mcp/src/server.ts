@@ -1,7 +1,7 @@
 import { readFileSync } from "node:fs";
 import { setTimeout as delay } from "node:timers/promises";
 import { type Opening, type OpenServer, type ServerDefinition, type Settings, SettingsError } from "@es-to-pg/mcp-kit";
-import type { StagingStore } from "@es-to-pg/staging";
+import { storeAtFirstUse } from "@es-to-pg/staging/at-first-use";
 import { z } from "zod";
 import { esSettings, settingsProblems } from "./config.ts";
 import { createElasticsearch } from "./elasticsearch/gateway.ts";
@@ -43,7 +43,7 @@ function open(settings: Settings<typeof esSettings>, { logger, jobs, transport }
     logger.warn("tls_not_verified", { setting: "ELASTICSEARCH_TLS_INSECURE" });
   }
   const elasticsearch = createElasticsearch(settings);
-  const store = storeOnce(settings);
+  const store = storeAtFirstUse(settings);
   // A server on a pipe is started for a look, too, and may end at once.
   const resuming = new AbortController();
   const slicesAtOnce = settings.ES_MCP_SLICES_AT_ONCE;
@@ -84,26 +84,3 @@ function resumeInBackground(
 
 /** A readiness probe is itself given up after some seconds. */
 const READY_TIMEOUT_MS = 8_000;
-
-/** Opens the store at first use; a failure is not kept, because a mount may come later. */
-function storeOnce(settings: Settings<typeof esSettings>): () => Promise<StagingStore> {
-  let opened: Promise<StagingStore> | undefined;
-  return () => {
-    opened ??= openFor(settings).catch((error: unknown) => {
-      opened = undefined;
-      throw error;
-    });
-    return opened;
-  };
-}
-
-async function openFor(settings: Settings<typeof esSettings>): Promise<StagingStore> {
-  const { openStore } = await import("@es-to-pg/staging");
-  return openStore({
-    ...(settings.STAGING_URL === undefined ? {} : { url: settings.STAGING_URL }),
-    mode: settings.STAGING_MODE,
-    ttlHours: settings.STAGING_TTL_HOURS,
-    ...(settings.STAGING_BYTES_MAX === undefined ? {} : { bytesMax: settings.STAGING_BYTES_MAX }),
-    requireMount: settings.STAGING_REQUIRE_MOUNT,
-  });
-}

@@ -1,7 +1,7 @@
 import { readFileSync } from "node:fs";
 import { setTimeout as sleep } from "node:timers/promises";
 import type { Opening, OpenServer, ServerDefinition } from "@es-to-pg/mcp-kit";
-import type { StagingStore } from "@es-to-pg/staging";
+import { storeAtFirstUse } from "@es-to-pg/staging/at-first-use";
 import { z } from "zod";
 import { connections, type PgSettings, pgSettings } from "./config.ts";
 import { translate } from "./errors.ts";
@@ -47,7 +47,7 @@ const readyTimeoutMs = 9_000;
 
 function open(settings: PgSettings, { logger, jobs, transport }: Opening): OpenServer<PgContext> {
   const postgres = openPostgres(connections(settings));
-  const store = storeOnce(settings);
+  const store = storeAtFirstUse(settings);
   const context: PgContext = { postgres, store, jobs, settings, logger, policy: policyOf(settings) };
   // A server on a pipe may have been started for a look only, and must not begin to write.
   const isLongLived = transport === "http" && settings.PG_MCP_ACCESS === "read-write";
@@ -93,27 +93,4 @@ function policyOf(settings: PgSettings): TablePolicy {
     tablesAllow: settings.PG_MCP_TABLES_ALLOW,
     tablesDeny: settings.PG_MCP_TABLES_DENY,
   };
-}
-
-/** Opens the store at first use; a failure is not kept, because a mount may come later. Its twin is in es-mcp/server.ts. */
-function storeOnce(settings: PgSettings): () => Promise<StagingStore> {
-  let opened: Promise<StagingStore> | undefined;
-  return () => {
-    opened ??= openFor(settings).catch((error: unknown) => {
-      opened = undefined;
-      throw error;
-    });
-    return opened;
-  };
-}
-
-async function openFor(settings: PgSettings): Promise<StagingStore> {
-  const { openStore } = await import("@es-to-pg/staging");
-  return openStore({
-    ...(settings.STAGING_URL === undefined ? {} : { url: settings.STAGING_URL }),
-    mode: settings.STAGING_MODE,
-    ttlHours: settings.STAGING_TTL_HOURS,
-    ...(settings.STAGING_BYTES_MAX === undefined ? {} : { bytesMax: settings.STAGING_BYTES_MAX }),
-    requireMount: settings.STAGING_REQUIRE_MOUNT,
-  });
 }
