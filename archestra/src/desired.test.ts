@@ -54,6 +54,15 @@ describe("the servers' settings", () => {
     ).toContain('"port":6432');
   });
 
+  it("keep an address with a password in it out of the YAML", () => {
+    const POD_ELASTICSEARCH_URL = "http://es1.internal:9201,http://elastic:hidden@es2.internal:9202";
+    const { secrets, yaml } = local("es_mcp", { POD_ELASTICSEARCH_URL });
+    expect(secrets).toEqual({ ELASTICSEARCH_URL: POD_ELASTICSEARCH_URL });
+    expect(yaml).not.toContain("ELASTICSEARCH_URL");
+    const [, policy] = stateOf({ POD_ELASTICSEARCH_URL }).manifests;
+    expect(policy?.json).toContain('"port":9201},{"protocol":"TCP","port":9202');
+  });
+
   it("say what does not fit together", () => {
     expect(refusing({ POD_ELASTICSEARCH_API_KEY: "a:b", POD_ELASTICSEARCH_BEARER: "c" })).toThrow(
       "set only one way to authenticate",

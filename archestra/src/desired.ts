@@ -272,7 +272,7 @@ function podSettings(
         const isSecret = definition[setting]?.secret === true;
         const value = isSecret || setting.endsWith("_CERT") ? values[setting] : raw[setting];
         if (typeof value !== "string" || setting === TOKEN_VARIABLE) continue;
-        if (isSecret) result[name].secrets[setting] = value;
+        if (isSecret || holdsCredentials(value)) result[name].secrets[setting] = value;
         else result[name].plain[setting] = value;
         // The platform fills in ${…} wherever it stands.
         if (value.includes("${")) problems.push(`POD_${setting}: must not hold \${, which the platform replaces`);
@@ -286,6 +286,11 @@ function podSettings(
   problems.push(...jointProblems({ ...result }));
   if (problems.length > 0) throw new SettingsError(problems);
   return { ...result, ports: databasePorts(result) };
+}
+
+/** Whether a plain setting is an address with a user in it: the YAML and the plan show plain settings to everybody. */
+function holdsCredentials(value: string): boolean {
+  return /:\/\/[^/\s]*@/.test(value);
 }
 
 /** What the settings of one server say together. */
