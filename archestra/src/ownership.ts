@@ -31,10 +31,9 @@ export function ownRow<Row extends Labelled>(rows: readonly Row[], name: string,
   return own[0];
 }
 
-/** The labels a row is to have: its own, and ours. */
+/** The labels a row is to have: ours, which every row of ours has, and those that people gave it, in the platform's order. */
 export function withOwnLabel(row: Pick<Labelled, "labels"> | undefined): { key: string; value: string }[] {
-  const others = (row?.labels ?? []).filter(({ key }) => key !== MADE_BY.key);
-  return [...others.map(({ key, value }) => ({ key, value })), { ...MADE_BY }];
+  return (row?.labels ?? [MADE_BY]).map(({ key, value }) => ({ key, value }));
 }
 
 function isOwn({ labels }: Labelled): boolean {
