@@ -56,7 +56,7 @@ export function planned(actual: Actual, world: World): Change[] {
 export function removals(actual: Actual, world: World): Change[] {
   const { llm, cluster, servers, agent, gateway, schedules } = actual;
   return inOrder([
-    ...scheduleRemovals(schedules, world),
+    ...scheduleRemovals(schedules, agent, world),
     ...agentRemovals("mcp_gateway", gateway, world),
     ...agentRemovals("agent", agent, world),
     ...servers.flatMap((server) => serverRemovals(server, world)),

@@ -2,6 +2,7 @@
 import { calls } from "./api/calls.ts";
 import { AGENT_NAME, GATEWAY_NAME } from "./desired.ts";
 import type { Actual } from "./reconcile.ts";
+import { ownSchedules } from "./resources/schedule.ts";
 import { isReady } from "./resources/servers.ts";
 import type { BundleSettings } from "./settings.ts";
 import type { World } from "./world.ts";
@@ -22,7 +23,7 @@ export function contents({ servers, agent, gateway, schedules }: Actual): string
   const rows = [
     `agent ${AGENT_NAME}: ${agent.row === undefined ? "not there" : `${agent.tools.length} tools, id ${agent.row.id}`}`,
     `gateway ${GATEWAY_NAME}: ${gateway.row === undefined ? "not there" : `${gateway.tools.length} tools`}`,
-    ...schedules.map(
+    ...ownSchedules(schedules, agent).map(
       (row) => `schedule: ${row.cronExpression} ${row.timezone}${row.enabled ? "" : " (disabled)"}, id ${row.id}`,
     ),
   ];

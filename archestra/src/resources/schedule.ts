@@ -14,13 +14,13 @@ export async function readSchedules({ api }: World): Promise<readonly Schedule[]
 
 export function scheduleChanges(actual: readonly Schedule[], agent: AgentActual, world: World): Change[] {
   const { api, desired } = world;
-  const [row, ...surplus] = actual;
-  if (desired.schedule === undefined) return scheduleRemovals(actual, world);
+  const [row, ...surplus] = ownSchedules(actual, agent);
+  if (desired.schedule === undefined) return scheduleRemovals(actual, agent, world);
   const { cron, timezone, message } = desired.schedule;
   const fields = { name: SCHEDULE_NAME, cronExpression: cron, timezone, messageTemplate: message, enabled: true };
   const target = `schedule ${SCHEDULE_NAME}`;
   const agentId = agent.row?.id;
-  const removals = scheduleRemovals(surplus, world);
+  const removals = surplus.map((one) => removal(one, world));
   if (agentId === undefined) {
     return [...removals, { phase: "schedule", target, action: "create", why: [`${cron} ${timezone}`], run: notYet }];
   }
@@ -35,8 +35,17 @@ export function scheduleChanges(actual: readonly Schedule[], agent: AgentActual,
   return [...removals, { phase: "schedule", target, action: "update", why, run }];
 }
 
-export function scheduleRemovals(actual: readonly Schedule[], { api }: World): Change[] {
-  return actual.map(({ id, cronExpression }) => ({
+export function scheduleRemovals(actual: readonly Schedule[], agent: AgentActual, world: World): Change[] {
+  return ownSchedules(actual, agent).map((row) => removal(row, world));
+}
+
+/** Schedules carry no labels: ours are those of our agent. */
+export function ownSchedules(actual: readonly Schedule[], { row }: AgentActual): readonly Schedule[] {
+  return actual.filter(({ agentId }) => agentId === row?.id);
+}
+
+function removal({ id, cronExpression }: Schedule, { api }: World): Change {
+  return {
     phase: "schedule",
     target: `schedule ${SCHEDULE_NAME}`,
     action: "delete",
@@ -44,7 +53,7 @@ export function scheduleRemovals(actual: readonly Schedule[], { api }: World): C
     async run() {
       await api.call(calls.deleteSchedule, { params: { id } });
     },
-  }));
+  };
 }
 
 async function sent(work: () => Promise<unknown>): Promise<void> {
