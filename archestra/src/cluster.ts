@@ -4,7 +4,7 @@
  */
 import { z } from "zod";
 import { BundleError } from "./bundle-error.ts";
-import { DIGEST_ANNOTATION, isLocalImage, type Manifest, podName } from "./deployment.ts";
+import { DIGEST_ANNOTATION, isLocalImage, type Manifest, type ObjectName, podName } from "./deployment.ts";
 import { CommandError, type Shell } from "./process.ts";
 import type { BundleSettings } from "./settings.ts";
 
@@ -25,10 +25,10 @@ export interface Cluster {
   describe: string;
   /** Fails with what to do where the cluster cannot be reached. */
   check(): Promise<void>;
-  /** What is there under the manifest's kind and name; undefined for nothing. */
-  read(manifest: Pick<Manifest, "kind" | "name">): Promise<ManifestState | undefined>;
+  /** What is there under a kind and name; undefined for nothing. */
+  read(object: ObjectName): Promise<ManifestState | undefined>;
   apply(manifest: Manifest): Promise<void>;
-  remove(manifest: Pick<Manifest, "kind" | "name">): Promise<void>;
+  remove(object: ObjectName): Promise<void>;
   podProblems(servers: readonly string[]): Promise<PodProblem[]>;
   kubectl(parameters: readonly string[], input?: string): Promise<string>;
   /** Only where images are loaded from this machine's Docker. */
@@ -213,7 +213,7 @@ function kubernetes(prefix: readonly string[], { shell, signal }: ClusterOptions
     shell.run([...prefix, ...parameters], { signal, ...(input === undefined ? {} : { input }) });
   return {
     kubectl,
-    async read({ kind, name }: Pick<Manifest, "kind" | "name">): Promise<ManifestState | undefined> {
+    async read({ kind, name }: ObjectName): Promise<ManifestState | undefined> {
       const text = await kubectl(["get", kind.toLowerCase(), name, "-o", "json", "--ignore-not-found"]);
       if (text.trim() === "") return undefined;
       const { metadata, status } = objectSchema.parse(JSON.parse(text));
@@ -222,7 +222,7 @@ function kubernetes(prefix: readonly string[], { shell, signal }: ClusterOptions
     async apply(manifest: Manifest) {
       await kubectl(["apply", "-f", "-"], manifest.json);
     },
-    async remove({ kind, name }: Pick<Manifest, "kind" | "name">) {
+    async remove({ kind, name }: ObjectName) {
       // A claim stays until the pods that mount it are gone.
       await kubectl(["delete", kind.toLowerCase(), name, "--ignore-not-found", "--timeout=120s"]);
     },

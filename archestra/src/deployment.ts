@@ -6,7 +6,6 @@ import { createHash } from "node:crypto";
 import { Document, Scalar } from "yaml";
 
 export const STAGING_CLAIM = "data-transformer-staging";
-const NETWORK_POLICY = "data-transformer";
 export const HTTP_PORT = 8080;
 export const HTTP_PATH = "/mcp";
 const STAGING_PATH = "/staging";
@@ -125,9 +124,15 @@ export function isLocalImage(image: string): boolean {
   return !/[/.]/.test(image);
 }
 
-export interface Manifest {
+/** What the cluster knows an object by. */
+export interface ObjectName {
   kind: "PersistentVolumeClaim" | "NetworkPolicy";
   name: string;
+}
+
+export const networkPolicyName: ObjectName = { kind: "NetworkPolicy", name: "data-transformer" };
+
+export interface Manifest extends ObjectName {
   /** Differs where what is to be applied differs. */
   digest: string;
   /** As `kubectl apply` takes it. */
@@ -136,11 +141,15 @@ export interface Manifest {
 
 /** The volume that both servers stage exports in. */
 export function stagingClaim(options: { size: string; storageClass?: string | undefined }): Manifest {
-  return manifest("v1", "PersistentVolumeClaim", STAGING_CLAIM, {
-    accessModes: ["ReadWriteOnce"],
-    ...(options.storageClass === undefined ? {} : { storageClassName: options.storageClass }),
-    resources: { requests: { storage: options.size } },
-  });
+  return manifest(
+    "v1",
+    { kind: "PersistentVolumeClaim", name: STAGING_CLAIM },
+    {
+      accessModes: ["ReadWriteOnce"],
+      ...(options.storageClass === undefined ? {} : { storageClassName: options.storageClass }),
+      resources: { requests: { storage: options.size } },
+    },
+  );
 }
 
 /**
@@ -148,7 +157,7 @@ export function stagingClaim(options: { size: string; storageClass?: string | un
  * platform's packets come from the node's address, which no selector of pods matches.
  */
 export function networkPolicy(options: { servers: readonly string[]; egressPorts: readonly number[] }): Manifest {
-  return manifest("networking.k8s.io/v1", "NetworkPolicy", NETWORK_POLICY, {
+  return manifest("networking.k8s.io/v1", networkPolicyName, {
     podSelector: {
       matchExpressions: [{ key: "mcp-server-name", operator: "In", values: options.servers.map(podName) }],
     },
@@ -174,7 +183,7 @@ export function podName(server: string): string {
 /** The annotation that tells which manifest was applied. */
 export const DIGEST_ANNOTATION = "es-to-pg/digest";
 
-function manifest(apiVersion: string, kind: Manifest["kind"], name: string, spec: object): Manifest {
+function manifest(apiVersion: string, { kind, name }: ObjectName, spec: object): Manifest {
   const digest = createHash("sha256").update(JSON.stringify(spec)).digest("hex").slice(0, 16);
   const labels = { [MADE_BY.key]: MADE_BY.value };
   const metadata = { name, labels, annotations: { [DIGEST_ANNOTATION]: digest } };

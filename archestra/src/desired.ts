@@ -12,6 +12,8 @@ import {
   HTTP_PORT,
   type Manifest,
   networkPolicy,
+  networkPolicyName,
+  type ObjectName,
   stagingClaim,
 } from "./deployment.ts";
 import { type BundleSettings, type Environment, repository } from "./settings.ts";
@@ -68,6 +70,8 @@ export interface Desired {
   schedule: { cron: string; timezone: string; message: string } | undefined;
   /** What `kubectl` applies; none where no server runs in the cluster. */
   manifests: readonly Manifest[];
+  /** What earlier settings may have applied, and is to be there no more. */
+  withdrawn: readonly ObjectName[];
   /** What one should know before it is applied. */
   warnings: readonly string[];
 }
@@ -154,6 +158,7 @@ export function desiredState(settings: BundleSettings, environment: Environment)
               ? [networkPolicy({ servers: local.map(({ name }) => name), egressPorts: pods.ports })]
               : []),
           ],
+    withdrawn: local.length > 0 && !settings.ARCHESTRA_NETWORK_POLICY ? [networkPolicyName] : [],
     warnings: warnings(transport, llm),
   };
 }

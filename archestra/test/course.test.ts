@@ -241,6 +241,15 @@ it("makes, changes and removes a schedule", async () => {
   expect(bench.platform.schedules).toEqual([]);
 });
 
+it.each(["apply", "destroy"])("takes a network policy back that is no longer wanted, by %s", async (command) => {
+  const bench = await openBench();
+  await bench.run("apply");
+  bench.values = { ...bench.values, ARCHESTRA_NETWORK_POLICY: "false" };
+  expect(await bench.run("plan")).toContain("delete NetworkPolicy data-transformer");
+  await bench.run(command, { yes: true });
+  expect(bench.cluster.object("NetworkPolicy", "data-transformer")).toBeUndefined();
+});
+
 it("goes over to stdio with a warning and no waiting, and back", async () => {
   const bench = await openBench();
   await bench.run("apply");
@@ -285,6 +294,15 @@ it("uses an API key that is given, and makes none", async () => {
   expect(await bench.run("plan")).toContain("Nothing to change.");
 });
 
+it("leaves alone the labels that people add, wherever the platform lists them", async () => {
+  const bench = await openBench();
+  await bench.run("apply");
+  for (const row of [...bench.platform.agents, ...bench.platform.items]) {
+    row.labels = [{ key: "a", value: "1" }, ...row.labels, { key: "team", value: "data" }];
+  }
+  expect(await bench.changesOf(() => bench.run("apply"))).toEqual([]);
+});
+
 it("leaves alone what others made, their agents' delegations and their tools", async () => {
   const bench = await openBench();
   await bench.run("apply");
@@ -293,6 +311,16 @@ it("leaves alone what others made, their agents' delegations and their tools", a
   const foreign = { ...gateway, id: "3b1f8a52-2c55-4d36-9d3f-6c9f4e1a0001", name: "Mine", labels: [] };
   bench.platform.agents.push(foreign);
   bench.platform.delegations.splice(0, 1, { from: gateway.id, to: foreign.id });
+  const schedule = {
+    id: "3b1f8a52-2c55-4d36-9d3f-6c9f4e1a0005",
+    name: "Data Transformer",
+    agentId: foreign.id,
+    messageTemplate: "Report.",
+    cronExpression: "0 7 * * 1",
+    timezone: "UTC",
+    enabled: true,
+  };
+  bench.platform.schedules.push(schedule);
   await bench.run("apply");
   expect(bench.platform.delegations.map(({ to }) => to)).toEqual([
     foreign.id,
@@ -300,4 +328,5 @@ it("leaves alone what others made, their agents' delegations and their tools", a
   ]);
   await bench.run("destroy", { yes: true });
   expect(bench.platform.agents).toEqual([foreign]);
+  expect(bench.platform.schedules).toEqual([schedule]);
 });

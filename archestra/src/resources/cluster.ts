@@ -1,7 +1,7 @@
 /** What the servers' pods need before they can start: the images, the databases' network, the volume claim, the policy. */
 import { BundleError } from "../bundle-error.ts";
-import type { ManifestState } from "../cluster.ts";
-import { isLocalImage, type Manifest } from "../deployment.ts";
+import type { Cluster, ManifestState } from "../cluster.ts";
+import { isLocalImage, type Manifest, type ObjectName } from "../deployment.ts";
 import type { Desired } from "../desired.ts";
 import type { Change, World } from "../world.ts";
 
@@ -9,13 +9,15 @@ export interface ClusterActual {
   images: readonly { image: string; hostId: string | undefined; nodeDigest: string | undefined }[];
   isNetworkJoined: boolean;
   manifests: readonly { manifest: Manifest; state: ManifestState | undefined }[];
+  /** Objects that earlier settings applied and that are there still. */
+  leftovers: readonly ObjectName[];
 }
 
 export async function readCluster({ desired, cluster }: World): Promise<ClusterActual> {
-  if (cluster === undefined) return { images: [], isNetworkJoined: true, manifests: [] };
+  if (cluster === undefined) return { images: [], isNetworkJoined: true, manifests: [], leftovers: [] };
   await cluster.check();
   const { images, network } = cluster;
-  const [loaded, isNetworkJoined, manifests] = await Promise.all([
+  const [loaded, isNetworkJoined, manifests, withdrawn] = await Promise.all([
     images === undefined
       ? []
       : Promise.all(
@@ -26,8 +28,10 @@ export async function readCluster({ desired, cluster }: World): Promise<ClusterA
         ),
     network?.isJoined() ?? true,
     Promise.all(desired.manifests.map(async (manifest) => ({ manifest, state: await cluster.read(manifest) }))),
+    Promise.all(desired.withdrawn.map(async (object) => ({ object, state: await cluster.read(object) }))),
   ]);
-  return { images: loaded, isNetworkJoined, manifests };
+  const leftovers = withdrawn.flatMap(({ object, state }) => (state === undefined ? [] : [object]));
+  return { images: loaded, isNetworkJoined, manifests, leftovers };
 }
 
 export function clusterChanges(actual: ClusterActual, world: World): Change[] {
@@ -64,6 +68,9 @@ export function clusterChanges(actual: ClusterActual, world: World): Change[] {
     const change = manifestChange(manifest, state, world);
     if (change !== undefined) changes.push(change);
   }
+  changes.push(
+    ...actual.leftovers.map((object) => objectRemoval(object, ["the settings no longer ask for it"], cluster)),
+  );
   return changes;
 }
 
@@ -72,17 +79,11 @@ export function clusterRemovals(actual: ClusterActual, { cluster }: World): Chan
   if (cluster === undefined) return [];
   const { network } = cluster;
   return [
-    ...actual.manifests
-      .filter(({ state }) => state !== undefined)
-      .map(
-        ({ manifest }): Change => ({
-          phase: "cluster",
-          target: `${manifest.kind} ${manifest.name}`,
-          action: "delete",
-          why: manifest.kind === "PersistentVolumeClaim" ? ["with every staged export in it"] : [],
-          run: () => cluster.remove(manifest),
-        }),
-      ),
+    ...actual.leftovers.map((object) => objectRemoval(object, [], cluster)),
+    ...actual.manifests.flatMap(({ manifest, state }) => {
+      const why = manifest.kind === "PersistentVolumeClaim" ? ["with every staged export in it"] : [];
+      return state === undefined ? [] : [objectRemoval(manifest, why, cluster)];
+    }),
     ...(actual.isNetworkJoined && network !== undefined
       ? [
           {
@@ -95,6 +96,11 @@ export function clusterRemovals(actual: ClusterActual, { cluster }: World): Chan
         ]
       : []),
   ];
+}
+
+function objectRemoval(object: ObjectName, why: readonly string[], cluster: Cluster): Change {
+  const target = `${object.kind} ${object.name}`;
+  return { phase: "cluster", target, action: "delete", why, run: () => cluster.remove(object) };
 }
 
 function localImages(desired: Desired): string[] {
