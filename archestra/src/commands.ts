@@ -5,6 +5,7 @@ import { chat } from "./chat.ts";
 import { examine, report } from "./doctor.ts";
 import type { Opened } from "./open.ts";
 import { type Actual, describe, planned, readActual, reconcile, removals } from "./reconcile.ts";
+import { ownKeys } from "./session.ts";
 import { contents, statusOf, usage } from "./status.ts";
 
 /** Options as `main` parses them. */
@@ -75,17 +76,16 @@ export const commands: Readonly<Record<string, Command>> = {
     world.say((await world.api.call(calls.personalToken)).value);
   },
 
-  destroy: async ({ world, makeKey }, { yes }) => {
+  destroy: async ({ world }, { yes }) => {
     const actual = await readActual(world);
     const changes = removals(actual, world);
     if (changes.length === 0) world.say("Nothing of this program is on the platform.");
     else world.say(`To be removed:\n${changes.map((change) => `  ${describe(change)}`).join("\n")}`);
     if (changes.length > 0 && yes !== true && !(await confirmed())) return world.say("Nothing was removed.");
     await reconcile(world, actual, removals);
-    const key = world.stateFile.state.apiKey;
-    if (key !== undefined && makeKey === undefined) {
+    for (const { id } of await ownKeys(world)) {
       world.say("delete API key");
-      await world.api.call(calls.deleteApiKey, { params: { id: key.id } });
+      await world.api.call(calls.deleteApiKey, { params: { id } });
     }
     await world.stateFile.remove();
     world.say("Done. Images stay in the cluster until it goes; databases and their data are untouched.");

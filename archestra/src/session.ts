@@ -3,7 +3,7 @@ import { ApiError, ArchestraApi, type Credentials } from "./api/client.ts";
 import { BundleError } from "./bundle-error.ts";
 import type { BundleSettings } from "./settings.ts";
 import type { StateFile } from "./state.ts";
-import type { Change } from "./world.ts";
+import type { Change, World } from "./world.ts";
 
 export interface Session {
   api: ArchestraApi;
@@ -44,6 +44,14 @@ function keyName(stateFile: StateFile): string {
   return `data-transformer ${stateFile.state.installation}`;
 }
 
+/** This checkout's keys on the platform: the one in use last, and before it any that a run was cut off after making. */
+export async function ownKeys({ api, stateFile }: Pick<World, "api" | "stateFile">): Promise<{ id: string }[]> {
+  const keys = await api.call(calls.listApiKeys);
+  const own = keys.filter(({ name }) => name === keyName(stateFile));
+  const inUse = stateFile.state.apiKey?.id;
+  return own.toSorted((one, other) => Number(one.id === inUse) - Number(other.id === inUse));
+}
+
 async function isAccepted(api: ArchestraApi): Promise<boolean> {
   try {
     await api.call(calls.organization);
@@ -77,13 +85,10 @@ function keyChange(api: ArchestraApi, stateFile: StateFile): Change {
     action: "create",
     why: [`none is kept in ${stateFile.path}`],
     async run() {
-      const name = keyName(stateFile);
       // Kept first, so that a run that is cut off finds its key by this name.
       await stateFile.update({});
-      const keys = await api.call(calls.listApiKeys);
-      for (const { id } of keys.filter((key) => key.name === name))
-        await api.call(calls.deleteApiKey, { params: { id } });
-      const { id, key } = await api.call(calls.createApiKey, { body: { name } });
+      for (const { id } of await ownKeys({ api, stateFile })) await api.call(calls.deleteApiKey, { params: { id } });
+      const { id, key } = await api.call(calls.createApiKey, { body: { name: keyName(stateFile) } });
       await stateFile.update({ apiKey: { id, value: key, baseUrl: api.baseUrl } });
       api.use({ authorization: key });
     },
