@@ -78,7 +78,7 @@ function kindCluster(settings: BundleSettings, { shell, signal }: ClusterOptions
     ...kubernetes(kubectl, { shell, signal }),
     describe: `the cluster in the container ${node}`,
     async check() {
-      const running = await docker("inspect", "--format", "{{.State.Running}}", node).catch(missing);
+      const running = await docker("inspect", "--format", "{{.State.Running}}", node).catch(missing).catch(unreachable);
       if (running?.trim() === "true") return;
       throw new BundleError("cluster_unreachable", `The cluster's node, the container ${node}, does not run.`, {
         next: "The platform makes it when it starts, within some minutes: see `docker compose logs archestra`. The container needs the Docker socket. Another name goes into ARCHESTRA_NODE.",
@@ -251,6 +251,15 @@ function kubernetes(prefix: readonly string[], { shell, signal }: ClusterOptions
 function storedName(image: string): string {
   const tagged = /:[^/]+$/.test(image) ? image : `${image}:latest`;
   return isLocalImage(image) ? `docker.io/library/${tagged}` : tagged;
+}
+
+/** The engine itself does not answer: it is down, or this user may not use it. */
+function unreachable(error: unknown): never {
+  if (!(error instanceof CommandError)) throw error;
+  throw new BundleError("docker_unreachable", `Docker does not answer: ${error.stderr.trim()}`, {
+    next: "Start Docker, or run this as a user who may use it (`docker ps` shows whether you may). Without Docker set ARCHESTRA_CLUSTER=kubeconfig.",
+    cause: error,
+  });
 }
 
 /** What Docker does not know is an answer, and not a failure. */

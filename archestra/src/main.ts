@@ -5,7 +5,7 @@ import { ApiError } from "./api/client.ts";
 import { BundleError } from "./bundle-error.ts";
 import { commands, UsageError } from "./commands.ts";
 import { openWorld } from "./open.ts";
-import { openShell } from "./process.ts";
+import { CommandError, openShell } from "./process.ts";
 import { withEnvFile } from "./settings.ts";
 
 const help = `Sets up both servers and the agent Data Transformer on Archestra.
@@ -71,6 +71,14 @@ function parsed() {
   }
 }
 
+/** What to do about a refusal that no step of this program expects. */
+function adviceFor({ status }: ApiError): string {
+  if (status === 403)
+    return "The user must be an administrator of the organization: check whom the API key belongs to.";
+  if (status >= 500) return "See `docker compose logs archestra`, then run the same command again.";
+  return "Compare the versions: npm run check:archestra -- FILE, with the platform's /openapi.json as FILE.";
+}
+
 function print(text: string): void {
   process.stdout.write(`${text}\n`);
 }
@@ -80,7 +88,8 @@ for (const name of ["SIGINT", "SIGTERM"] as const) process.once(name, () => stop
 try {
   await main();
 } catch (error) {
-  if (stopping.signal.aborted) {
+  // Where the terminal is asked a question, Ctrl-C goes to the question.
+  if (stopping.signal.aborted || (error instanceof Error && error.name === "AbortError")) {
     process.stderr.write("\nStopped. Run the same command again: it goes on where this one was.\n");
     process.exitCode = 130;
   } else if (error instanceof BundleError) {
@@ -89,8 +98,16 @@ try {
   } else if (error instanceof UsageError) {
     process.stderr.write(`${error.message}\n\n${help}`);
     process.exitCode = 2;
-  } else if (error instanceof SettingsError || error instanceof ApiError) {
-    process.stderr.write(`${error.message}\n`);
+  } else if (error instanceof SettingsError) {
+    process.stderr.write(`${error.message}\n-> archestra/README.md lists all settings.\n`);
+    process.exitCode = 1;
+  } else if (error instanceof ApiError) {
+    process.stderr.write(`${error.message}\n-> ${adviceFor(error)}\n`);
+    process.exitCode = 1;
+  } else if (error instanceof CommandError) {
+    process.stderr.write(
+      `${error.message}\n-> Run it by hand to see more; then run the same command of this program again.\n`,
+    );
     process.exitCode = 1;
   } else {
     throw error;

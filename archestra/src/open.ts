@@ -1,6 +1,7 @@
 import { setTimeout as delay } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
 import { calls } from "./api/calls.ts";
+import { ApiError } from "./api/client.ts";
 import { readOpening } from "./api/opening.ts";
 import { BundleError } from "./bundle-error.ts";
 import { openCluster } from "./cluster.ts";
@@ -55,6 +56,14 @@ export async function openWorld(options: {
   return { world, settings, makeKey: session.makeKey };
 }
 
+const startingCodes = new Set(["api_unreachable", "no_kubernetes", "cluster_unreachable"]);
+
+function isStarting(error: unknown): error is Error {
+  return error instanceof ApiError
+    ? error.status >= 500
+    : error instanceof BundleError && startingCodes.has(error.code);
+}
+
 /** Tries until what is not up yet is up. */
 async function patiently<Result>(
   work: () => Promise<Result>,
@@ -66,10 +75,7 @@ async function patiently<Result>(
     try {
       return await work();
     } catch (error) {
-      const isStarting =
-        error instanceof BundleError &&
-        ["api_unreachable", "no_kubernetes", "cluster_unreachable"].includes(error.code);
-      if (!isStarting || performance.now() > until) throw error;
+      if (!isStarting(error) || performance.now() > until) throw error;
       if (error.message !== told) say(`waiting: ${error.message}`);
       told = error.message;
       await delay(pollMs, undefined, { signal });

@@ -64,6 +64,15 @@ export class FakeCluster {
     rmSync(join(this.folder, "node"));
   }
 
+  stopDocker(): void {
+    this.#write("down", "");
+  }
+
+  /** As where a quota or a missing right keeps it from being made. */
+  refuse(kind: string): void {
+    this.#write("refused", kind.toLowerCase());
+  }
+
   /** Commands so far, but for those that only read. */
   changes(): string[] {
     const lines = readFileSync(join(this.folder, "calls.log"), "utf8").trim().split("\n");

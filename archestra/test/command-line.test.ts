@@ -51,6 +51,21 @@ it("fails with a sentence and what to do, without a stack", async () => {
   );
 });
 
+it("says what the platform or a command refused, and what to do about it", async () => {
+  const bench = await openBench();
+  bench.cluster.refuse("PersistentVolumeClaim");
+  expect(await start(bench, ["apply"]).ended).toMatchObject({
+    code: 1,
+    stderr: expect.stringMatching(/^`docker exec .*exceeded quota\n-> Run it by hand/),
+  });
+  bench.platform.failing.set("GET /api/agents", { status: 403, message: "Forbidden" });
+  expect(await start(bench, ["plan"]).ended).toMatchObject({
+    code: 1,
+    stderr:
+      "GET /api/agents answered 403: Forbidden\n-> The user must be an administrator of the organization: check whom the API key belongs to.\n",
+  });
+});
+
 it("stops at Ctrl-C, says how to go on, and goes on", async () => {
   const bench = await openBench();
   const run = start(bench, ["apply"]);
@@ -80,10 +95,13 @@ it("waits for a platform that is still starting", async () => {
     if (moment === "after" && name === "GET /api/config") bench.platform.orchestrator = true;
     return undefined;
   };
+  bench.platform.failing.set("GET /health", { status: 503, message: "Starting", times: 2 });
   const run = start(bench, ["plan", "--wait", "30"]);
   expect(await run.ended).toMatchObject({
     code: 0,
-    stdout: expect.stringContaining("waiting: The platform has not reached its Kubernetes yet."),
+    stdout: expect.stringMatching(
+      /waiting: GET \/health answered 503: Starting\n(.*\n)*waiting: The platform has not reached its Kubernetes yet\./,
+    ),
   });
 });
 

@@ -286,6 +286,24 @@ it("registers servers that run elsewhere, and touches no cluster", async () => {
   expect(await bench.changesOf(() => bench.run("apply"))).toEqual([]);
 });
 
+it("destroys the API keys of this checkout alone, be they of a run that was cut off or gone already", async () => {
+  const bench = await openBench();
+  bench.platform.apiKeys.push({ id: "foreign", name: "data-transformer 0123456789abcdef", key: "arch_foreign" });
+  bench.platform.onRequest = (moment, name) =>
+    moment === "after" && name === "POST /api/api-keys" ? "drop" : undefined;
+  await expect(bench.run("apply")).rejects.toMatchObject({ code: "api_unreachable" });
+  bench.platform.onRequest = () => undefined;
+  expect(bench.platform.apiKeys).toHaveLength(2);
+  await bench.run("destroy");
+  expect(bench.platform.apiKeys.map(({ id }) => id)).toEqual(["foreign"]);
+
+  await bench.run("apply");
+  bench.platform.apiKeys.splice(1);
+  bench.values = { ...bench.values, ARCHESTRA_API_KEY: "arch_foreign" };
+  await bench.run("destroy", { yes: true });
+  expect(bench.platform.apiKeys.map(({ id }) => id)).toEqual(["foreign"]);
+});
+
 it("uses an API key that is given, and makes none", async () => {
   const bench = await openBench();
   await bench.run("apply");

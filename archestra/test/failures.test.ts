@@ -142,6 +142,16 @@ it("says what the node is called and where it comes from when it does not run", 
   });
 });
 
+it("says that Docker does not run", async () => {
+  const bench = await openBench();
+  bench.cluster.stopDocker();
+  await expect(bench.run("apply")).rejects.toMatchObject({
+    code: "docker_unreachable",
+    message: expect.stringContaining("Cannot connect to the Docker daemon"),
+    next: expect.stringContaining("Start Docker"),
+  });
+});
+
 it("says which network the node cannot join", async () => {
   const bench = await openBench();
   bench.values = { ...bench.values, ARCHESTRA_DATABASE_NETWORK: "none-such" };

@@ -126,6 +126,8 @@ export class Platform {
   readonly faults: unknown[] = [];
   /** Called before and after each request is carried out; one that is dropped before never arrived, one that hangs gets no answer. */
   onRequest: (moment: "before" | "after", name: string) => "drop" | "hang" | undefined = () => undefined;
+  /** Calls that are refused, for ever or some times. */
+  readonly failing = new Map<string, { status: number; message: string; times?: number }>();
   /** Reasons by which the platform rewrites or forgets what it was sent. */
   losesYaml = false;
   hidesTools = false;
@@ -245,6 +247,7 @@ export class Platform {
     if (!this.#isAllowed(call, request)) return refuse(401, "Unauthenticated");
     const label = `${call.method} ${call.path}`;
     try {
+      this.#fail(label);
       const body = this.#checked(call, text);
       if (this.onRequest("before", label) === "drop") return void response.destroy();
       this.log.push(label);
@@ -266,6 +269,13 @@ export class Platform {
       if (name === "signIn") return reply(error.status, { message: error.message, code: "INVALID_EMAIL_OR_PASSWORD" });
       refuse(error.status, error.message);
     }
+  }
+
+  #fail(label: string): void {
+    const failure = this.failing.get(label);
+    if (failure === undefined) return;
+    if (failure.times !== undefined && (failure.times -= 1) === 0) this.failing.delete(label);
+    throw new Refusal(failure.status, failure.message);
   }
 
   #isAllowed({ path }: Call, { headers }: IncomingMessage): boolean {
