@@ -40,7 +40,11 @@ export async function chat(world: World, options: ChatOptions): Promise<void> {
   };
   try {
     let reply = await client.send(options.text, { contextId: options.contextId, onText });
-    while (reply.kind === "approval") reply = await client.decide(reply, await decision(reply, options));
+    while (reply.kind === "approval") {
+      reply = await client.decide(reply, await decision(reply, options));
+      // That answer does not stream.
+      told = 0;
+    }
     ending.abort();
     await watching;
     // A stream has told them as they came.
