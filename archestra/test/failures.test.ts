@@ -117,6 +117,17 @@ it("reinstalls a silent server once and then fails with what is known of its pod
   expect(changes).toEqual(["POST /api/mcp_server/{id}/reinstall"]);
 });
 
+it("takes a server that hangs for one that does not answer, and not for a platform that is down", async () => {
+  const bench = await openBench();
+  await bench.run("apply");
+  bench.platform.onRequest = (moment, name) => (moment === "after" && name.endsWith("/inspect") ? "hang" : undefined);
+  bench.values = { ...bench.values, ARCHESTRA_READY_SECONDS: "1" };
+  expect(await bench.run("status")).toMatch(
+    /server es_mcp: not ready \(POST .*inspect was not answered within 1 s\.\)/,
+  );
+  await expect(bench.run("apply")).rejects.toMatchObject({ code: "tools_not_discovered" });
+});
+
 it("does not go on when the platform does not keep the YAML as it was sent", async () => {
   const bench = await openBench();
   bench.platform.losesYaml = true;

@@ -43,6 +43,9 @@ export type Credentials = { authorization: string } | { cookie: string };
 /** A call that only reads or changes rows is answered within this time; discovery and restarts take tens of seconds. */
 const CALL_TIMEOUT_MS = 150_000;
 
+/** Code of the error by which a call ends that takes longer than it may. */
+export const CALL_TIMED_OUT = "call_timed_out";
+
 /** An answer that large is no answer of this API; its description, the largest, has 3 MB. */
 const ANSWER_BYTES_MAX = 64 * 1024 * 1024;
 
@@ -170,6 +173,13 @@ export class ArchestraApi {
       });
     } catch (error) {
       this.#signal.throwIfAborted();
+      if (error instanceof Error && error.name === "TimeoutError") {
+        const seconds = Math.round((timeoutMs ?? 0) / 1000);
+        throw new BundleError(CALL_TIMED_OUT, `${nameOf(call)} was not answered within ${seconds} s.`, {
+          next: "See `docker compose logs archestra`, then run the same command again.",
+          cause: error,
+        });
+      }
       throw new BundleError("api_unreachable", `Archestra does not answer at ${this.baseUrl} (${causeOf(error)}).`, {
         next: "Start it with `docker compose up -d archestra` and wait for `docker compose ps` to say healthy, or set ARCHESTRA_URL.",
         cause: error,

@@ -7,7 +7,7 @@ import { randomBytes } from "node:crypto";
 import { setTimeout as delay } from "node:timers/promises";
 import { z } from "zod";
 import { type CatalogItem, calls, type Installation } from "../api/calls.ts";
-import { ApiError } from "../api/client.ts";
+import { ApiError, CALL_TIMED_OUT } from "../api/client.ts";
 import { BundleError } from "../bundle-error.ts";
 import type { PodProblem } from "../cluster.ts";
 import { podName } from "../deployment.ts";
@@ -361,15 +361,20 @@ async function refresh(
 
 const toolsSchema = z.object({ tools: z.array(z.object({ name: z.string() })) });
 
+/** A server that lists its tools does so at once; the platform waits minutes for one that hangs. */
+const INSPECT_TIMEOUT_MS = 60_000;
+
 /** The server's own list of tools, by way of the platform. */
-async function inspect(id: string, { api }: World): Promise<Live> {
+async function inspect(id: string, { api, timing }: World): Promise<Live> {
+  const timeoutMs = Math.min(INSPECT_TIMEOUT_MS, timing.readyTimeoutMs);
   try {
-    const answer = await api.call(calls.inspect, { params: { id }, body: { method: "tools/list" } });
+    const answer = await api.call(calls.inspect, { params: { id }, body: { method: "tools/list" }, timeoutMs });
     const parsed = toolsSchema.safeParse(answer);
     if (parsed.success) return { tools: parsed.data.tools.map(({ name }) => name) };
     return { error: JSON.stringify(answer).slice(0, 300) };
   } catch (error) {
     if (error instanceof ApiError) return { error: error.reason.slice(0, 300) };
+    if (error instanceof BundleError && error.code === CALL_TIMED_OUT) return { error: error.message };
     throw error;
   }
 }
