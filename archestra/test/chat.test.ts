@@ -91,8 +91,10 @@ it("reads a stream where the platform has one, approvals included", async () => 
   const { progress, answer } = await talk(bench, "copy");
   expect(answer).toBe("Done.");
   expect(progress.slice(0, 2)).toEqual(["Planning.", "Done."]);
-  bench.platform.agent = () => ({ ask: "pg_mcp__bulk_insert" });
-  expect((await talk(bench, "replace", { approve: true })).answer).toBe("Replaced.");
+  bench.platform.agent = () => ({ texts: ["Planning."], ask: "pg_mcp__bulk_insert" });
+  const asked = await talk(bench, "replace", { approve: true });
+  expect(asked.answer).toBe("Replaced.");
+  expect(asked.progress.slice(0, 3)).toEqual(["Planning.", "approved: pg_mcp__bulk_insert", "Replacing."]);
 });
 
 it("says what the provider said when a run fails", async () => {

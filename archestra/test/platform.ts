@@ -51,6 +51,8 @@ interface Installed extends Installation {
   environmentValues: Record<string, string>;
   userConfigValues: Record<string, string>;
   pod: Pod | undefined;
+  /** Calls to the server that still carry the token before: the platform keeps it in a cache. */
+  sendsOldTokenFor: number;
 }
 
 interface Policy {
@@ -82,6 +84,7 @@ interface Request<Body> {
   query: URLSearchParams;
   body: Body;
   authorization: string | undefined;
+  a2aVersion: string | undefined;
 }
 
 type Handlers = { [Name in keyof typeof calls]: (request: Request<BodyOf<(typeof calls)[Name]>>) => unknown };
@@ -111,10 +114,12 @@ export class Platform {
   /** Every call so far, as `POST /api/agents`; those that read are left out of `writes`. */
   readonly log: string[] = [];
   /** What the agent does with a message; set by tests. */
-  agent: (text: string, context: { contextId: string }) => { texts: string[] } | { ask: string } | { fails: string } =
-    () => ({
-      texts: ["Done."],
-    });
+  agent: (
+    text: string,
+    context: { contextId: string },
+  ) => { texts: string[] } | { texts?: string[]; ask: string } | { fails: string } = () => ({
+    texts: ["Done."],
+  });
   streams = false;
   orchestrator = true;
   hasPolicies = true;
@@ -245,6 +250,9 @@ export class Platform {
     if (found === undefined) return refuse(403, "Forbidden");
     const { name, call, params } = found;
     if (!this.#isAllowed(call, request)) return refuse(401, "Unauthenticated");
+    if (name === "signIn" && request.headers.cookie !== undefined) {
+      return reply(403, { message: "Missing or null Origin", code: "MISSING_OR_NULL_ORIGIN" });
+    }
     const label = `${call.method} ${call.path}`;
     try {
       this.#fail(label);
@@ -256,6 +264,7 @@ export class Platform {
         query: url.searchParams,
         body,
         authorization: request.headers.authorization,
+        a2aVersion: String(request.headers["a2a-version"]),
       });
       const fate = this.onRequest("after", label);
       if (fate === "hang") return;
@@ -374,7 +383,10 @@ export class Platform {
       return { success: true };
     },
     validateDeployment: ({ body: { yaml } }) => {
-      const errors = parseDocument(yaml).errors.map(({ message }) => message);
+      const document = parseDocument(yaml);
+      const isDeployment = deploymentSchema.safeParse(document.toJS()).success;
+      const errors = document.errors.map(({ message }) => message);
+      if (errors.length === 0 && !isDeployment) errors.push("expected a single document of apps/v1 Deployment");
       return { valid: errors.length === 0, errors, warnings: [] };
     },
     listInstallations: ({ query }) => this.#installationsOf(query.get("catalogId") ?? "").map(publicInstallation),
@@ -386,8 +398,16 @@ export class Platform {
     },
     reinstall: ({ params, body }) => {
       const row = find(this.installations, params);
-      this.#checkValues(find(this.items, { id: row.catalogId }), body, row);
-      row.environmentValues = { ...row.environmentValues, ...body.environmentValues };
+      const item = find(this.items, { id: row.catalogId });
+      this.#checkValues(item, body, row);
+      const secrets = new Set(
+        (item.localConfig?.environment ?? []).flatMap(({ key, type }) => (type === "secret" ? [key] : [])),
+      );
+      // Prompted plain values keep their first value.
+      const given = Object.entries(body.environmentValues ?? {}).filter(([key]) => secrets.has(key));
+      row.environmentValues = { ...row.environmentValues, ...Object.fromEntries(given) };
+      const token = body.userConfigValues?.["mcp_http_token"];
+      if (token !== undefined && token !== row.userConfigValues["mcp_http_token"]) row.sendsOldTokenFor = 5;
       row.userConfigValues = { ...row.userConfigValues, ...body.userConfigValues };
       row.reinstallRequired = false;
       this.#startPod(row, 2);
@@ -399,6 +419,10 @@ export class Platform {
       this.#tick(row);
       const failure = this.#failureOf(row);
       if (failure !== undefined) throw new Refusal(500, failure);
+      if (row.sendsOldTokenFor > 0) {
+        row.sendsOldTokenFor -= 1;
+        throw new Refusal(500, "Streamable HTTP error: 401");
+      }
       if (method === "tools/list") return { tools: toolsOf(row.name).map((name) => ({ name })) };
       const isError = this.cutOff.has(row.name);
       const text = isError ? "connection_failed: getaddrinfo ENOTFOUND" : "0 of them";
@@ -443,7 +467,8 @@ export class Platform {
           credentialResolutionMode: "static",
         })),
     assignTools: ({ body: { assignments } }) => {
-      const isKnown = ({ toolId }: { toolId: string }) => this.tools.some(({ id }) => id === toolId);
+      const isKnown = (one: { toolId: string; mcpServerId: string }) =>
+        this.tools.some(({ id, mcpServerId }) => id === one.toolId && mcpServerId === one.mcpServerId);
       const isThere = (one: { agentId: string; toolId: string }) =>
         this.assignments.some((row) => row.agentId === one.agentId && row.toolId === one.toolId);
       const failed = assignments.filter((one) => !isKnown(one)).map((one) => ({ ...one, error: "Tool not found" }));
@@ -466,16 +491,25 @@ export class Platform {
     },
 
     listInvocationPolicies: () => this.#withPolicies(() => this.invocationPolicies),
-    setInvocationDefaults: ({ body }) => this.#withPolicies(() => setDefaults(this.invocationPolicies, body)),
+    setInvocationDefaults: ({ body }) =>
+      this.#withPolicies(() => {
+        for (const id of body.toolIds) find(this.tools, { id });
+        return setDefaults(this.invocationPolicies, body);
+      }),
     createInvocationPolicy: ({ body }) =>
       this.#withPolicies(() => {
+        find(this.tools, { id: body.toolId });
         const row = { ...body, id: randomUUID() };
         this.invocationPolicies.push(row);
         return row;
       }),
     deleteInvocationPolicy: ({ params }) => this.#withPolicies(() => remove(this.invocationPolicies, params)),
     listResultPolicies: () => this.#withPolicies(() => this.resultPolicies),
-    setResultDefaults: ({ body }) => this.#withPolicies(() => setDefaults(this.resultPolicies, body)),
+    setResultDefaults: ({ body }) =>
+      this.#withPolicies(() => {
+        for (const id of body.toolIds) find(this.tools, { id });
+        return setDefaults(this.resultPolicies, body);
+      }),
 
     listSchedules: ({ query }) => ({
       data: this.schedules.filter(({ name }) => name.includes(query.get("name") ?? "")),
@@ -500,7 +534,11 @@ export class Platform {
     scheduleRun: ({ params }) => Object.assign(find(this.runs, { id: params["runId"] }), { status: "success" }),
 
     agentCard: () => ({ capabilities: { streaming: this.streams } }),
-    agentMessage: ({ params, body, authorization }) => this.#converse(params["agentId"] ?? "", body, authorization),
+    agentMessage: ({ params, body, authorization, a2aVersion }) => {
+      const answer = this.#converse(params["agentId"] ?? "", body, authorization);
+      // Without the header events have the protocol's old shapes.
+      return Array.isArray(answer) && a2aVersion !== "1.0" ? [{ result: { kind: "status-update" } }] : answer;
+    },
     listToolCalls: ({ query }) => ({
       data: query.get("sortDirection") === "desc" ? this.toolCalls.toReversed() : this.toolCalls,
     }),
@@ -525,7 +563,7 @@ export class Platform {
     }
     if (this.losesYaml && item.deploymentSpecYaml !== null) item.deploymentSpecYaml += "# seen\n";
     const needsReinstall = ({ name, localConfig }: Item) =>
-      JSON.stringify([name, localConfig?.dockerImage, localConfig?.transportType, localConfig?.environment ?? []]);
+      JSON.stringify([name, { ...localConfig, environment: localConfig?.environment ?? [] }]);
     for (const one of this.#installationsOf(item.id)) {
       if (needsReinstall(before) !== needsReinstall(item)) one.reinstallRequired = true;
       if (item.deploymentSpecYaml !== before.deploymentSpecYaml) this.#startPod(one, 3);
@@ -554,6 +592,7 @@ export class Platform {
       environmentValues: body.environmentValues ?? {},
       userConfigValues: body.userConfigValues ?? {},
       pod: undefined,
+      sendsOldTokenFor: 0,
     };
     this.installations.push(row);
     this.#startPod(row, item.serverType === "remote" ? 0 : 2);
@@ -671,7 +710,8 @@ export class Platform {
       const decision = decisions.find(({ approvalId }) => approvalId === task.approvalId);
       if (decision === undefined) return rpcError(-32_602, "No decision");
       task.open = false;
-      return rpcResult({ message: said(task.contextId, [decision.approved ? "Replaced." : "Tool execution denied."]) });
+      const texts = decision.approved ? ["Replacing.", "Replaced."] : ["Tool execution denied."];
+      return rpcResult({ message: said(task.contextId, texts) });
     }
     if (message.contextId !== undefined && !this.#contexts.has(message.contextId)) {
       return rpcError(-32_602, "Context not found");
@@ -681,25 +721,26 @@ export class Platform {
     const outcome = this.agent(message.parts.map((part) => part.text ?? "").join(""), { contextId });
     if ("fails" in outcome) return rpcError(-32_603, "Internal error", { reason: outcome.fails });
     const taskId = randomUUID();
+    const artifacts = (texts: readonly string[]) =>
+      texts.map((text) => ({ result: { artifactUpdate: { taskId, contextId, artifact: { parts: [{ text }] } } } }));
     if ("ask" in outcome) {
       const approvalId = randomUUID();
       this.#tasks.set(taskId, { contextId, approvalId, open: true });
       const status = { state: "TASK_STATE_INPUT_REQUIRED" };
       const approvalRequests = [{ approvalId, toolName: outcome.ask, toolCallId: "call_1" }];
       const result = { task: { id: taskId, contextId, status, metadata: { approvalRequests } } };
-      return this.streams ? [{ result }] : rpcResult(result);
+      return this.streams ? [...artifacts(outcome.texts ?? []), { result }] : rpcResult(result);
     }
     if (this.streams && configuration?.returnImmediately === true) {
-      const artifacts = [{ name: "agent-response", parts: outcome.texts.map((text) => ({ text })) }];
-      this.#ended.set(taskId, { id: taskId, contextId, status: { state: "TASK_STATE_COMPLETED" }, artifacts });
+      const parts = outcome.texts.map((text) => ({ text }));
+      const status = { state: "TASK_STATE_COMPLETED" };
+      this.#ended.set(taskId, { id: taskId, contextId, status, artifacts: [{ name: "agent-response", parts }] });
       return rpcResult({ task: { id: taskId, contextId, status: { state: "TASK_STATE_WORKING" } } });
     }
     if (!this.streams) return rpcResult({ message: said(contextId, outcome.texts) });
     return [
       { result: { task: { id: taskId, contextId, status: { state: "TASK_STATE_WORKING" } } } },
-      ...outcome.texts.map((text) => ({
-        result: { artifactUpdate: { taskId, contextId, artifact: { parts: [{ text }] } } },
-      })),
+      ...artifacts(outcome.texts),
       { result: { statusUpdate: { taskId, contextId, status: { state: "TASK_STATE_COMPLETED" } } } },
     ];
   }
@@ -739,6 +780,8 @@ const containersSchema = z.object({
   }),
 });
 
+const deploymentSchema = containersSchema.extend({ apiVersion: z.literal("apps/v1"), kind: z.literal("Deployment") });
+
 const structured = { structuredOutput: false };
 
 function toolsOf(server: string): string[] {
@@ -775,7 +818,13 @@ function stream(response: ServerResponse, events: readonly object[]): void {
   response.end();
 }
 
-function publicInstallation({ pod: _pod, environmentValues: _values, userConfigValues: _config, ...row }: Installed) {
+function publicInstallation({
+  pod: _pod,
+  environmentValues: _values,
+  userConfigValues: _config,
+  sendsOldTokenFor: _stale,
+  ...row
+}: Installed) {
   return row;
 }
 
