@@ -1,12 +1,12 @@
-import { mkdtempSync, writeFileSync } from "node:fs";
+import { mkdtempSync, readFileSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { pathToFileURL } from "node:url";
 import { describe, expect, it } from "vitest";
 import { agentPrompt, type Desired, desiredState, type ServerName } from "./desired.ts";
-import { readBundleSettings, withEnvFile } from "./settings.ts";
+import { bundleSettings, type Environment, readBundleSettings, repository, withEnvFile } from "./settings.ts";
 
-function stateOf(environment: Record<string, string> = {}): Desired {
+function stateOf(environment: Environment = {}): Desired {
   return desiredState(readBundleSettings(environment), environment);
 }
 
@@ -61,6 +61,19 @@ describe("the servers' settings", () => {
     expect(yaml).not.toContain("ELASTICSEARCH_URL");
     const [, policy] = stateOf({ POD_ELASTICSEARCH_URL }).manifests;
     expect(policy?.json).toContain('"port":9201},{"protocol":"TCP","port":9202');
+  });
+
+  it("warn of a database that a pod would look for in itself", () => {
+    const warnings = (environment: Record<string, string>) => stateOf({ OPENAI_API_KEY: "k", ...environment }).warnings;
+    expect(warnings({})).toEqual([]);
+    expect(warnings({ POD_ELASTICSEARCH_URL: "https://es.internal,https://127.0.0.1:9200" })).toEqual([
+      expect.stringContaining("es_mcp is to reach its database at 127.0.0.1"),
+    ]);
+    expect(warnings({ POD_DATABASE_URL: "postgres://etl@localhost/shop" })).toEqual([
+      expect.stringContaining("pg_mcp is to reach its database at localhost"),
+    ]);
+    const remote = { PG_MCP_REMOTE_URL: "https://pg-mcp.internal/mcp", PG_MCP_REMOTE_TOKEN: "t" };
+    expect(warnings({ ...remote, POD_POSTGRES_HOST: "localhost" })).toEqual([]);
   });
 
   it("say what does not fit together", () => {
@@ -138,4 +151,12 @@ it("reads .env beneath the environment", () => {
   const file = join(mkdtempSync(join(tmpdir(), "env-")), ".env");
   writeFileSync(file, 'A=from file\nB="quoted" # comment\nC=file\n');
   expect(withEnvFile({ C: "environment", A: "" }, file)).toEqual({ A: "from file", B: "quoted", C: "environment" });
+});
+
+it("reads .env.example as it is shipped, which changes nothing and offers settings that there are", () => {
+  const file = new URL(".env.example", repository);
+  expect(stateOf(withEnvFile({}, file))).toEqual(stateOf());
+  const offered = [...readFileSync(file, "utf8").matchAll(/^# (\w+)=/gm)].map(([, name = ""]) => name);
+  expect(offered).toEqual(expect.arrayContaining(["LLM_PROVIDER", "LLM_API_KEY", "LLM_MODEL"]));
+  expect(offered.filter((name) => !(name in bundleSettings))).toEqual([]);
 });

@@ -1,7 +1,7 @@
 /** The state to reach, computed from settings alone. It holds no id: those are the platform's. */
 import { readFileSync } from "node:fs";
 import { kitSettings, readSettings, type SettingsDefinition, SettingsError } from "@es-to-pg/mcp-kit";
-import { settingsProblems as esProblems, esSettings } from "es-mcp/dist/config.js";
+import { settingsProblems as esProblems, esSettings, nodesOf } from "es-mcp/dist/config.js";
 import { connections, pgSettings } from "pg-mcp/dist/config.js";
 import type { providers } from "./api/calls.ts";
 import { BundleError } from "./bundle-error.ts";
@@ -159,7 +159,7 @@ export function desiredState(settings: BundleSettings, environment: Environment)
               : []),
           ],
     withdrawn: local.length > 0 && !settings.ARCHESTRA_NETWORK_POLICY ? [networkPolicyName] : [],
-    warnings: warnings(transport, llm),
+    warnings: [...warnings(transport, llm), ...local.flatMap(({ name }) => loopbackWarning(name, pods[name]))],
   };
 }
 
@@ -192,6 +192,16 @@ function warnings(transport: BundleSettings["ARCHESTRA_TRANSPORT"], llm: Desired
     );
   }
   return lines;
+}
+
+/** The address of a database that leads a pod to itself. */
+function loopbackWarning(name: ServerName, pod: PodSettings): string[] {
+  const hosts = name === "es_mcp" ? nodesOf(esOf(pod)).map(({ hostname }) => hostname) : [pgOf(pod).writer.host];
+  const loopback = hosts.find((host) => /^(localhost|127\..*|\[?::1\]?)$/.test(host));
+  if (loopback === undefined) return [];
+  return [
+    `${name} is to reach its database at ${loopback}, which to a pod is the pod itself; use a name that the cluster knows, or this machine's address in its network`,
+  ];
 }
 
 function desiredLlm(settings: BundleSettings): Desired["llm"] {
@@ -300,16 +310,22 @@ function holdsCredentials(value: string): boolean {
 
 /** What the settings of one server say together. */
 function jointProblems(pods: Record<ServerName, PodSettings>): string[] {
-  const es = readSettings(esSettings, { ...pods.es_mcp.plain, ...pods.es_mcp.secrets });
-  return esProblems(es).map((problem) => `POD_${problem}`);
+  return esProblems(esOf(pods.es_mcp)).map((problem) => `POD_${problem}`);
+}
+
+function esOf({ plain, secrets }: PodSettings) {
+  return readSettings(esSettings, { ...plain, ...secrets });
+}
+
+function pgOf({ plain, secrets }: PodSettings) {
+  return connections(readSettings(pgSettings, { ...plain, ...secrets }));
 }
 
 function databasePorts(pods: Record<ServerName, PodSettings>): number[] {
-  const es = readSettings(esSettings, { ...pods.es_mcp.plain, ...pods.es_mcp.secrets });
-  const nodes = es.ELASTICSEARCH_CLOUD_ID === undefined ? es.ELASTICSEARCH_URL : [es.ELASTICSEARCH_CLOUD_ID];
-  const esPorts = nodes.map(({ port, protocol }) => Number(port || (protocol === "https:" ? 443 : 80)));
-  const { writer } = connections(readSettings(pgSettings, { ...pods.pg_mcp.plain, ...pods.pg_mcp.secrets }));
-  return [...new Set([...esPorts, writer.port])].sort((one, other) => one - other);
+  const esPorts = nodesOf(esOf(pods.es_mcp)).map(({ port, protocol }) =>
+    Number(port || (protocol === "https:" ? 443 : 80)),
+  );
+  return [...new Set([...esPorts, pgOf(pods.pg_mcp).writer.port])].sort((one, other) => one - other);
 }
 
 function unknownNames(names: readonly string[], known: SettingsDefinition, fixed: readonly string[]): string[] {

@@ -1,5 +1,6 @@
 import { createHash, randomBytes } from "node:crypto";
-import { chmod, readFile, rename, rm, writeFile } from "node:fs/promises";
+import { chmod, mkdir, readFile, rename, rm, writeFile } from "node:fs/promises";
+import { dirname } from "node:path";
 import { z } from "zod";
 import { BundleError } from "./bundle-error.ts";
 
@@ -61,6 +62,7 @@ export class StateFile {
   async update(change: Partial<State>): Promise<void> {
     const next = { ...this.#state, ...change };
     const beside = `${this.path}.${randomBytes(4).toString("hex")}`;
+    await mkdir(dirname(this.path), { recursive: true });
     await writeFile(beside, `${JSON.stringify(next, null, 2)}\n`, { mode: 0o600, flag: "wx" });
     await rename(beside, this.path);
     this.#state = next;

@@ -26,7 +26,8 @@ export class Bench {
   }
 
   get stateFile(): string {
-    return join(this.folder, "state.json");
+    // In a folder that is not there yet.
+    return join(this.folder, "state", "state.json");
   }
 
   get environment(): Values {
