@@ -23,6 +23,8 @@ export interface PodProblem {
 
 export interface Cluster {
   describe: string;
+  /** How a person calls `kubectl` there. */
+  typed: string;
   /** Fails with what to do where the cluster cannot be reached. */
   check(): Promise<void>;
   /** What is there under a kind and name; undefined for nothing. */
@@ -213,6 +215,7 @@ function kubernetes(prefix: readonly string[], { shell, signal }: ClusterOptions
     shell.run([...prefix, ...parameters], { signal, ...(input === undefined ? {} : { input }) });
   return {
     kubectl,
+    typed: prefix.join(" "),
     async read({ kind, name }: ObjectName): Promise<ManifestState | undefined> {
       const text = await kubectl(["get", kind.toLowerCase(), name, "-o", "json", "--ignore-not-found"]);
       if (text.trim() === "") return undefined;

@@ -110,14 +110,18 @@ function clusterFindings({ cluster }: Actual): Finding[] {
   return [...images, ...(cluster.manifests.length > 0 ? [network] : []), ...manifests];
 }
 
-const advice: Record<string, string> = {
-  OOMKilled: "Raise ARCHESTRA_POD_MEMORY, then `npm run archestra:apply`. Exports and loads go on where they stood.",
-  ErrImageNeverPull: "Run `npm run archestra:apply`, which loads the image into the cluster.",
-  ImagePullBackOff: "Check the image's name and the cluster's access to its registry.",
-  ErrImagePull: "Check the image's name and the cluster's access to its registry.",
-  Unschedulable: `Look at the claim: kubectl describe persistentvolumeclaim ${STAGING_CLAIM}.`,
-  CrashLoopBackOff:
-    "Read its log: kubectl logs -l 'mcp-server-name in (esmcp,pgmcp)' --previous. A /staging that is no mount fails the start-up probe.",
+const registry = "Check the image's name and the cluster's access to its registry.";
+
+/** What to do about a pod, by the kubelet's reason. */
+const advice: Record<string, (kubectl: string, pod: string) => string> = {
+  OOMKilled: () =>
+    "Raise ARCHESTRA_POD_MEMORY, then `npm run archestra:apply`. Exports and loads go on where they stood.",
+  ErrImageNeverPull: () => "Run `npm run archestra:apply`, which loads the image into the cluster.",
+  ImagePullBackOff: () => registry,
+  ErrImagePull: () => registry,
+  Unschedulable: (kubectl) => `Look at the claim: \`${kubectl} describe persistentvolumeclaim ${STAGING_CLAIM}\`.`,
+  CrashLoopBackOff: (kubectl, pod) =>
+    `Read its log: \`${kubectl} logs ${pod} --previous\`. A /staging that is no mount fails the start-up probe.`,
 };
 
 async function podFindings({ cluster }: World, servers: readonly DesiredServer[]): Promise<Finding[]> {
@@ -125,7 +129,11 @@ async function podFindings({ cluster }: World, servers: readonly DesiredServer[]
   const problems = await cluster.podProblems(servers.map(({ name }) => name));
   if (problems.length === 0) return [ok("pods", "none reports a problem")];
   return problems.map(({ pod, reason, message }) =>
-    failure(`pod ${pod}`, `${reason} ${message}`.trim(), advice[reason] ?? `kubectl describe pod ${pod}`),
+    failure(
+      `pod ${pod}`,
+      `${reason} ${message}`.trim(),
+      advice[reason]?.(cluster.typed, pod) ?? `Look at it: \`${cluster.typed} describe pod ${pod}\`.`,
+    ),
   );
 }
 
@@ -253,6 +261,9 @@ const failedCalls: Record<string, string> = {
   "Tool call blocked": "Run `npm run archestra:apply`, which sets the tool policies.",
 };
 
+/** A count of rejects in a result, which was JSON or TOON before it was put into JSON. */
+const REJECTED = /(?:\\n|[^a-z_])rejected\\?"?: ?[1-9]/;
+
 /** What the last tool calls of the agent ran into. */
 async function callFindings({ api }: World, { agent }: Actual): Promise<Finding[]> {
   if (agent.row === undefined) return [];
@@ -263,6 +274,16 @@ async function callFindings({ api }: World, { agent }: Actual): Promise<Finding[
     const count = results.filter((result) => result.includes(text)).length;
     return count === 0 ? [] : [warning("tool calls", `${count} of the last ${data.length}: ${text}`, next)];
   });
+  const rejecting = results.filter((result) => REJECTED.test(result)).length;
+  if (rejecting > 0) {
+    found.push(
+      warning(
+        "rejects",
+        `${rejecting} of the last ${data.length} calls tell of rejected documents`,
+        'Their types do not match the columns. Ask: npm run archestra:chat -- "List the rejects of the last load by reason"',
+      ),
+    );
+  }
   return found.length > 0 ? found : [ok("tool calls", `none of the last ${data.length} was cut off or blocked`)];
 }
 

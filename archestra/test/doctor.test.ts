@@ -66,7 +66,9 @@ it("finds pods that ran out of memory or do not start", async () => {
   ]);
   const found = (await troubles(bench)).join("\n");
   expect(found).toMatch(/pod mcp-pgmcp-1: OOMKilled.*\n.*ARCHESTRA_POD_MEMORY/);
-  expect(found).toMatch(/pod mcp-esmcp-1: Unschedulable claim not found\n.*kubectl describe persistentvolumeclaim/);
+  expect(found).toMatch(
+    /pod mcp-esmcp-1: Unschedulable claim not found\n.*docker exec .*kubectl .*describe persistentvolumeclaim/,
+  );
 });
 
 it("finds tools that are not assigned, and tools without a policy", async () => {
@@ -86,6 +88,21 @@ it("finds tool calls that the platform cut off", async () => {
   bench.platform.toolCalls.push({ ...call, id: "1", toolResult: { content } }, { ...call, id: "2" });
   expect(await troubles(bench)).toEqual([
     expect.stringMatching(/warning {2}tool calls: 1 of the last 2: Request timed out\n.*get_load/),
+  ]);
+});
+
+it.each([
+  { format: "JSON", text: '{"load":"load_1","rejected":2}' },
+  { format: "TOON", text: "load: load_1\nrejected: 2" },
+])("finds loads that rejected documents, told as $format", async ({ text }) => {
+  const bench = await applied();
+  const call = { method: "tools/call", createdAt: "2026-01-01T00:00:00Z", toolCall: { name: "a", arguments: {} } };
+  const resultOf = (one: string) => ({ content: [{ type: "text", text: one }] });
+  bench.platform.toolCalls.push({ ...call, id: "1", toolResult: resultOf(text.replace("2", "0")) });
+  expect(await troubles(bench)).toEqual([]);
+  bench.platform.toolCalls.push({ ...call, id: "2", toolResult: resultOf(text) });
+  expect(await troubles(bench)).toEqual([
+    expect.stringMatching(/warning {2}rejects: 1 of the last 2 calls tell of rejected documents\n.*List the rejects/),
   ]);
 });
 

@@ -112,6 +112,9 @@ it("reinstalls a silent server once and then fails with what is known of its pod
     await expect(bench.run("apply")).rejects.toMatchObject({
       code: "tools_not_discovered",
       message: expect.stringContaining("CrashLoopBackOff"),
+      next: expect.stringMatching(
+        /docker exec -i archestra-mcp-control-plane kubectl .* logs -l mcp-server-name=esmcp/,
+      ),
     });
   });
   expect(changes).toEqual(["POST /api/mcp_server/{id}/reinstall"]);

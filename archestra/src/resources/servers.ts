@@ -276,7 +276,7 @@ function installationChanges(actual: ServerActual, item: CatalogItem, cluster: C
       action: "reinstall",
       why: ["the platform does not know the tools that it has"],
       run: () => reinstall(server, installation, imageId, world),
-      stuck: () => notDiscovered(server.name, "the platform keeps another list than the server's own"),
+      stuck: () => notDiscovered(server.name, "the platform keeps another list than the server's own", world),
     },
   ];
 }
@@ -335,7 +335,7 @@ async function install(
   } catch (error) {
     // A remote server is asked for its tools at once; a local one answers 200 and fails later.
     if (!(error instanceof ApiError && error.status === 500)) throw error;
-    throw notDiscovered(server.name, error.reason);
+    throw notDiscovered(server.name, error.reason, world);
   }
 }
 
@@ -466,7 +466,7 @@ async function diagnosis(server: DesiredServer, { live, status }: Silence, world
       },
     );
   }
-  return notDiscovered(server.name, said.join("; "));
+  return notDiscovered(server.name, said.join("; "), world);
 }
 
 async function podProblemsOf(name: ServerName, { cluster }: World): Promise<PodProblem[]> {
@@ -474,8 +474,10 @@ async function podProblemsOf(name: ServerName, { cluster }: World): Promise<PodP
   return (await cluster?.podProblems([name]).catch(() => undefined)) ?? [];
 }
 
-function notDiscovered(name: ServerName, detail: string): BundleError {
+function notDiscovered(name: ServerName, detail: string, { cluster }: World): BundleError {
+  const log =
+    cluster === undefined ? "" : ` The pod's log: \`${cluster.typed} logs -l mcp-server-name=${podName(name)}\`.`;
   return new BundleError("tools_not_discovered", `${name} does not list its tools: ${detail}`, {
-    next: `Run \`npm run archestra:doctor\`; the pod's log: kubectl logs -l mcp-server-name=${podName(name)}.`,
+    next: `Run \`npm run archestra:doctor\`.${log}`,
   });
 }
