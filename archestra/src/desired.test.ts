@@ -16,6 +16,10 @@ function local(name: ServerName, environment: Record<string, string> = {}) {
   return server;
 }
 
+function warningsOf(environment: Environment) {
+  return stateOf({ OPENAI_API_KEY: "k", ...environment }).warnings;
+}
+
 function refusing(environment: Record<string, string>) {
   return () => stateOf(environment);
 }
@@ -64,16 +68,15 @@ describe("the servers' settings", () => {
   });
 
   it("warn of a database that a pod would look for in itself", () => {
-    const warnings = (environment: Record<string, string>) => stateOf({ OPENAI_API_KEY: "k", ...environment }).warnings;
-    expect(warnings({})).toEqual([]);
-    expect(warnings({ POD_ELASTICSEARCH_URL: "https://es.internal,https://127.0.0.1:9200" })).toEqual([
+    expect(warningsOf({})).toEqual([]);
+    expect(warningsOf({ POD_ELASTICSEARCH_URL: "https://es.internal,https://127.0.0.1:9200" })).toEqual([
       expect.stringContaining("es_mcp is to reach its database at 127.0.0.1"),
     ]);
-    expect(warnings({ POD_DATABASE_URL: "postgres://etl@localhost/shop" })).toEqual([
+    expect(warningsOf({ POD_DATABASE_URL: "postgres://etl@localhost/shop" })).toEqual([
       expect.stringContaining("pg_mcp is to reach its database at localhost"),
     ]);
     const remote = { PG_MCP_REMOTE_URL: "https://pg-mcp.internal/mcp", PG_MCP_REMOTE_TOKEN: "t" };
-    expect(warnings({ ...remote, POD_POSTGRES_HOST: "localhost" })).toEqual([]);
+    expect(warningsOf({ ...remote, POD_POSTGRES_HOST: "localhost" })).toEqual([]);
   });
 
   it("say what does not fit together", () => {

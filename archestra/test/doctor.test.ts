@@ -8,6 +8,10 @@ async function applied(): Promise<Bench> {
   return bench;
 }
 
+function textResult(text: string) {
+  return { content: [{ type: "text", text }] };
+}
+
 /** The lines of the report that are not in order, each with what to do. */
 async function troubles(bench: Bench): Promise<string[]> {
   const text = await bench.run("doctor");
@@ -97,10 +101,9 @@ it.each([
 ])("finds loads that rejected documents, told as $format", async ({ text }) => {
   const bench = await applied();
   const call = { method: "tools/call", createdAt: "2026-01-01T00:00:00Z", toolCall: { name: "a", arguments: {} } };
-  const resultOf = (one: string) => ({ content: [{ type: "text", text: one }] });
-  bench.platform.toolCalls.push({ ...call, id: "1", toolResult: resultOf(text.replace("2", "0")) });
+  bench.platform.toolCalls.push({ ...call, id: "1", toolResult: textResult(text.replace("2", "0")) });
   expect(await troubles(bench)).toEqual([]);
-  bench.platform.toolCalls.push({ ...call, id: "2", toolResult: resultOf(text) });
+  bench.platform.toolCalls.push({ ...call, id: "2", toolResult: textResult(text) });
   expect(await troubles(bench)).toEqual([
     expect.stringMatching(/warning {2}rejects: 1 of the last 2 calls tell of rejected documents\n.*List the rejects/),
   ]);
