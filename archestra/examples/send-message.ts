@@ -1,7 +1,7 @@
 /**
  * Sends a message to the Data Transformer from TypeScript, in a few lines that can be copied into a program of one's own:
  *
- *     ARCHESTRA_TOKEN=… AGENT_ID=… node archestra/examples/send-message.ts "Copy the products index to PostgreSQL"
+ *     ARCHESTRA_TOKEN=… AGENT_ID=… npx tsx archestra/examples/send-message.ts "Copy the products index to PostgreSQL"
  *
  * With `--poll` the platform answers at once with a task, which is asked for until it ends: needs a version after 1.2.71.
  */

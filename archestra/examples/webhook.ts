@@ -1,7 +1,7 @@
 /**
  * A webhook that starts the Data Transformer's schedule: whatever knows that new data is there posts to it.
  *
- *     WEBHOOK_SECRET=… ARCHESTRA_API_KEY=… SCHEDULE_ID=… node archestra/examples/webhook.ts
+ *     WEBHOOK_SECRET=… ARCHESTRA_API_KEY=… SCHEDULE_ID=… npx tsx archestra/examples/webhook.ts
  *     body='{"reason":"nightly import done"}'
  *     curl --data "$body" http://127.0.0.1:8090/ \
  *       --header "X-Signature: sha256=$(printf %s "$body" | openssl dgst -sha256 -hmac "$WEBHOOK_SECRET" -hex | cut -d' ' -f2)"

@@ -105,6 +105,10 @@ it("names settings that the servers know in the ECS task", () => {
 
 it("is a cloud-init file whose settings this program or docker-compose.yml reads", () => {
   const text = readFileSync(new URL("cloud-init.yaml", folder), "utf8");
-  expect(parse(text)).toMatchObject({ runcmd: expect.arrayContaining(["systemctl enable --now es-to-pg.service"]) });
+  expect(parse(text)).toMatchObject({
+    // As Debian 13 calls them; its docker.io only recommends the command.
+    packages: ["docker.io", "docker-cli", "docker-compose", "docker-buildx", "git", "nodejs", "npm"],
+    runcmd: expect.arrayContaining(["systemctl enable --now es-to-pg.service"]),
+  });
   expect(text).toContain("npm run archestra:up");
 });
