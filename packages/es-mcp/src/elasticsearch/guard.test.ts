@@ -77,6 +77,7 @@ test.each([
   ["a query string of a hundred thousand words", { query: { query_string: { query: "a ".repeat(100_000) } } }],
   ["a bucket pattern that nests without end", { aggs: { a: { terms: { field: "k", include: "(".repeat(5_000) } } } }],
   ["buckets without end", { aggs: { a: { terms: { field: "k", size: 2_147_483_647 } } } }],
+  ["buckets without end, in quotation marks", { aggs: { a: { terms: { field: "k", size: "2147483647" } } } }],
   [
     "a regular expression without a limit of memory",
     { query: { regexp: { term: { value: "a", max_determinized_states: 2e9 } } } },

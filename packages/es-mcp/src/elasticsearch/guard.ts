@@ -87,7 +87,7 @@ function walk(value: unknown, parent: string, depth: number): void {
   if (TEXT_CLAUSES.has(parent)) refuseCostlyText(value["query"]);
   for (const [key, member] of Object.entries(value)) {
     if (key === MEMORY_KEY) throw tooCostly(`${MEMORY_KEY} is not taken.`);
-    if (BUCKET_KEYS.has(key) && !FIELD_CLAUSES.has(parent) && typeof member === "number" && member > BUCKETS_MAX) {
+    if (BUCKET_KEYS.has(key) && !FIELD_CLAUSES.has(parent) && asksForMore(member)) {
       throw tooCostly(`${key} is more than ${BUCKETS_MAX}.`);
     }
     if (PATTERN_KEYS.has(key) && typeof member === "string" && member.length > PATTERN_CHARACTERS_MAX) {
@@ -97,6 +97,11 @@ function walk(value: unknown, parent: string, depth: number): void {
     if (SCRIPT_KEYS.has(key) || (key === "script" && !isField(parent, member))) throw scriptRefused(key);
     walk(member, key, depth + 1);
   }
+}
+
+/** Elasticsearch takes a number in quotation marks for the number. */
+function asksForMore(member: unknown): boolean {
+  return (typeof member === "number" || typeof member === "string") && Number(member) > BUCKETS_MAX;
 }
 
 /** `terms` and `range` are clauses and aggregations at once: only what stands there tells a field from code. */
