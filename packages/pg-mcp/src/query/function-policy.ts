@@ -90,6 +90,27 @@ const denied = new Set([
   "pg_config",
 ]);
 
+/** Not volatile, and yet they call what no name in the statement shows: the input of a type, the parser with its literals. */
+const callingUnseen = new Set([
+  "array_in",
+  "domain_in",
+  "fmgr_c_validator",
+  "fmgr_internal_validator",
+  "fmgr_sql_validator",
+  "multirange_in",
+  "range_in",
+  "record_in",
+]);
+
+/** Functions that read a text as the type that another text names. */
+export const typeReaders: ReadonlySet<string> = new Set(["pg_input_error_info", "pg_input_is_valid"]);
+
+/** Functions that make JSON of any value, and call the cast to JSON of a user's type where there is one. */
+export const jsonMakers = /^(?:row_to_json|array_to_json|to_jsonb?|jsonb?_(?:build_|(?:object_)?agg).*)$/;
+
+/** `to_json`, which stands for the constructors of the SQL standard. */
+export const toJson = 3176;
+
 /** Relations that hold passwords, connection strings or the contents of files and large objects. */
 export const secretRelations = new Set([
   "_pg_foreign_servers",
@@ -196,6 +217,7 @@ export interface CalledFunction {
   schema: string;
   name: string;
   volatile: boolean;
+  /** The extension that it belongs to, where a superuser made it: who owns an extension can add functions to it. */
   extension: string | undefined;
 }
 
@@ -205,6 +227,7 @@ export function judgeFunction(called: CalledFunction, policy: JudgePolicy): void
   if (called.builtIn) {
     // information_schema's views are made of helpers of their own, none of which is volatile.
     if (denied.has(name)) throw refusedFunction(schema, name, "it reads tables that the statement does not name");
+    if (callingUnseen.has(name)) throw refusedFunction(schema, name, "it calls code that the statement does not name");
     if (!called.volatile || (volatileAllowed.has(name) && !policy.repeatable)) return;
     throw refusedFunction(
       schema,
@@ -223,7 +246,7 @@ export function judgeFunction(called: CalledFunction, policy: JudgePolicy): void
   );
 }
 
-function refusedFunction(schema: string, name: string, why: string): ToolError {
+export function refusedFunction(schema: string, name: string, why: string): ToolError {
   return new ToolError("function_refused", "The statement calls a function that this server does not run: see why.", {
     next: "Write the statement with built-in functions that only read; an operator can vouch for a function in PG_MCP_ALLOW_FUNCTIONS.",
     details: { function: schema === "pg_catalog" ? name : `${schema}.${name}`, why },

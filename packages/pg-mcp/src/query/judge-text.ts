@@ -78,12 +78,18 @@ const onPath = (schemas: string, names: string): string =>
 
 /** Every object that a name could mean, by OID: of a function all of its forms. */
 const referencesQuery = `
-WITH functions AS (${onPath("$1", "$2")}), operators AS (${onPath("$3", "$4")}), types AS (${onPath("$5", "$6")}),
+WITH RECURSIVE functions AS (${onPath("$1", "$2")}), operators AS (${onPath("$3", "$4")}), types AS (${onPath("$5", "$6")}),
 named AS (${onPath("$7", "$8")}), relations AS (SELECT c.oid FROM named
   JOIN pg_catalog.pg_class c ON c.relnamespace = named.namespace AND c.relname = named.name),
 -- The types that values can have: those that are named, and those of the columns that can be read.
 met AS (SELECT t.oid FROM types JOIN pg_catalog.pg_type t ON t.typnamespace = types.namespace AND t.typname = types.name
-  UNION SELECT a.atttypid FROM relations JOIN pg_catalog.pg_attribute a ON a.attrelid = relations.oid AND a.attnum > 0 AND NOT a.attisdropped)
+  UNION SELECT a.atttypid FROM relations JOIN pg_catalog.pg_attribute a ON a.attrelid = relations.oid AND a.attnum > 0 AND NOT a.attisdropped
+  -- A value can be taken apart: into elements, attributes, bounds.
+  UNION SELECT part.oid FROM met JOIN pg_catalog.pg_type t ON t.oid = met.oid CROSS JOIN LATERAL (
+    SELECT t.typelem UNION ALL SELECT t.typbasetype
+    UNION ALL SELECT r.rngsubtype FROM pg_catalog.pg_range r WHERE r.rngtypid = t.oid
+    UNION ALL SELECT a.atttypid FROM pg_catalog.pg_attribute a WHERE a.attrelid = t.typrelid AND a.attnum > 0 AND NOT a.attisdropped
+  ) part(oid) WHERE part.oid >= ${firstUserOid})
 SELECT 'function', p.oid::int8::text FROM functions f JOIN pg_catalog.pg_proc p ON p.pronamespace = f.namespace AND p.proname = f.name
 UNION SELECT 'operator', o.oid::int8::text FROM operators f JOIN pg_catalog.pg_operator o ON o.oprnamespace = f.namespace AND o.oprname = f.name
 UNION SELECT 'value', met.oid::int8::text FROM met WHERE met.oid >= ${firstUserOid}
@@ -200,14 +206,18 @@ function visit(key: string, node: Node, named: Named): void {
       named.relations.push({ name: typeof schema === "string" ? [schema, relation] : [relation], byte });
       return;
     }
-    case "ColumnRef":
-    case "A_Indirection": {
+    case "ColumnRef": {
       // What looks like a column may be a function of the row.
-      const last = parts(node[key === "ColumnRef" ? "fields" : "indirection"]).at(-1);
+      const last = parts(node["fields"]).at(-1);
       if (last !== undefined) named.functions.push([last]);
       return;
     }
+    case "A_Indirection":
+      // So may every attribute on the way to the last.
+      for (const name of parts(node["indirection"])) named.functions.push([name]);
+      return;
     default:
+      if (key.startsWith("Json")) named.functions.push(["to_json"]);
   }
 }
 

@@ -13,9 +13,13 @@ import {
   heldSecrets,
   isShowableSetting,
   type JudgePolicy,
+  jsonMakers,
   judgeFunction,
+  refusedFunction,
   secretRelations,
   settingsFunction,
+  toJson,
+  typeReaders,
   valueRelations,
 } from "./function-policy.ts";
 import {
@@ -40,9 +44,11 @@ export interface References {
   relations: Set<number>;
   /** Columns of relations that are read, by `columnKey`. */
   columns: Set<number>;
+  /** User types of any value, stored ones too. */
+  met: Set<number>;
 }
 
-const kindsOfReference = ["functions", "operators", "types", "values", "relations", "columns"] as const;
+const kindsOfReference = ["functions", "operators", "types", "values", "relations", "columns", "met"] as const;
 
 export function noReferences(): References {
   return {
@@ -52,6 +58,7 @@ export function noReferences(): References {
     values: new Set(),
     relations: new Set(),
     columns: new Set(),
+    met: new Set(),
   };
 }
 
@@ -85,7 +92,11 @@ const valueFields = [
   "array_typeid",
   "typid",
 ];
-const operatorFields = ["opno", "opnos", "eqop", "sortop", "reverse_sort_op"];
+/** Fields that hold types of values, whatever the node. */
+const fieldOfType = /types?$|typid$|typeid$/;
+const operatorFields = ["opno", "opnos"];
+/** Operators that put rows in order: no planner estimates by them, so only a user's are looked at. */
+const orderFields = ["eqop", "sortop", "reverse_sort_op"];
 /** `current_setting`, with one argument and with two. */
 const currentSetting = [2077, 3294];
 
@@ -110,6 +121,9 @@ function collect(queries: readonly TreeNode[], found: References): void {
     }
     for (const field of functionFields) for (const oid of numbersOf(node, field)) found.functions.add(oid);
     for (const field of operatorFields) for (const oid of numbersOf(node, field)) found.operators.add(oid);
+    for (const field of orderFields) {
+      for (const oid of numbersOf(node, field)) if (oid >= firstUserOid) found.operators.add(oid);
+    }
     for (const oid of numbersOf(node, "relid")) {
       found.relations.add(oid);
       for (const bit of numbersOf(node, "selectedCols")) found.columns.add(columnKey(oid, bit));
@@ -117,9 +131,14 @@ function collect(queries: readonly TreeNode[], found: References): void {
     for (const field of valueFields) {
       for (const oid of numbersOf(node, field)) if (oid >= firstUserOid) found.values.add(oid);
     }
+    for (const { name } of node.fields) {
+      if (!fieldOfType.test(name)) continue;
+      for (const oid of numbersOf(node, name)) if (oid >= firstUserOid) found.met.add(oid);
+    }
     if (node.kind === "COERCEVIAIO") {
       for (const oid of numbersOf(node, "resulttype")) found.types.add(oid);
     }
+    if (node.kind === "JSONCONSTRUCTOREXPR") found.functions.add(toJson);
     if (node.kind === "FUNCEXPR" && numbersOf(node, "funcid").some((oid) => currentSetting.includes(oid))) {
       const setting = textConstant(valuesOf(node, "args").flat()[0]);
       if (setting === undefined)
@@ -144,22 +163,27 @@ export async function judgeTree(
 ): Promise<void> {
   const done = noReferences();
   let found = besides;
+  let makesJson = false;
   collect(queries, found);
   for (let level = 0; Object.values(found).some((set: Set<number>) => set.size > 0); level++) {
     if (level === followedMax) throw refused("views nested too deeply", "Query the tables beneath them.");
-    const fresh: Fresh = { functions: [], operators: [], types: [], values: [], relations: [], columns: [] };
+    const fresh: Fresh = { functions: [], operators: [], types: [], values: [], relations: [], columns: [], met: [] };
     for (const kind of kindsOfReference) {
       fresh[kind].push(...[...found[kind]].filter((reference) => !done[kind].has(reference)));
       for (const reference of fresh[kind]) done[kind].add(reference);
     }
-    await judgeFunctions(tx, fresh, policy);
+    makesJson = (await judgeFunctions(tx, fresh, policy)) || makesJson;
     found = noReferences();
     await follow(tx, fresh, { policy: policy.tables ?? everything, isBeneathView: level > 0, found });
   }
+  await judgeUnseen(tx, done, { policy, makesJson });
 }
 
 /** The server's own functions, by which nearly all statements are made. */
 const builtInQuery = "SELECT oid::int8::text, proname, provolatile FROM pg_catalog.pg_proc WHERE oid = ANY($1::oid[])";
+
+/** `internal` and C, in which only a superuser makes functions. */
+const superuserLanguages = [12, 13];
 
 /** The functions that references to what users made come down to, as `judgeFunction` wants them. */
 const functionsQuery = `
@@ -171,7 +195,8 @@ WITH called(oid) AS (
       aggmtransfn, aggminvtransfn, aggmfinalfn]::oid[]) AS f
     WHERE aggfnoid = ANY($1::oid[]) AND aggfnoid >= ${firstUserOid}
 )
-SELECT p.oid::int8::text, n.nspname, p.proname, p.provolatile, e.extname
+SELECT p.oid::int8::text, n.nspname, p.proname, p.provolatile,
+  CASE WHEN p.prolang IN (${superuserLanguages.join()}) OR (SELECT rolsuper FROM pg_catalog.pg_roles WHERE oid = p.proowner) THEN e.extname END
 FROM called
 JOIN pg_catalog.pg_proc p ON p.oid = called.oid
 JOIN pg_catalog.pg_namespace n ON n.oid = p.pronamespace
@@ -185,12 +210,36 @@ function oids(numbers: Iterable<number>): string {
   return `{${[...numbers].join(",")}}`;
 }
 
+/** Judges what is called, and answers whether it makes JSON of values. */
 async function judgeFunctions(
   tx: Transaction,
   called: Pick<Fresh, "functions" | "operators" | "types">,
   policy: JudgePolicy,
+): Promise<boolean> {
+  const functions = (await functionsOf(tx, called)).map(({ called: one }) => one);
+  for (const one of functions) judgeFunction(one, policy);
+  const reader = functions.find(({ builtIn, name }) => builtIn && typeReaders.has(name));
+  if (reader !== undefined && (await typesThatRun(tx, policy)).length > 0) {
+    throw refusedFunction(reader.schema, reader.name, "this database has types whose reading calls functions of users");
+  }
+  return functions.some(({ builtIn, name }) => builtIn && jsonMakers.test(name));
+}
+
+/**
+ * Judges what the server looks up by the type of a value, so that no tree names it: what makes JSON calls a cast to JSON,
+ * what estimates how many ranges overlap calls what measures them.
+ */
+async function judgeUnseen(
+  tx: Transaction,
+  { met, values, operators }: References,
+  { policy, makesJson }: { policy: JudgePolicy; makesJson: boolean },
 ): Promise<void> {
-  for (const { called: one } of await functionsOf(tx, called)) judgeFunction(one, policy);
+  const types = new Set([...met, ...values]);
+  if (types.size === 0 || (!makesJson && operators.size === 0)) return;
+  const { rows } = await tx.query(unseenQuery, [oids(types), makesJson, oids(operators)]);
+  const functions = rows.map(([oid]) => Number(oid));
+  for (const { called } of await functionsOf(tx, { functions, operators: [], types: [] }))
+    judgeFunction(called, policy);
 }
 
 async function functionsOf(
@@ -228,8 +277,16 @@ async function functionsOf(
   return called;
 }
 
-/** The checks of all domains that a value of these types can hold: base types, elements, attributes, bounds of ranges. */
-const domainChecks = `
+/** What ranges `r` are brought into form, compared and, where the planner estimates, measured with. */
+function functionsOfRanges({ measured = false } = {}): string {
+  return `LEFT JOIN pg_catalog.pg_opclass o ON o.oid = r.rngsubopc AND o.oid >= ${firstUserOid}
+  LEFT JOIN pg_catalog.pg_amproc m ON m.amprocfamily = o.opcfamily
+  CROSS JOIN LATERAL (VALUES (r.rngcanonical::oid), (m.amproc::oid)${measured ? ", (r.rngsubdiff::oid)" : ""}) f(oid)
+  WHERE f.oid >= ${firstUserOid}`;
+}
+
+/** Types `$1`, and all that a value of them can hold: base types, elements, attributes, bounds of ranges. */
+const made = `
 WITH RECURSIVE made(oid) AS (
   SELECT unnest($1::oid[])
   UNION
@@ -241,14 +298,24 @@ WITH RECURSIVE made(oid) AS (
     UNION ALL SELECT a.atttypid FROM pg_catalog.pg_attribute a
       WHERE t.typtype = 'c' AND a.attrelid = t.typrelid AND a.attnum > 0 AND NOT a.attisdropped
     UNION ALL SELECT r.rngsubtype FROM pg_catalog.pg_range r WHERE t.typtype = 'r' AND r.rngtypid = t.oid
+    UNION ALL SELECT d.refobjid FROM pg_catalog.pg_depend d WHERE t.typtype = 'm' AND d.classid = 'pg_catalog.pg_type'::regclass
+      AND d.objid = t.oid AND d.refclassid = 'pg_catalog.pg_type'::regclass
   ) AS part(oid)
-  WHERE part.oid >= ${firstUserOid})
+  WHERE part.oid >= ${firstUserOid})`;
+
+/** The checks of all domains that a value of these types can hold, and what compares its ranges. */
+const domainChecks = `${made}
 SELECT k.conbin::text, NULL FROM made JOIN pg_catalog.pg_constraint k ON k.contypid = made.oid WHERE k.conbin IS NOT NULL
 UNION ALL SELECT NULL, f.oid::int8::text FROM made JOIN pg_catalog.pg_range r ON r.rngtypid = made.oid
-  LEFT JOIN pg_catalog.pg_opclass o ON o.oid = r.rngsubopc AND o.oid >= ${firstUserOid}
-  LEFT JOIN pg_catalog.pg_amproc m ON m.amprocfamily = o.opcfamily
-  CROSS JOIN LATERAL (VALUES (r.rngcanonical::oid), (m.amproc::oid)) f(oid)
-  WHERE f.oid >= ${firstUserOid}`;
+  ${functionsOfRanges()}`;
+
+/** What is called for values of types that a value of `$1` can hold, where `$2` JSON is made, and by the operators `$3`. */
+const unseenQuery = `${made}
+SELECT k.castfunc::int8::text FROM made JOIN pg_catalog.pg_cast k ON k.castsource = made.oid
+  WHERE $2 AND k.castfunc >= ${firstUserOid} AND k.casttarget IN ('pg_catalog.json'::regtype, 'pg_catalog.jsonb'::regtype)
+UNION SELECT f.oid::int8::text FROM made JOIN pg_catalog.pg_range r ON r.rngtypid = made.oid
+  ${functionsOfRanges({ measured: true })} AND EXISTS (SELECT FROM pg_catalog.pg_operator
+    WHERE oid = ANY($3::oid[]) AND oprrest::text ~ '^(?:pg_catalog[.])?(?:multi)?rangesel$')`;
 
 /** Extended statistics can be over expressions since 14, columns computed when they are read since 18. */
 const statisticsSince = 14;
@@ -443,10 +510,7 @@ export async function typesThatRun(
   const { rows } = await tx.query(
     `SELECT k.contypid::int8::text, k.conbin::text, NULL FROM pg_catalog.pg_constraint k WHERE k.contypid >= ${firstUserOid} AND k.conbin IS NOT NULL
      UNION ALL SELECT r.rngtypid::int8::text, NULL, f.oid::int8::text FROM pg_catalog.pg_range r
-       LEFT JOIN pg_catalog.pg_opclass o ON o.oid = r.rngsubopc AND o.oid >= ${firstUserOid}
-       LEFT JOIN pg_catalog.pg_amproc m ON m.amprocfamily = o.opcfamily
-       CROSS JOIN LATERAL (VALUES (r.rngcanonical::oid), (m.amproc::oid)) f(oid)
-       WHERE f.oid >= ${firstUserOid}`,
+       ${functionsOfRanges()}`,
   );
   const typesOf = new Map<number, Set<number>>();
   const all = noReferences();
