@@ -184,6 +184,18 @@ CREATE TABLE app.indexed_well (id int, name text); INSERT INTO app.indexed_well 
 CREATE FUNCTION app.plain(x text) RETURNS text LANGUAGE plpgsql IMMUTABLE AS $f$ BEGIN RETURN x; END $f$;
 CREATE INDEX ON app.indexed_well (lower(name)) WHERE id > 0;
 CREATE INDEX ON app.indexed_well (app.plain(name));
+CREATE FUNCTION app.inlined_well(x text) RETURNS text LANGUAGE sql IMMUTABLE AS 'SELECT btrim(x)';
+CREATE TABLE app.inlined_well (name text); INSERT INTO app.inlined_well VALUES ('x'); CREATE INDEX ON app.inlined_well (app.inlined_well(name));
+CREATE FUNCTION app.inlined_text(x int) RETURNS int LANGUAGE sql IMMUTABLE AS 'SELECT x + app.evil(1)';
+CREATE TABLE app.inlining (id int); INSERT INTO app.inlining VALUES (1); CREATE INDEX ON app.inlining (app.inlined_text(id));
+CREATE TABLE app.inlining_parsed (id int); INSERT INTO app.inlining_parsed VALUES (1);
+DO $x$ BEGIN
+  EXECUTE 'CREATE FUNCTION app.inlined_parsed(x int) RETURNS int LANGUAGE sql IMMUTABLE RETURN x + app.evil(1)';
+  EXECUTE 'CREATE INDEX ON app.inlining_parsed (app.inlined_parsed(id))';
+EXCEPTION WHEN OTHERS THEN NULL; END $x$;
+CREATE TABLE app.inlining_check (id int CHECK (app.inlined_text(id) > 0)); INSERT INTO app.inlining_check VALUES (1);
+CREATE FUNCTION app.inlined_literal(x int) RETURNS int LANGUAGE sql IMMUTABLE AS $f$SELECT x + cardinality('{5}'::app.checked[])$f$;
+CREATE TABLE app.inlining_literal (id int CHECK (app.inlined_literal(id) > 0)); INSERT INTO app.inlining_literal VALUES (1);
 CREATE TABLE app.partly_indexed (id int); INSERT INTO app.partly_indexed SELECT generate_series(1, 5);
 CREATE INDEX ON app.partly_indexed (id) WHERE id > app.evil(1);
 CREATE TABLE app.parent (id int); CREATE TABLE app.child (CHECK (id > app.evil(1))) INHERITS (app.parent);

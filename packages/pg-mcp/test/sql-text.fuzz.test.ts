@@ -3,7 +3,8 @@ import { ToolError } from "@es-to-pg/mcp-kit";
 import { array, assert, constantFrom, nat, property, record } from "fast-check";
 import { loadModule, parseSync } from "libpg-query";
 import { beforeAll, expect, it } from "vitest";
-import { mayBeStructured, namesIn } from "../src/query/literals.ts";
+import { mayBeStructured } from "../src/query/literals.ts";
+import { namesIn } from "../src/query/names.ts";
 import { checkSqlText, readStatement } from "../src/query/sql-text.ts";
 import { readCases } from "./safety.ts";
 

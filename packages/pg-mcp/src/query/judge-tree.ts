@@ -22,6 +22,7 @@ import {
   typeReaders,
   valueRelations,
 } from "./function-policy.ts";
+import { namesIn } from "./names.ts";
 import {
   constantParts,
   nodesOf,
@@ -317,6 +318,9 @@ UNION SELECT f.oid::int8::text FROM made JOIN pg_catalog.pg_range r ON r.rngtypi
   ${functionsOfRanges({ measured: true })} AND EXISTS (SELECT FROM pg_catalog.pg_operator
     WHERE oid = ANY($3::oid[]) AND oprrest::text ~ '^(?:pg_catalog[.])?(?:multi)?rangesel$')`;
 
+/** Bodies of SQL functions can be stored as they were parsed since 14. */
+const parsedBodiesSince = 14;
+
 /** Extended statistics can be over expressions since 14, columns computed when they are read since 18. */
 const statisticsSince = 14;
 const virtualColumnsSince = 18;
@@ -429,7 +433,11 @@ async function follow(
     const trees = query === undefined ? [] : (await tx.query(query, [oids([...bringing, ...tables])])).rows;
     for (const [kind, content] of trees) {
       if (kind === "function") found.functions.add(Number(content));
-      else collect(kind === "whole" ? topNodes(content) : constantParts(topNodes(content)), found);
+      else if (kind === "whole") collect(topNodes(content), found);
+      else {
+        collect(constantParts(topNodes(content)), found);
+        await collectInlined(tx, topNodes(content), found);
+      }
     }
   }
   if (fresh.values.length > 0) {
@@ -437,6 +445,42 @@ async function follow(
     for (const [condition, called] of rows) {
       if (typeof called === "string") found.functions.add(Number(called));
       else collect(topNodes(condition), found);
+    }
+  }
+}
+
+/** `sql`, the language of functions that the planner replaces by their bodies. */
+const inlinedLanguage = 14;
+
+/**
+ * Adds what the bodies of SQL functions call, of which the planner computes the constants. A body that is text is read
+ * when it is planned, so whatever has a name that stands in it may be what it calls.
+ */
+async function collectInlined(tx: Transaction, tree: readonly TreeNode[], found: References): Promise<void> {
+  const called = [...nodesOf(tree)].flatMap((node) => functionFields.flatMap((field) => numbersOf(node, field)));
+  const ofUsers = called.filter((oid) => oid >= firstUserOid);
+  if (ofUsers.length === 0) return;
+  const { rows } = await tx.query(
+    `SELECT prosrc, ${tx.major >= parsedBodiesSince ? "prosqlbody::text" : "NULL"} FROM pg_catalog.pg_proc
+     WHERE oid = ANY($1::oid[]) AND prolang = ${inlinedLanguage}`,
+    [oids(ofUsers)],
+  );
+  for (const [text, body] of rows) {
+    if (typeof body === "string") {
+      collect(topNodes(body), found);
+      continue;
+    }
+    const source = String(text);
+    const named = await tx.query(
+      `SELECT 'functions', oid::int8::text FROM pg_catalog.pg_proc WHERE oid >= ${firstUserOid} AND (proname = ANY($1::text[]) OR $3)
+       UNION ALL SELECT 'values', oid::int8::text FROM pg_catalog.pg_type WHERE oid >= ${firstUserOid} AND (typname = ANY($1::text[]) OR $3)
+       UNION ALL SELECT 'operators', oid::int8::text FROM pg_catalog.pg_operator WHERE oid >= ${firstUserOid} AND pg_catalog.strpos($2, oprname) > 0`,
+      // A name in Unicode escapes could be any.
+      [namesIn(source), source, /u&"/i.test(source)],
+    );
+    for (const [kind, oid] of named.rows) {
+      const into = kind === "functions" ? found.functions : kind === "values" ? found.values : found.operators;
+      into.add(Number(oid));
     }
   }
 }

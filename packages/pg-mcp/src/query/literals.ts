@@ -2,35 +2,13 @@ import { ToolError } from "@es-to-pg/mcp-kit";
 import type { Transaction } from "../postgres/index.ts";
 import { firstUserOid, type JudgePolicy } from "./function-policy.ts";
 import { typesThatRun } from "./judge-tree.ts";
+import { namesIn } from "./names.ts";
 
 /**
  * A literal that may be a composite, an array or a range: after its opening quote, blanks aside, a bracket or what may be
  * an escaped one. Quotes that close are taken for such too; the question is only whether to look further.
  */
 export const mayBeStructured = /['$][^\p{L}\p{N}']*[([{\\]|u&/iu;
-
-/** What PostgreSQL takes for a name, as written, in small letters and cut to the length of a name. */
-export function namesIn(sql: string): string[] {
-  const names = new Set<string>();
-  const add = (name: string): void => {
-    for (const form of [name, name.replaceAll(/[A-Z]/g, (letter) => letter.toLowerCase())]) {
-      names.add(form);
-      const bytes = Buffer.from(form);
-      if (bytes.length > nameBytesMax)
-        names.add(
-          bytes
-            .subarray(0, nameBytesMax)
-            .toString("utf8")
-            .replace(/\uFFFD+$/, ""),
-        );
-    }
-  };
-  for (const [word] of sql.matchAll(/[A-Za-z_\u0080-\u{10ffff}][\w$\u0080-\u{10ffff}]*/gu)) add(word);
-  for (const [, quoted = ""] of sql.matchAll(/"((?:[^"]|"")+)"/g)) add(quoted.replaceAll('""', '"'));
-  return [...names];
-}
-
-const nameBytesMax = 63;
 
 /** Types that hold one of `$1` in themselves, and whatever makes a literal of such a type without naming it. */
 const namesOfTypes = `
