@@ -125,6 +125,13 @@ describe.each(["superuser", "a role without TEMPORARY"])("as %s", (role) => {
     await expect(query("SELECT * FROM pg_stats", { policy, postgres })).rejects.toMatchObject({
       code: "table_not_allowed",
     });
+    const { rows } = await query("SELECT reltoastrelid::regclass FROM pg_class WHERE oid = 'app.private'::regclass", {
+      postgres,
+    });
+    // A plain role is refused by the server itself.
+    await expect(query(`SELECT chunk_data FROM ${String(rows[0]?.[0])}`, { policy, postgres })).rejects.toThrow(
+      /is not read|permission denied/,
+    );
     expect((await query("SELECT count(*) FROM app.orders", { policy, postgres })).rows).toEqual([["3"]]);
   });
 

@@ -491,6 +491,12 @@ async function judgeRelation(
   { oid, ...table }: { oid: number; schema: string; table: string },
   { policy, columns }: { policy: TablePolicy; columns: readonly number[] },
 ): Promise<void> {
+  if (table.schema === "pg_toast") {
+    throw new ToolError("table_refused", "Where long values are stored is not read: no name tells whose they are.", {
+      next: "Read the column of the table itself.",
+      details: table,
+    });
+  }
   if (oid < firstUserOid) {
     if (secretRelations.has(table.table)) {
       throw new ToolError("table_refused", "That relation may hold secrets and is not read.", {
@@ -503,7 +509,7 @@ async function judgeRelation(
     return;
   }
   // What a view reads is judged too: a view is no way around the settings.
-  if (table.schema !== "pg_toast" && !allowsTable(policy, table)) throw tableNotAllowed(table);
+  if (!allowsTable(policy, table)) throw tableNotAllowed(table);
 }
 
 /** Refuses a relation that is read every day, where just now it holds a secret in what is read of it. */
