@@ -15,7 +15,8 @@ INSERT INTO app.orders VALUES
   (9007199254740993, 'cherry', NULL, NULL, NULL, NULL);
 CREATE INDEX orders_tags ON app.orders USING gin (tags);
 CREATE TABLE app.audit (what text);
-CREATE TABLE app.private (word text);
+CREATE TABLE app.above_private (word text);
+CREATE TABLE app.private () INHERITS (app.above_private);
 INSERT INTO app.private VALUES ('s3cr3t');
 CREATE VIEW app.order_view AS SELECT id, code, amount FROM app.orders WHERE amount IS NOT NULL;
 CREATE VIEW app.private_view AS SELECT word FROM app.private;
@@ -127,6 +128,9 @@ describe.each(["superuser", "a role without TEMPORARY"])("as %s", (role) => {
     });
     const { rows } = await query("SELECT reltoastrelid::regclass FROM pg_class WHERE oid = 'app.private'::regclass", {
       postgres,
+    });
+    await expect(query("SELECT * FROM app.above_private", { policy, postgres })).rejects.toMatchObject({
+      code: "table_not_allowed",
     });
     // A plain role is refused by the server itself.
     await expect(query(`SELECT chunk_data FROM ${String(rows[0]?.[0])}`, { policy, postgres })).rejects.toThrow(

@@ -426,6 +426,7 @@ async function follow(
       if (brought !== "table") bringing.push(known.oid);
       if (brought.includes("table")) tables.push(known.oid);
     }
+    if (all.has("children")) await judgeChildren(tx, bringing, policy);
     if (tables.length > 0) {
       for (const [one] of (await tx.query(indexesQuery(tx.major), [oids(tables)])).rows) all.add(String(one));
     }
@@ -482,6 +483,23 @@ async function collectInlined(tx: Transaction, tree: readonly TreeNode[], found:
       const into = kind === "functions" ? found.functions : kind === "values" ? found.values : found.operators;
       into.add(Number(oid));
     }
+  }
+}
+
+/** A table is read with those that inherit from it. Partitions need not be allowed by name, but may not be denied. */
+async function judgeChildren(tx: Transaction, parents: readonly number[], policy: TablePolicy): Promise<void> {
+  const { schemasDeny, tablesDeny } = policy;
+  if (schemasDeny.length + tablesDeny.length === 0) return;
+  const { rows } = await tx.query(
+    `WITH RECURSIVE below(oid) AS (SELECT unnest($1::oid[]) UNION
+       SELECT i.inhrelid FROM below JOIN pg_catalog.pg_inherits i ON i.inhparent = below.oid)
+     SELECT n.nspname, c.relname FROM below JOIN pg_catalog.pg_class c ON c.oid = below.oid
+       JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace WHERE c.relkind IN ('r', 'p', 'f')`,
+    [oids(parents)],
+  );
+  for (const [schema, name] of rows) {
+    const table = { schema: String(schema), table: String(name) };
+    if (!allowsTable({ ...everything, schemasDeny, tablesDeny }, table)) throw tableNotAllowed(table);
   }
 }
 
