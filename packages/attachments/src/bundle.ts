@@ -1,5 +1,5 @@
-import { readFile } from "node:fs/promises";
-import { dirname, join, sep } from "node:path";
+import { copyFile, readFile } from "node:fs/promises";
+import { basename, dirname, join, sep } from "node:path";
 import { build, type Plugin } from "esbuild";
 import { repositoryRoot } from "./repository.ts";
 
@@ -11,12 +11,24 @@ export interface BundledPackage {
 }
 
 /**
+ * What must lie beside the parts of a bundle under its own name: the code of threads, which is loaded by its address, and
+ * files that packages read where their code is.
+ */
+const beside: Record<string, { threads: readonly string[]; files: readonly string[] }> = {
+  "pg-mcp": { threads: ["dist/query/parse-worker.js"], files: ["node_modules/libpg-query/wasm/libpg-query.wasm"] },
+};
+
+/**
  * Bundles a built server with all that it imports into `outFolder`: `main.js` and the parts that it loads when it needs
  * them. In one file alone, a server that only waits takes 12 MB more: all of it is read before V8 is told its limits.
  */
 export async function bundleServer(program: string, outFolder: string): Promise<BundledPackage[]> {
+  const root = join(repositoryRoot, "packages", program);
+  const { threads = [], files: copied = [] } = beside[program] ?? {};
   const { metafile } = await build({
-    entryPoints: [join(repositoryRoot, "packages", program, "dist/main.js")],
+    entryPoints: Object.fromEntries(
+      ["dist/main.js", ...threads].map((path) => [basename(path, ".js"), join(root, path)]),
+    ),
     outdir: outFolder,
     absWorkingDir: repositoryRoot,
     bundle: true,
@@ -30,22 +42,26 @@ export async function bundleServer(program: string, outFolder: string): Promise<
     legalComments: "none",
     // `pg` takes it where somebody installed it, and no one does here.
     external: ["pg-native"],
-    // CommonJS packages ask for Node's own modules by `require`, which an ES module does not have.
+    // CommonJS packages ask for Node's own modules by `require`, and for their folder, which an ES module does not have.
     banner: {
-      js: 'import { createRequire as requireOf } from "node:module"; const require = requireOf(import.meta.url);',
+      js: 'import { createRequire as requireOf } from "node:module"; const require = requireOf(import.meta.url), __dirname = import.meta.dirname;',
     },
     metafile: true,
-    plugins: [filesAsText, namesOfCommonJs],
+    plugins: [filesAsText(threads), namesOfCommonJs],
     logLevel: "warning",
   });
+  for (const path of copied) await copyFile(join(root, path), join(outFolder, basename(path)));
   const files = Object.keys(metafile.inputs).filter((path) => !path.startsWith(`${namesOfCommonJs.name}:`));
   return await bundledPackages(files);
 }
 
 const readBesideItself = /readFileSync\(new URL\("([^"]+)", import\.meta\.url\), "utf8"\)/g;
 
-/** Puts the files that our own modules read beside themselves into the bundle, as text. */
-const filesAsText: Plugin = {
+/** A thread whose file is named without its extension, which is `.ts` where nothing was compiled. */
+const startsThread = /new Worker\(new URL\(`\.\/([\w-]+)\$\{[^}]*\}`, import\.meta\.url\)/g;
+
+/** Puts the files that our own modules read beside themselves into the bundle, as text; `threads` are parts of their own. */
+const filesAsText = (threads: readonly string[]): Plugin => ({
   name: "files-as-text",
   setup(bundler) {
     bundler.onLoad({ filter: /\.js$/ }, async ({ path }) => {
@@ -56,11 +72,14 @@ const filesAsText: Plugin = {
         texts.set(call, JSON.stringify(await readFile(join(dirname(path), relative), "utf8")));
       }
       const contents = source.replaceAll(readBesideItself, (call) => texts.get(call) ?? call);
-      if (!contents.includes("import.meta.url")) return { contents, loader: "js" };
+      const rest = contents.replaceAll(startsThread, (call, name) =>
+        threads.some((thread) => basename(thread, ".js") === name) ? "" : call,
+      );
+      if (!rest.includes("import.meta.url")) return { contents, loader: "js" };
       return { errors: [{ text: `${path} looks beside itself in a way that a bundle does not know` }] };
     });
   },
-};
+});
 
 /**
  * Gives a CommonJS package that our modules import when they need it the names it has in Node. esbuild alone would give

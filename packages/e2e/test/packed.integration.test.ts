@@ -43,7 +43,9 @@ describe("the packed servers", () => {
   it("hold their code, its licences and a page, and depend on nothing", async () => {
     for (const { server, tarball, packages } of packed) {
       const { stdout } = await execute("tar", ["-tf", tarball]);
-      const outside = stdout.split("\n").filter((path) => path !== "" && !/^package\/dist\/[\w-]+\.js$/.test(path));
+      const outside = stdout
+        .split("\n")
+        .filter((path) => path !== "" && !/^package\/dist\/[\w-]+\.(js|wasm)$/.test(path));
       expect(outside.sort()).toEqual([
         "package/LICENSE",
         "package/README.md",
@@ -95,5 +97,34 @@ describe("the packed servers", () => {
     const result = await runCourse({ es, pg, index: place.index, schema: place.schema, table: "products" });
     expect(result.load.figures).toMatchObject({ expected: 15, inserted: 15, rejected: 0 });
     expect(result.verified).toMatchObject({ matched: 15, missing: 0, different: 0 });
+  });
+
+  it("judge SQL by PostgreSQL's grammar in a thread of their own, where the role may create nothing", async () => {
+    await using place = await makePlace();
+    const database = `${place.schema}_grammar`;
+    const role = `${place.schema}_reader`;
+    await place.sql(`CREATE DATABASE ${database}`);
+    try {
+      await place.sql(`REVOKE TEMPORARY ON DATABASE ${database} FROM PUBLIC`);
+      await place.sql(`CREATE ROLE ${role} LOGIN PASSWORD 'reads'`);
+      const url = new URL(inject("databaseUrl"));
+      Object.assign(url, { pathname: `/${database}`, username: role, password: "reads" });
+      await using pg = await openCommand({
+        command: process.execPath,
+        args: [installed("pg-mcp")],
+        env: serverEnvironment({ ...place.env, DATABASE_URL: url.href }),
+      });
+      expect(await pg.call("execute_query", { sql: "SELECT upper('a') AS letter" })).toMatchObject({
+        isError: false,
+        data: { rows: [["A"]] },
+      });
+      expect(await pg.call("execute_query", { sql: "SELECT 1 FORM t" })).toMatchObject({
+        isError: true,
+        data: { error: { code: "syntax_error" } },
+      });
+    } finally {
+      await place.sql(`DROP DATABASE IF EXISTS ${database} WITH (FORCE)`);
+      await place.sql(`DROP ROLE IF EXISTS ${role}`);
+    }
   });
 });

@@ -1,3 +1,4 @@
+import { extname } from "node:path";
 import { Worker } from "node:worker_threads";
 import { ToolError } from "@es-to-pg/mcp-kit";
 import { z } from "zod";
@@ -102,7 +103,7 @@ class ParserThread {
 
 function start(): Worker {
   // The file beside this one, whether compiled or not.
-  const worker = new Worker(new URL(import.meta.url.replace(/parse-text(\.\w+)$/, "parse-worker$1")), {
+  const worker = new Worker(new URL(`./parse-worker${extname(import.meta.filename)}`, import.meta.url), {
     resourceLimits: { maxOldGenerationSizeMb: threadMegabytesMax },
     // What the process was started with must not open a debugger's port here, or load what the tests load.
     execArgv: [],
