@@ -1,5 +1,6 @@
 import { array, assert, constantFrom, nat, property, record } from "fast-check";
 import { expect, it } from "vitest";
+import { imaginedTable } from "../src/mapping/ddl.ts";
 import { createEncoder, type Encoded } from "../src/mapping/encode.ts";
 import type { LoadPlan } from "../src/mapping/plan.ts";
 import { planColumn } from "../src/mapping/plan-column.ts";
@@ -27,27 +28,7 @@ const columns: [name: string, type: string, field: string][] = [
 ];
 
 const plan: LoadPlan = {
-  table: {
-    oid: "1",
-    schema: "public",
-    table: "t",
-    kind: "table",
-    persistence: "permanent",
-    rowSecurity: false,
-    rowsEstimate: null,
-    comment: null,
-    partitionOf: null,
-    partitionKey: null,
-    partitions: 0,
-    columns: [],
-    primaryKey: null,
-    uniques: [],
-    checks: [],
-    foreignKeys: [],
-    indexes: [],
-    triggers: [],
-    rules: [],
-  },
+  table: imaginedTable({ schema: "public", table: "t" }, { columns: [], key: [] }, new Map()),
   columns: columns.map(([path, type, field]) =>
     planColumn({
       column: { column: path, from: path },
