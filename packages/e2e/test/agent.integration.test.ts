@@ -1,20 +1,20 @@
 import { readFile } from "node:fs/promises";
 import { createProductsTable, fifteenProducts, seedProducts } from "@es-to-pg/seed";
 import { afterEach, beforeEach, describe, expect, inject, it } from "vitest";
-import { type ChatServer, serveScript } from "./agent/chat-server.ts";
+import { Agent } from "../src/agent/agent.ts";
+import { type ScriptedModel, serveScript } from "../src/agent/scripted-model.ts";
 import { transform } from "./agent/data-transformer.ts";
-import { Agent } from "./agent/loop.ts";
 import { makePlace, type Place } from "./support.ts";
 
 /** The most that all tool answers of one run may cost a model. */
 const answerTokensMax = 6_000;
 
 let place: Place;
-let llm: ChatServer;
+let llm: ScriptedModel;
 
 beforeEach(async () => {
   place = await makePlace();
-  llm = await serveScript(transform);
+  llm = await serveScript({ script: transform });
 });
 
 afterEach(async () => {
@@ -26,8 +26,7 @@ afterEach(async () => {
 async function openAgent(): Promise<Agent> {
   const options = { transport: "http", env: { MCP_STRUCTURED_OUTPUT: "off" } } as const;
   return new Agent({
-    baseURL: llm.url,
-    model: llm.model,
+    address: llm.address,
     systemPrompt: await readFile(new URL("../../../agent-prompt.md", import.meta.url), "utf8"),
     sessions: { "es-mcp": await place.open("es-mcp", options), "pg-mcp": await place.open("pg-mcp", options) },
   });
@@ -80,7 +79,7 @@ describe("a scripted model with agent-prompt.md and the tools of both servers", 
     await seed();
     const agent = await openAgent();
     await agent.say(`Copy the index ${place.index} to the table ${place.schema}.products.`);
-    const said = JSON.stringify(agent.messages);
+    const said = JSON.stringify(agent.transcript);
     const descriptions = (await fifteenProducts()).map(({ source }) => String(JSON.parse(String(source)).description));
     expect(descriptions.filter((description) => said.includes(description))).toEqual([]);
   });
