@@ -10,6 +10,8 @@ export interface AgentOptions {
   systemPrompt: string;
   sessions: Record<ServerName, Session>;
   limits?: Partial<Limits>;
+  /** Ends what the agent does, between two calls or while the model thinks. */
+  signal?: AbortSignal;
 }
 
 /** What one agent may cost; a model that runs in circles ends here. */
@@ -129,10 +131,14 @@ export class Agent {
     const { tokensMax, durationMsMax } = this.#limits;
     const { spent } = this;
     if (spent.inputTokens + spent.outputTokens >= tokensMax) throw new LimitReached("tokensMax", tokensMax);
-    const signal = AbortSignal.timeout(Math.max(0, this.#deadline - Date.now()));
-    const reply = await speak(signal).catch((error: unknown) => {
-      throw signal.aborted ? new LimitReached("durationMsMax", durationMsMax) : error;
-    });
+    const timeout = AbortSignal.timeout(Math.max(0, this.#deadline - Date.now()));
+    const ended = this.#options.signal;
+    ended?.throwIfAborted();
+    const reply = await speak(ended === undefined ? timeout : AbortSignal.any([timeout, ended])).catch(
+      (error: unknown) => {
+        throw timeout.aborted ? new LimitReached("durationMsMax", durationMsMax) : error;
+      },
+    );
     const said = [reply.text, ...reply.calls.flatMap(({ name, args }) => [name, args])];
     const [heardTokens, saidTokens] = [heard, said].map((texts) =>
       texts.reduce((sum, text) => sum + countTokens(text), 0),
@@ -155,8 +161,9 @@ export class Agent {
       if (server !== "es-mcp" && server !== "pg-mcp") throw new Error(`There is no tool ${name}.`);
       return { tool, args, answer: await this.#options.sessions[server].call(tool, args) };
     } catch (error) {
-      const text = error instanceof Error ? error.message : String(error);
-      return { tool, args, answer: { isError: true, text, data: {} } };
+      const message = error instanceof Error ? error.message : String(error);
+      const data = { error: { code: "call_failed", message } };
+      return { tool, args, answer: { isError: true, text: JSON.stringify(data), data } };
     }
   }
 

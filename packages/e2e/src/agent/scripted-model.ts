@@ -101,8 +101,9 @@ export async function serveScript({
   };
 }
 
-/** As the platform names them: the server's name, two underscores, the tool's. */
+/** As the platform names them: the server's name, two underscores, the tool's. A whole name goes as it is, like one that a model invents. */
 function listedName(tool: string, tools: readonly string[]): string {
+  if (tool.includes("__")) return tool;
   const name = tools.find((listed) => listed.endsWith(`__${tool}`));
   if (name === undefined) throw new Error(`the script wants ${tool}, which is not among the tools`);
   return name;
