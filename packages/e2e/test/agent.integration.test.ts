@@ -1,20 +1,21 @@
 import { readFile } from "node:fs/promises";
 import { createProductsTable, fifteenProducts, seedProducts } from "@es-to-pg/seed";
 import { afterEach, beforeEach, describe, expect, inject, it } from "vitest";
-import { type ChatServer, serveScript } from "./agent/chat-server.ts";
+import { Agent, type AgentOptions } from "../src/agent/agent.ts";
+import { play } from "../src/agent/recording.ts";
+import { type ScriptedModel, serveScript } from "../src/agent/scripted-model.ts";
 import { transform } from "./agent/data-transformer.ts";
-import { Agent } from "./agent/loop.ts";
 import { makePlace, type Place } from "./support.ts";
 
 /** The most that all tool answers of one run may cost a model. */
 const answerTokensMax = 6_000;
 
 let place: Place;
-let llm: ChatServer;
+let llm: ScriptedModel;
 
 beforeEach(async () => {
   place = await makePlace();
-  llm = await serveScript(transform);
+  llm = await serveScript({ script: transform });
 });
 
 afterEach(async () => {
@@ -23,13 +24,13 @@ afterEach(async () => {
 });
 
 /** The Data Transformer as the bundle sets it up: its prompt, both servers over HTTP, answers as text alone. */
-async function openAgent(): Promise<Agent> {
+async function openAgent(change: Partial<AgentOptions> = {}): Promise<Agent> {
   const options = { transport: "http", env: { MCP_STRUCTURED_OUTPUT: "off" } } as const;
   return new Agent({
-    baseURL: llm.url,
-    model: llm.model,
+    address: llm.address,
     systemPrompt: await readFile(new URL("../../../agent-prompt.md", import.meta.url), "utf8"),
     sessions: { "es-mcp": await place.open("es-mcp", options), "pg-mcp": await place.open("pg-mcp", options) },
+    ...change,
   });
 }
 
@@ -80,7 +81,7 @@ describe("a scripted model with agent-prompt.md and the tools of both servers", 
     await seed();
     const agent = await openAgent();
     await agent.say(`Copy the index ${place.index} to the table ${place.schema}.products.`);
-    const said = JSON.stringify(agent.messages);
+    const said = JSON.stringify(agent.transcript);
     const descriptions = (await fifteenProducts()).map(({ source }) => String(JSON.parse(String(source)).description));
     expect(descriptions.filter((description) => said.includes(description))).toEqual([]);
   });
@@ -143,6 +144,39 @@ describe("a scripted model with agent-prompt.md and the tools of both servers", 
     const question = await agent.say(`Copy the index ${index}s to the table ${schema}.products.`);
     expect(question).toBe(`There is no index ${index}s. The nearest is ${index}: shall I copy that one?`);
     expect(await agent.say("Yes.")).toContain("verify_load: equal, 15 matched.");
+  });
+});
+
+describe("the loop", () => {
+  it("answers a call that cannot be made like one that failed, and goes on", async () => {
+    const calls = [["nowhere__tool"], ["pg-mcp__drop_everything", {}], ["list_tables", { schema: "public" }]] as const;
+    await using inventive = await serveScript({ script: () => play([calls, "Done."]) });
+    const agent = await openAgent({ address: inventive.address });
+    expect(await agent.say("Do something.")).toBe("Done.");
+    expect(agent.calls.map(({ answer }) => [answer.isError, answer.data["error"]])).toEqual([
+      [true, { code: "call_failed", message: "There is no tool nowhere__tool." }],
+      [true, { code: "call_failed", message: expect.stringContaining("drop_everything") }],
+      [false, undefined],
+    ]);
+    expect(agent.spent).toMatchObject({ calls: 3, errors: 2 });
+  });
+
+  it.each([
+    [{ callsMax: 1 }, 0],
+    [{ tokensMax: 1 }, 2],
+    [{ durationMsMax: 0 }, 0],
+  ])("ends by the limit %j", async (limits, calls) => {
+    const agent = await openAgent({ limits });
+    const [[name, value] = []] = Object.entries(limits);
+    await expect(agent.say(`Copy the index ${place.index} to the table ${place.schema}.products.`)).rejects.toThrow(
+      `the model has not come to an end within ${name} = ${value}`,
+    );
+    expect(agent.spent.calls).toBe(calls);
+  });
+
+  it("ends when its caller's signal says so", async () => {
+    const agent = await openAgent({ signal: AbortSignal.abort(new Error("no more")) });
+    await expect(agent.say("Copy everything.")).rejects.toThrow("no more");
   });
 });
 

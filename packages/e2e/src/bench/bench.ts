@@ -11,7 +11,7 @@ import { elasticsearchEnvironment } from "../elasticsearch-environment.ts";
 import { ProgressBar } from "../progress-bar.ts";
 import { openSession, type Session } from "../servers.ts";
 import { type Contender, type Measured, measure, middleRun } from "./measure.ts";
-import { describeMachine, formatTable, type Line } from "./report.ts";
+import { describeMachine, formatMeasured, type Line } from "./report.ts";
 import { startTask, type TaskOptions } from "./task.ts";
 
 /** What a benchmark was asked for. */
@@ -213,7 +213,7 @@ export async function runBench(
   }
   process.stdout.write(
     `${title}: ${options.documents.toLocaleString("en")} documents, ${options.rounds} round(s)\n` +
-      `before: ${machine.before}\nafter:  ${machine.after}\n\n${formatTable(lines)}\n`,
+      `before: ${machine.before}\nafter:  ${machine.after}\n\n${formatMeasured(lines)}\n`,
   );
 }
 

@@ -1,4 +1,5 @@
 import { cpus, loadavg } from "node:os";
+import { formatTable } from "../text-table.ts";
 import type { Measured } from "./measure.ts";
 
 /** A contender with what it was measured at. */
@@ -21,19 +22,9 @@ export function describeMachine(): string {
 }
 
 /** The table of a benchmark; every figure is per million documents or a ratio, so that runs of any size compare. */
-export function formatTable(lines: readonly Line[]): string {
+export function formatMeasured(lines: readonly Line[]): string {
   const floor = lines.find((line) => line.floor === true);
-  const rows = lines.map((line) => cells(line, floor));
-  const header = Object.keys(rows[0] ?? {});
-  const table = [header, ...rows.map((row) => Object.values(row))];
-  const widths = header.map((_, column) => Math.max(...table.map((row) => row[column]?.length ?? 0)));
-  return table
-    .map((row) =>
-      row
-        .map((cell, column) => (column === 0 ? cell.padEnd(widths[0] ?? 0) : cell.padStart(widths[column] ?? 0)))
-        .join("  "),
-    )
-    .join("\n");
+  return formatTable(lines.map((line) => cells(line, floor)));
 }
 
 function cells({ name, measured }: Line, floor: Line | undefined): Record<string, string> {

@@ -1,12 +1,9 @@
 import { z } from "zod";
-import { ask, call, read, type Script, type Told, type Turn } from "./script.ts";
+import { ask, call, finish, read, type Script, type Told, waitSeconds } from "../../src/agent/script.ts";
 
 const verdicts = z.array(z.looseObject({ column: z.string(), verdict: z.string(), reason: z.string().optional() }));
 const figuresSchema = z.record(z.string(), z.number());
 const reasonsSchema = z.array(z.looseObject({ reason: z.string(), count: z.number() }));
-
-/** As agent-prompt.md asks: jobs are polled briefly. */
-const waitSeconds = 20;
 
 /** A model that follows agent-prompt.md, for wishes such as "Copy the index products to the table shop.products". */
 export function* transform(wish: string): Script {
@@ -90,16 +87,6 @@ export function* transform(wish: string): Script {
     `${read(load, "seconds", z.number())} s.`,
     "Not done: the export is kept.",
   ].join(" ");
-}
-
-/** Polls a job that was started until it has ended. */
-function* finish([started]: Told[], poll: string, handle: string): Generator<Turn, Told, string[]> {
-  let state: Told = started ?? {};
-  while (state.error === undefined && state["status"] === "working") {
-    const [next] = yield* call([poll, { [handle]: state[handle], wait_seconds: waitSeconds }]);
-    state = next ?? {};
-  }
-  return state;
 }
 
 function isYes(answer: string): boolean {

@@ -24,10 +24,23 @@ const toldSchema = z.looseObject({
   error: z.looseObject({ code: z.string(), nearest: z.array(z.string()).optional() }).optional(),
 });
 
+/** As agent-prompt.md asks: jobs are polled briefly. */
+export const waitSeconds = 20;
+
 /** Makes calls side by side and reads their answers, in order. */
 export function* call(...wishes: [tool: string, args: Record<string, unknown>][]): Generator<Turn, Told[], Heard> {
   const heard = yield { calls: wishes.map(([tool, args]) => ({ tool, args })) };
   return heard.map((text) => toldSchema.parse(JSON.parse(text)));
+}
+
+/** Polls a job that was started until it has ended. */
+export function* finish([started]: Told[], poll: string, handle: string): Generator<Turn, Told, Heard> {
+  let state: Told = started ?? {};
+  while (state.error === undefined && state["status"] === "working") {
+    const [next] = yield* call([poll, { [handle]: state[handle], wait_seconds: waitSeconds }]);
+    state = next ?? {};
+  }
+  return state;
 }
 
 /** Says something and waits for the user's answer. */

@@ -1,0 +1,105 @@
+import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import { anthropicConversation } from "../src/agent/anthropic.ts";
+import {
+  type Conversation,
+  type ModelAddress,
+  ModelFailed,
+  type ModelTool,
+  protocols,
+} from "../src/agent/conversation.ts";
+import { openaiConversation } from "../src/agent/openai.ts";
+import { play, type Recording } from "../src/agent/recording.ts";
+import { type ScriptedModel, serveScript } from "../src/agent/scripted-model.ts";
+
+const conversations = { openai: openaiConversation, anthropic: anthropicConversation };
+const { signal } = new AbortController();
+
+const tools = ["es-mcp__bulk_export", "es-mcp__get_export", "pg-mcp__bulk_insert"].map((name) => ({
+  name,
+  description: "A tool.",
+  inputSchema: { type: "object", properties: { index: { type: "string" } } },
+}));
+
+const recording: Recording = [
+  [["bulk_export", { index: "a" }]],
+  "Shall I?",
+  [
+    ["bulk_insert", { mapping: { id: "$.mapping.id" }, table: "t", export_id: "$.export_id" }],
+    ["bulk_export", { index: "b" }],
+  ],
+  "Done.",
+];
+
+describe.each(protocols)("a model behind the interface of %s", (protocol) => {
+  let model: ScriptedModel;
+
+  beforeEach(async () => {
+    model = await serveScript({ protocol, script: () => play(recording), usage: { input: 70, output: 7 } });
+  });
+
+  afterEach(() => model[Symbol.asyncDispose]());
+
+  function open(address: Partial<ModelAddress> = {}, listed: readonly ModelTool[] = tools): Conversation {
+    return conversations[protocol]({
+      address: { ...model.address, ...address },
+      systemPrompt: "You move data.",
+      tools: listed,
+    });
+  }
+
+  it("calls, polls, asks, calls side by side with what it was told, and comes to an end", async () => {
+    const conversation = open();
+    const usage = { input: 70, output: 7 };
+
+    const first = await conversation.say("Copy a.", signal);
+    expect(first).toMatchObject({ text: "", calls: [{ name: "es-mcp__bulk_export", args: '{"index":"a"}' }], usage });
+    const [id = ""] = first.calls.map((call) => call.id);
+    const working = { id, text: '{"export_id":"exp_1","status":"working"}', isError: false };
+    const polled = await conversation.answer([working], signal);
+    expect(polled.calls.map(({ name, args }) => [name, args])).toEqual([
+      ["es-mcp__get_export", '{"export_id":"exp_1","wait_seconds":20}'],
+    ]);
+
+    const done = '{"export_id":"exp_1","status":"completed","mapping":{"id":"map_1"}}';
+    const question = await conversation.answer([{ id: polled.calls[0]?.id ?? "", text: done, isError: false }], signal);
+    expect(question).toEqual({ text: "Shall I?", calls: [], usage });
+
+    const both = await conversation.say("Yes.", signal);
+    expect(both.calls.map(({ name, args }) => [name, JSON.parse(args)])).toEqual([
+      ["pg-mcp__bulk_insert", { mapping: { id: "map_1" }, table: "t", export_id: "exp_1" }],
+      ["es-mcp__bulk_export", { index: "b" }],
+    ]);
+    expect(new Set(both.calls.map((call) => call.id)).size).toBe(2);
+
+    // In whatever order: the id says which call is answered.
+    const results = both.calls.map((call) => ({ id: call.id, text: '{"error":{"code":"busy"}}', isError: true }));
+    expect(await conversation.answer(results.toReversed(), signal)).toEqual({ text: "Done.", calls: [], usage });
+  });
+
+  it("says nothing of tokens where the interface says nothing", async () => {
+    await using silent = await serveScript({ protocol, script: () => play(["Hello."]) });
+    expect(await open(silent.address).say("Hello?", signal)).toEqual({ text: "Hello.", calls: [], usage: null });
+  });
+
+  it("names what the interface said of a wrong key, which no other conversation cures", async () => {
+    const failed = open({ apiKey: "wrong" }).say("Copy a.", signal);
+    await expect(failed).rejects.toThrow(/^the model's interface failed: 401 .*not the key/);
+    await expect(failed).rejects.toMatchObject({ isRefusal: false });
+  });
+
+  it("names what the interface refused: a tool's name, a recording that wants what nobody said", async () => {
+    const named = open({}, [{ name: "a tool", description: "", inputSchema: { type: "object" } }]);
+    await expect(named.say("Copy a.", signal)).rejects.toThrow(/400 .*name/s);
+    const conversation = open();
+    const { calls } = await conversation.say("Copy a.", signal);
+    await conversation.answer([{ id: calls[0]?.id ?? "", text: "{}", isError: false }], signal);
+    const failed = conversation.say("Yes.", signal);
+    await expect(failed).rejects.toThrow(ModelFailed);
+    await expect(failed).rejects.toThrow(/400 .*the recording wants \$\.mapping\.id, which no answer has/);
+    await expect(failed).rejects.toMatchObject({ isRefusal: true });
+  });
+
+  it("ends a request when the caller's signal says so", async () => {
+    await expect(open().say("Copy a.", AbortSignal.abort())).rejects.not.toBeInstanceOf(ModelFailed);
+  });
+});
