@@ -119,6 +119,20 @@ test.each([
   expect(codeOf(body)).toBe("query_invalid");
 });
 
+test("refuses more patterns than Elasticsearch can make automata of, wherever they stand", () => {
+  const bool = (count: number, clause: unknown) => ({
+    query: { bool: { should: Array.from({ length: count }, () => clause) } },
+  });
+  const short = { wildcard: { k: "*a*" } };
+  expect(codeOf(bool(100, short))).toBeUndefined();
+  expect(codeOf(bool(101, short))).toBe("query_invalid");
+  expect(codeOf(bool(101, { regexp: { k: { value: "a.*" } } }))).toBe("query_invalid");
+  expect(codeOf(bool(1, { query_string: { query: "k:a* AND *b* (c~ OR /d/)".repeat(9) } }))).toBe("query_invalid");
+  expect(codeOf(bool(1, { query_string: { query: "k:a* AND *b* AND price:[1 TO *]" } }))).toBeUndefined();
+  expect(codeOf(bool(1, { match: { t: { query: "a ".repeat(101), fuzziness: "AUTO" } } }))).toBe("query_invalid");
+  expect(codeOf(bool(101, { match: { wildcard: "a" } }))).toBeUndefined();
+});
+
 test("refuses many buckets that are each divided again, however they are nested", () => {
   const inner = { b: { terms: { field: "k" } } };
   const outer = (size: unknown, aggs: unknown) => ({ aggs: { a: { terms: { field: "k", size }, aggs } } });

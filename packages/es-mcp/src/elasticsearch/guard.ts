@@ -54,6 +54,15 @@ const TEXT_CHARACTERS_MAX = 10_000;
 const PATTERN_CHARACTERS_MAX = 1_000;
 const PATTERN_KEYS = new Set(["include", "exclude"]);
 
+/**
+ * Patterns and misspellings in one request. Elasticsearch makes an automaton of each before it looks at any time-out or
+ * cancellation: hundreds took seconds, and 8,000 all memory of a small node.
+ */
+const AUTOMATA_MAX = 100;
+const AUTOMATON_CLAUSES = new Set(["wildcard", "regexp", "fuzzy"]);
+/** In a text each may be looked for in several fields. */
+const AUTOMATA_OF_TEXT = 3;
+
 /** What asks for many buckets, or hits in them: Elasticsearch builds them in memory before its own limit counts them. */
 const BUCKET_KEYS = new Set([
   "size",
@@ -117,6 +126,11 @@ const SCRIPT_PARTS = new Set(["source", "inline", "id", "stored", "file", "lang"
 export function guardBody(body: unknown): void {
   walk(body, "", 0);
   refuseDivided(body, 1);
+  if (automataOf(body, "") > AUTOMATA_MAX) {
+    throw tooCostly(
+      `The query has too many patterns or fuzzy words; at most ${AUTOMATA_MAX} are taken, in texts fewer.`,
+    );
+  }
 }
 
 function walk(value: unknown, parent: string, depth: number): void {
@@ -152,6 +166,19 @@ function walk(value: unknown, parent: string, depth: number): void {
     if (SCRIPT_KEYS.has(key) || (key === "script" && !isField(parent, member))) throw scriptRefused(key);
     walk(member, key, depth + 1);
   }
+}
+
+function automataOf(value: unknown, parent: string): number {
+  if (Array.isArray(value)) return value.reduce<number>((sum, item) => sum + automataOf(item, parent), 0);
+  if (!isRecord(value)) return 0;
+  let automata = AUTOMATON_CLAUSES.has(parent) ? 1 : 0;
+  const text = value["query"];
+  if (TEXT_CLAUSES.has(parent) && typeof text === "string") {
+    automata += AUTOMATA_OF_TEXT * (text.match(/[^\s()]*[*?~/][^\s()]*/g)?.length ?? 0);
+  }
+  if (Object.hasOwn(value, "fuzziness") && typeof text === "string") automata += text.split(/\s+/).length;
+  for (const [key, member] of Object.entries(value)) automata += automataOf(member, key);
+  return automata;
 }
 
 /** `buckets` is how many there are of what stands here. */
