@@ -152,6 +152,8 @@ export async function serveHttp(options: {
   const handle = async (request: IncomingMessage, response: ServerResponse): Promise<void> => {
     const path = (request.url ?? "/").split("?")[0] ?? "/";
     const refused = refusal(request.headers, access);
+    // Nothing else reads a body, and a kept connection would have to swallow one of any length.
+    if (path !== settings.MCP_HTTP_PATH && hasBody(request)) response.setHeader("Connection", "close");
     if (path === "/healthz") return answerJson(response, 200, { status: "ok" });
     if (path === "/readyz") return answerReadiness(response, await readiness(), refused === undefined);
     if (path !== settings.MCP_HTTP_PATH)
@@ -212,6 +214,10 @@ export async function serveHttp(options: {
       await done;
     },
   };
+}
+
+function hasBody({ headers }: IncomingMessage): boolean {
+  return headers["transfer-encoding"] !== undefined || Number(headers["content-length"] ?? 0) > 0;
 }
 
 async function listen(http: NodeServer, port: number, host: string): Promise<void> {
