@@ -145,6 +145,11 @@ test("refuses many buckets that are each divided again, however they are nested"
   expect(codeOf(outer(50_000, { b: { sum: { field: "n" } } }))).toBeUndefined();
 });
 
+test("is broken by no value where a number belongs", () => {
+  const size = { toString: 1, valueOf: null };
+  expect(codeOf({ aggs: { a: { terms: { field: "k", size }, aggs: { b: { terms: { size } } } } } })).toBeUndefined();
+});
+
 test("refuses nesting without end", () => {
   let query: unknown = { match_all: {} };
   for (let depth = 0; depth < 200; depth += 1) query = { bool: { must: [query] } };

@@ -198,13 +198,18 @@ function refuseDivided(value: unknown, buckets: number): void {
 
 /** Buckets that an aggregation is sure to be allowed to make; a histogram's are in its documents. */
 function bucketsOf(name: string, { size, buckets }: Record<string, unknown>): number {
-  const asked = Math.max(Number(size ?? 0) || 0, Number(buckets ?? 0) || 0);
+  const asked = Math.max(numberOf(size) ?? 0, numberOf(buckets) ?? 0);
   return asked > 0 ? asked : SIZED.has(name) ? BUCKETS_DEFAULT : 1;
 }
 
-/** Elasticsearch takes a number in quotation marks for the number. */
 function asksForMore(member: unknown): boolean {
-  return (typeof member === "number" || typeof member === "string") && Number(member) > BUCKETS_MAX;
+  return (numberOf(member) ?? 0) > BUCKETS_MAX;
+}
+
+/** The number that Elasticsearch reads, which may stand in quotation marks; undefined for anything else. */
+export function numberOf(value: unknown): number | undefined {
+  const number = typeof value === "number" || typeof value === "string" ? Number(value) : Number.NaN;
+  return Number.isNaN(number) ? undefined : number;
 }
 
 /** `terms` and `range` are clauses and aggregations at once: only what stands there tells a field from code. */

@@ -1,5 +1,6 @@
 import { ToolError } from "@es-to-pg/mcp-kit";
 import type { IndexName } from "./elasticsearch.ts";
+import { numberOf } from "./guard.ts";
 import { isRecord } from "./record.ts";
 import { PATH_BYTES_MAX } from "./requests.ts";
 
@@ -47,7 +48,7 @@ export function refuseLookingPast(aggs: unknown): void {
   if (!isRecord(aggs)) return;
   for (const [key, member] of Object.entries(aggs)) {
     const isPast =
-      LOOKING_PAST.has(key) || (key === "terms" && isRecord(member) && Number(member["min_doc_count"] ?? 1) < 1);
+      LOOKING_PAST.has(key) || (key === "terms" && isRecord(member) && (numberOf(member["min_doc_count"]) ?? 1) < 1);
     if (isPast) {
       throw new ToolError(
         "aggregation_refused",
