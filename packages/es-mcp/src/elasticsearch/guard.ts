@@ -174,7 +174,7 @@ function automataOf(value: unknown, parent: string): number {
   let automata = AUTOMATON_CLAUSES.has(parent) ? 1 : 0;
   const text = value["query"];
   if (TEXT_CLAUSES.has(parent) && typeof text === "string") {
-    automata += AUTOMATA_OF_TEXT * (text.match(/[^\s()]*[*?~/][^\s()]*/g)?.length ?? 0);
+    automata += AUTOMATA_OF_TEXT * text.split(/[\s()]+/).filter((word) => /[*?~/]/.test(word)).length;
   }
   if (Object.hasOwn(value, "fuzziness") && typeof text === "string") automata += text.split(/\s+/).length;
   for (const [key, member] of Object.entries(value)) automata += automataOf(member, key);

@@ -203,10 +203,16 @@ export function sortClauses(sort: unknown): unknown[] {
   return items.flatMap((item) => (typeof item === "string" ? item.split(",").map(sortClause) : [item]));
 }
 
+/** By pieces and not by one expression, which would try every way to share out long blanks among its parts. */
 function sortClause(text: string): unknown {
-  const [, field, order] = /^\s*(.+?)(?:\s*:\s*|\s+)(asc|desc)\s*$/i.exec(text) ?? [];
-  if (field !== undefined && order !== undefined) return { [field]: order.toLowerCase() };
   const name = text.trim();
+  const order = /(?:asc|desc)$/i.exec(name)?.[0];
+  if (order !== undefined) {
+    const before = name.slice(0, -order.length);
+    const field = before.trimEnd().replace(/:$/, "").trimEnd();
+    // Blanks or a colon part the two: `desc` alone is a field.
+    if (field !== "" && field !== before) return { [field]: order.toLowerCase() };
+  }
   return /^-./.test(name) ? { [name.slice(1)]: "desc" } : name;
 }
 
