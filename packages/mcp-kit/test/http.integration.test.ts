@@ -233,3 +233,16 @@ test("answers each request of a batch once, and no batch that is long", async ()
   expect((await (await send(100)).text()).match(/"result":\{\}/g)).toHaveLength(100);
   expect((await send(101)).status).toBe(400);
 });
+
+test("leaves a line of audit for a call to a tool that there is not", async () => {
+  const { server, url } = await start();
+  const { text } = await post(url, {
+    id: 1,
+    method: "tools/call",
+    params: { name: "drop\n\u009b_all", arguments: {} },
+  });
+  expect(text).toContain("There is no tool");
+  await server.waitFor(() => server.stderr.includes('"outcome":"unknown_tool"'), "line of audit");
+  const line = server.stderr.split("\n").find((each) => each.includes("unknown_tool")) ?? "";
+  expect(JSON.parse(line)).toMatchObject({ event: "tool_call", tool: "drop\\n\\u009b_all", outcome: "unknown_tool" });
+});
