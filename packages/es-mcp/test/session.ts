@@ -39,7 +39,7 @@ export async function openSession(env: Record<string, string>): Promise<Session>
   await client.connect(transport);
   return {
     tools: async () => (await client.listTools()).tools.map(({ name }) => name),
-    async call(tool, given = {}, options = undefined) {
+    async call(tool, given = {}, options) {
       const result = resultSchema.parse(await client.callTool({ name: tool, arguments: given }, options));
       const { text } = result.content[0];
       const data: unknown = JSON.parse(text);

@@ -29,14 +29,14 @@ async function searches(): Promise<boolean[]> {
   return Object.values(nodes)
     .flatMap(({ tasks }) => Object.values(tasks))
     .filter(({ description }) => description.includes(index))
-    .map(({ cancelled }) => cancelled);
+    .map((task) => task.cancelled);
 }
 
 async function begun(): Promise<void> {
   await vi.waitFor(async () => expect(await searches()).toContain(false), { timeout: SEEN_MS, interval: 50 });
 }
 
-async function cancelled(): Promise<void> {
+async function told(): Promise<void> {
   await vi.waitFor(async () => expect(await searches()).not.toContain(false), { timeout: SEEN_MS, interval: 50 });
 }
 
@@ -96,8 +96,8 @@ test.each(calls)("%s with %j that is cancelled is cancelled at Elasticsearch too
   call.catch(() => {});
   await begun();
   caller.abort();
-  await expect(call).rejects.toThrow();
-  await cancelled();
+  await expect(call).rejects.toThrow(/abort/i);
+  await told();
   await gone();
 });
 
@@ -107,6 +107,7 @@ test("the end of the server's input ends its searches at Elasticsearch too", asy
   call.catch(() => {});
   await begun();
   await session[Symbol.asyncDispose]();
-  await cancelled();
+  await told();
   await gone();
+  await expect(call).rejects.toThrow(/closed/i);
 });

@@ -225,13 +225,13 @@ test("lets no caller cancel another's call or see its progress, whatever ids the
 
 test("answers each request of a batch once, and no batch that is long", async () => {
   const { url } = await start();
-  const send = (count: number) => {
+  const ping = (count: number) => {
     const body = JSON.stringify(Array.from({ length: count }, (_, id) => ({ jsonrpc: "2.0", id, method: "ping" })));
     const headers = { "Content-Type": "application/json", Accept: "application/json, text/event-stream" };
     return fetch(url, { method: "POST", headers, body });
   };
-  expect((await (await send(100)).text()).match(/"result":\{\}/g)).toHaveLength(100);
-  expect((await send(101)).status).toBe(400);
+  expect((await (await ping(100)).text()).match(/"result":\{\}/g)).toHaveLength(100);
+  expect((await ping(101)).status).toBe(400);
 });
 
 test("leaves a line of audit for a call to a tool that there is not", async () => {

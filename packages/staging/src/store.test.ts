@@ -178,9 +178,9 @@ function made(program: string, path: string): void {
 async function listen(path: string): Promise<void> {
   const server = createServer();
   servers.push(server);
-  const made = join(place.root, "..", "socket");
-  await new Promise<void>((resolve) => server.listen(made, resolve));
-  await rename(made, path);
+  const beside = join(place.root, "..", "socket");
+  await new Promise<void>((resolve) => server.listen(beside, resolve));
+  await rename(beside, path);
 }
 
 const servers: Server[] = [];

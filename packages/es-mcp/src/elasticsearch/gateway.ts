@@ -78,7 +78,7 @@ class Gateway implements Elasticsearch {
     const timeoutMs = options.timeoutMs ?? this.#settings.ES_MCP_REQUEST_TIMEOUT_SECONDS * 1_000;
     const { lines } = request;
     guardBody(lines ?? request.body);
-    const body = bounded(request, timeoutMs);
+    const body = timedBody(request, timeoutMs);
     const answer = await this.#connection.send(
       {
         method: request.method,
@@ -357,7 +357,7 @@ const SEARCH_SHARE = 0.9;
  * The body of a search with the time that it may take at Elasticsearch. Closing the connection ends a search as well, but
  * not where a proxy keeps its own connection open. A scroll has none: a page of it that ended could not be read again.
  */
-function bounded({ path, query, body }: EsRequest, timeoutMs: number): unknown {
+function timedBody({ path, query, body }: EsRequest, timeoutMs: number): unknown {
   if (path.at(-1) !== "_search" || !isRecord(body) || query?.["scroll"] !== undefined) return body;
   return { ...body, timeout: `${Math.floor(timeoutMs * SEARCH_SHARE)}ms` };
 }

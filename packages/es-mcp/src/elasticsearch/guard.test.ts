@@ -119,10 +119,12 @@ test.each([
   expect(codeOf(body)).toBe("query_invalid");
 });
 
+/** As many clauses of this kind in one query. */
+function bool(count: number, clause: unknown) {
+  return { query: { bool: { should: Array.from({ length: count }, () => clause) } } };
+}
+
 test("refuses more patterns than Elasticsearch can make automata of, wherever they stand", () => {
-  const bool = (count: number, clause: unknown) => ({
-    query: { bool: { should: Array.from({ length: count }, () => clause) } },
-  });
   const short = { wildcard: { k: "*a*" } };
   expect(codeOf(bool(100, short))).toBeUndefined();
   expect(codeOf(bool(101, short))).toBe("query_invalid");
@@ -133,9 +135,13 @@ test("refuses more patterns than Elasticsearch can make automata of, wherever th
   expect(codeOf(bool(101, { match: { wildcard: "a" } }))).toBeUndefined();
 });
 
+/** Buckets of this number, each with these aggregations in it. */
+function outer(size: unknown, aggs: unknown) {
+  return { aggs: { a: { terms: { field: "k", size }, aggs } } };
+}
+
 test("refuses many buckets that are each divided again, however they are nested", () => {
   const inner = { b: { terms: { field: "k" } } };
-  const outer = (size: unknown, aggs: unknown) => ({ aggs: { a: { terms: { field: "k", size }, aggs } } });
   expect(codeOf(outer(20_000, inner))).toBeUndefined();
   expect(codeOf(outer(20_001, inner))).toBe("query_invalid");
   expect(codeOf(outer("20001", { one: { filter: { match_all: {} }, aggregations: inner } }))).toBe("query_invalid");
