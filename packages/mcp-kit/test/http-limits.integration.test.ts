@@ -15,6 +15,7 @@ const limits = {
   checkIntervalMs: 50,
   connectionsMax: 8,
   headerBytesMax: 4_096,
+  bodiesBytesMax: 17_000_000,
 };
 const logger = createLogger({ level: "error" });
 
@@ -70,6 +71,9 @@ class Caller {
 
 const headers = `POST /mcp HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer ${token}\r\nContent-Type: application/json\r\nAccept: application/json, text/event-stream\r\n`;
 
+const body = '{"jsonrpc":"2.0","id":1,"method":"ping"}';
+const length = `Content-Length: ${body.length}\r\n`;
+
 async function health(): Promise<number> {
   const response = await fetch(`http://127.0.0.1:${port}/healthz`, { headers: { connection: "close" } });
   return response.status;
@@ -109,8 +113,6 @@ test.each(["/healthz", "/readyz", "/other"])("reads no body that is sent to %s, 
 });
 
 /** Requests that a proxy before this server and the server itself could take for different ones, or the token for sent. */
-const body = '{"jsonrpc":"2.0","id":1,"method":"ping"}';
-const length = `Content-Length: ${body.length}\r\n`;
 test.each([
   ["two lengths", `${headers}${length}Content-Length: 5\r\n\r\n${body}`, 400],
   ["a length and chunks", `${headers}${length}Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n`, 400],
@@ -152,6 +154,30 @@ test.each([
   await vi.waitFor(() => expect(caller.received).toMatch(/^HTTP\/1\.1 /), { timeout: 5_000 });
   expect(caller.received).toMatch(new RegExp(`^HTTP/1\\.1 ${status} `));
   caller.socket.destroy();
+});
+
+test.each([
+  ["of a known length", "Content-Length: 16500000\r\n\r\n{"],
+  ["in chunks", "Transfer-Encoding: chunked\r\n\r\n1\r\n{\r\n"],
+])("reads large bodies %s a few at a time, and small ones meanwhile", async (_what, rest) => {
+  const first = new Caller();
+  first.socket.write(`${headers}Content-Length: 600000\r\n\r\n{`);
+  await sleep(100);
+  const second = new Caller();
+  second.socket.write(headers + rest);
+  await vi.waitFor(() => expect(second.ended).toBe(true), { timeout: 5_000 });
+  expect(second.received).toMatch(/^HTTP\/1\.1 503 /);
+  const small = new Caller();
+  small.socket.write(`${headers}${length}\r\n${body}`);
+  await vi.waitFor(() => expect(small.received).toMatch(/^HTTP\/1\.1 200 /), { timeout: 5_000 });
+  first.socket.destroy();
+  small.socket.destroy();
+  await sleep(100);
+  const large = JSON.stringify({ jsonrpc: "2.0", id: 1, method: "ping", params: { a: "x".repeat(600_000) } });
+  const third = new Caller();
+  third.socket.write(`${headers}Content-Length: ${large.length}\r\n\r\n${large}`);
+  await vi.waitFor(() => expect(third.received).toMatch(/^HTTP\/1\.1 200 /), { timeout: 5_000 });
+  third.socket.destroy();
 });
 
 test("refuses headers that are too large", async () => {
