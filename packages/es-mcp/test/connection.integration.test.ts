@@ -266,7 +266,7 @@ describe("a call that is given up", () => {
   });
 
   test("a request beyond its time is an error that can be retried", async () => {
-    await using proxy = await openProxy(url, ({ path }) => (path.includes("_count") ? "hang" : undefined));
+    await using proxy = await openProxy(url, ({ path }) => (path.includes("_search") ? "hang" : undefined));
     await using session = await openSession({ ELASTICSEARCH_URL: proxy.url, ES_MCP_REQUEST_TIMEOUT_SECONDS: "1" });
     const { data } = await session.call("count_documents", { index: products });
     expect(data.error).toMatchObject({ code: "timeout", retryable: true });

@@ -58,6 +58,12 @@ const forbidden = constantFrom<Record<string, unknown>>(
   { geo_shape: { area: { indexed_shape: { index: "users", id: "1" } } } },
   { more_like_this: { like: [{ _index: "users", _id: "1" }] } },
   { percolate: { field: "q", index: "users", id: "1" } },
+  { terms: { sort: { index: "users", id: "1", path: "friends" } } },
+  { more_like_this: { unlike: { _index: "users", doc: {} } } },
+  { filters: { filters: { match: { script: { script: { source: "1" } } } } } },
+  { filters: { filters: { sort: { terms: { properties: { index: "users", id: "1", path: "friends" } } } } } },
+  { terms: { field: "a", size: 1e6 } },
+  { percentiles: { field: "a", hdr: {} } },
 );
 
 function isRefused(value: unknown): boolean {

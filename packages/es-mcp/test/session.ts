@@ -19,7 +19,7 @@ export interface Answer {
 /** The built server over stdio, and a client on it. */
 export interface Session extends AsyncDisposable {
   tools(): Promise<string[]>;
-  call(tool: string, given?: Record<string, unknown>): Promise<Answer>;
+  call(tool: string, given?: Record<string, unknown>, options?: { signal: AbortSignal }): Promise<Answer>;
   stderr(): string;
 }
 
@@ -39,8 +39,8 @@ export async function openSession(env: Record<string, string>): Promise<Session>
   await client.connect(transport);
   return {
     tools: async () => (await client.listTools()).tools.map(({ name }) => name),
-    async call(tool, given = {}) {
-      const result = resultSchema.parse(await client.callTool({ name: tool, arguments: given }));
+    async call(tool, given = {}, options) {
+      const result = resultSchema.parse(await client.callTool({ name: tool, arguments: given }, options));
       const { text } = result.content[0];
       const data: unknown = JSON.parse(text);
       return { isError: result.isError === true, bytes: Buffer.byteLength(text), data };

@@ -53,7 +53,12 @@ function visible(character: string): string {
  * smuggle text past a person are written as escapes, which every parser reads back as the same values.
  */
 export function visibleJson(value: unknown): string {
-  return JSON.stringify(value).replace(DISGUISES, escapeUnits);
+  return escapeDisguises(JSON.stringify(value));
+}
+
+/** The same JSON with those characters as escapes. */
+export function escapeDisguises(json: string): string {
+  return json.replace(DISGUISES, escapeUnits);
 }
 
 /** As `INVISIBLE`, but for the two joiners, which scripts and emoji need. */

@@ -159,3 +159,46 @@ test("keeps the arguments' values out of the audit", async () => {
   await result;
   expect(written.join("")).not.toContain("geheim");
 });
+
+test("refuses arguments that are nested deeper than the stack, and leaves its line all the same", async () => {
+  const given: unknown = JSON.parse(`${'{"a":'.repeat(50_000)}1${"}".repeat(50_000)}`);
+  const answer = vi.fn<Context["answer"]>(() => ({ text: "a" }));
+  const { result, written } = run(answer, { given });
+  const { content } = await result;
+  expect(JSON.parse(content[0].text).error).toMatchObject({ code: "invalid_arguments" });
+  expect(answer).not.toHaveBeenCalled();
+  expect(written.map((line) => JSON.parse(line))).toMatchObject([
+    { event: "tool_call", outcome: "invalid_arguments", arguments: null },
+  ]);
+});
+
+test("gives equal arguments one digest, whatever the order of their members", async () => {
+  const digests = await Promise.all(
+    [
+      { size: 1, deep: { a: 1, b: [1, 2] } },
+      { deep: { b: [1, 2], a: 1 }, size: 1 },
+      { size: 1, deep: { a: 1, b: [2, 1] } },
+    ].map(async (given) => {
+      const { result, written } = run(() => ({ text: "a" }), { given });
+      await result;
+      return JSON.parse(written[0] ?? "").arguments;
+    }),
+  );
+  expect(digests[1]).toBe(digests[0]);
+  expect(digests[2]).not.toBe(digests[0]);
+});
+
+test("is forged by no name that a caller gives itself or an argument", async () => {
+  const written: string[] = [];
+  const logger = createLogger({ level: "info", write: (line) => written.push(line) });
+  const forged = '\n{"event":"tool_call","tool":"drop","outcome":"ok"}\u2028\u001b[1A';
+  await callTool(tool, { [forged]: forged }, callUntil(new AbortController().signal), {
+    context: { answer: () => ({ text: "a" }) },
+    caller: { name: forged, version: forged },
+    structuredOutput: true,
+    logger,
+  });
+  expect(written).toHaveLength(1);
+  expect(written[0]?.trimEnd()).toMatch(/^[\x20-\x7e…]+$/);
+  expect(JSON.parse(written[0] ?? "")).toMatchObject({ tool: "answer", outcome: "invalid_arguments" });
+});

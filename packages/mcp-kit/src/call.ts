@@ -53,13 +53,23 @@ export async function callTool<Context>(
     tool: tool.name,
     caller: caller === undefined ? null : clip(`${caller.name} ${caller.version}`, CALLER_CHARACTERS_MAX),
     // The arguments themselves may hold what no log should: values of rows, and what a model was told.
-    arguments: digest(given ?? {}).slice(0, DIGEST_DIGITS),
+    arguments: digestOf(given),
     outcome,
     ...(rows === undefined ? {} : { rows }),
     durationMs: Math.round(performance.now() - startedAt),
     bytes: Buffer.byteLength(result.content[0].text),
   });
   return result;
+}
+
+/** Null where arguments are nested deeper than the stack, which no tool was run with: the call leaves its line all the same. */
+function digestOf(given: unknown): string | null {
+  try {
+    return digest(given ?? {}).slice(0, DIGEST_DIGITS);
+  } catch (error) {
+    if (error instanceof RangeError) return null;
+    throw error;
+  }
 }
 
 /** What a call came to, for the audit besides the caller. */

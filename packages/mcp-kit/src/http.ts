@@ -22,7 +22,12 @@ export interface HttpLimits {
   connectionsMax: number;
   /** Headers of one request. */
   headerBytesMax: number;
+  /** Bodies that are read at the same time, together: memory, several times over while they are parsed. */
+  bodiesBytesMax: number;
 }
+
+/** Bodies up to this size count for nothing, so that slow senders of large ones are in nobody's way. */
+const BODY_BYTES_SMALL = 256 * 1024;
 
 const LIMITS: HttpLimits = {
   headersTimeoutMs: 10_000,
@@ -31,6 +36,7 @@ const LIMITS: HttpLimits = {
   checkIntervalMs: 2_000,
   connectionsMax: 512,
   headerBytesMax: 16_384,
+  bodiesBytesMax: 4 * MESSAGE_BYTES_MAX,
 };
 
 /** How long `/readyz` waits for a dependency, and how long its verdict stands: probes come often and from several sides. */
@@ -148,10 +154,13 @@ export async function serveHttp(options: {
   const mcp = createMcpHandler(server, { onerror, maxRequestBodySize: MESSAGE_BYTES_MAX });
   const handleMcp = toNodeHandler(mcp, { onerror, maxRequestBodySize: MESSAGE_BYTES_MAX });
   const readiness = cachedReadiness(options.ready);
+  let readingBytes = 0;
 
   const handle = async (request: IncomingMessage, response: ServerResponse): Promise<void> => {
     const path = (request.url ?? "/").split("?")[0] ?? "/";
     const refused = refusal(request.headers, access);
+    // Nothing else reads a body, and a kept connection would have to swallow one of any length.
+    if (path !== settings.MCP_HTTP_PATH && bodyBytes(request) > 0) response.setHeader("Connection", "close");
     if (path === "/healthz") return answerJson(response, 200, { status: "ok" });
     if (path === "/readyz") return answerReadiness(response, await readiness(), refused === undefined);
     if (path !== settings.MCP_HTTP_PATH)
@@ -164,6 +173,22 @@ export async function serveHttp(options: {
         jsonrpc: "2.0",
         id: null,
         error: { code: -32_000, message: refused.message },
+      });
+    }
+    const bytes = bodyBytes(request);
+    // One that is too large is refused before it is read.
+    if (bytes > BODY_BYTES_SMALL && bytes <= MESSAGE_BYTES_MAX) {
+      if (readingBytes + bytes > limits.bodiesBytesMax) {
+        response.setHeader("Connection", "close").setHeader("Retry-After", "1");
+        return answerJson(response, 503, {
+          jsonrpc: "2.0",
+          id: null,
+          error: { code: -32_000, message: "Too many large requests are being read; send this one again in a moment." },
+        });
+      }
+      readingBytes += bytes;
+      request.once("close", () => {
+        readingBytes -= bytes;
       });
     }
     // Node's own server sets both; its type leaves them open for the client's side.
@@ -212,6 +237,12 @@ export async function serveHttp(options: {
       await done;
     },
   };
+}
+
+/** How large a body may become: what it says, or as much as is read of any. */
+function bodyBytes({ headers }: IncomingMessage): number {
+  if (headers["transfer-encoding"] !== undefined) return MESSAGE_BYTES_MAX;
+  return Number(headers["content-length"] ?? 0);
 }
 
 async function listen(http: NodeServer, port: number, host: string): Promise<void> {

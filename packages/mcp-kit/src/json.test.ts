@@ -30,3 +30,8 @@ test("leaves everything but numbers as it is, at any depth", () => {
 test("throws on what is not JSON", () => {
   expect(() => parseExactJson("{a:1}")).toThrow(SyntaxError);
 });
+
+test("reads a number of a million digits as the text it was written in", () => {
+  const number = `0.1${"0".repeat(1_000_000)}1`;
+  expect(parseExactJson(`{"a":${number}}`)).toEqual({ a: number });
+});

@@ -38,6 +38,9 @@ function decimal(text: string): { sign: string; digits: string; exponent: number
   if (match === null) return { sign: "", digits: text, exponent: 0 };
   const [, sign = "", whole = "", fraction = "", power = "0"] = match;
   const digits = (whole + fraction).replace(/^0+/, "");
-  const trimmed = digits.replace(/0+$/, "");
+  // Not by an expression: from each zero of a long row inside the number it would look for the end anew.
+  let end = digits.length;
+  while (digits[end - 1] === "0") end--;
+  const trimmed = digits.slice(0, end);
   return { sign, digits: trimmed, exponent: Number(power) - fraction.length + digits.length - trimmed.length };
 }

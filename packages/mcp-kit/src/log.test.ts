@@ -33,3 +33,12 @@ test("survives fields that JSON cannot say", () => {
   logger.info("odd", { big: 1n });
   expect(JSON.parse(written[0] ?? "")).toMatchObject({ event: "odd", unprintable: true });
 });
+
+test("writes one line without what a terminal obeys or a person cannot see, wherever it stands", () => {
+  const { logger, written } = lines("warn");
+  const hostile = 'a\r\n{"event":"forged"}\u001b[2J\u009b31m\u202e\u2028\u{e0041}';
+  logger.warn("odd", { [hostile]: hostile, error: new Error(hostile), inner: [{ hostile }] });
+  expect(written).toHaveLength(1);
+  expect(written[0]?.trimEnd()).toMatch(/^[\x20-\x7e]+$/);
+  expect(JSON.parse(written[0] ?? "")).toMatchObject({ event: "odd", [hostile]: hostile, inner: [{ hostile }] });
+});

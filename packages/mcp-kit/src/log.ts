@@ -1,3 +1,4 @@
+import { escapeDisguises } from "./answer.ts";
 import { withoutPasswords } from "./redact.ts";
 
 export const logLevels = ["debug", "info", "warn", "error"] as const;
@@ -19,7 +20,9 @@ export function createLogger(options: { level: LogLevel; write?: (text: string) 
     (name: LogLevel) =>
     (event: string, fields: Record<string, unknown> = {}) => {
       if (logLevels.indexOf(name) < least) return;
-      write(`${withoutPasswords(line({ time: new Date().toISOString(), level: name, event, ...fields }))}\n`);
+      const text = line({ time: new Date().toISOString(), level: name, event, ...fields });
+      // What a caller or a database sent can stand in any field, and a terminal may show it.
+      write(`${withoutPasswords(escapeDisguises(text))}\n`);
     };
   return { debug: at("debug"), info: at("info"), warn: at("warn"), error: at("error") };
 }

@@ -47,7 +47,10 @@ export function serverFactory<Context>(served: ServedTools<Context>): () => Serv
     server.setRequestHandler("tools/list", () => ({ tools: published }));
     server.setRequestHandler("tools/call", async ({ params }, { mcpReq }) => {
       const tool = tools.get(params.name);
-      if (tool === undefined) throw unknownTool(params.name, tools.keys());
+      if (tool === undefined) {
+        served.logger.info("tool_call", { tool: clip(params.name, 80), outcome: "unknown_tool" });
+        throw unknownTool(params.name, tools.keys());
+      }
       const progress = progressReporter(mcpReq._meta?.progressToken, mcpReq.notify);
       const result = await callTool(
         tool,

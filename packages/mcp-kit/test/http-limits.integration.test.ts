@@ -15,6 +15,7 @@ const limits = {
   checkIntervalMs: 50,
   connectionsMax: 8,
   headerBytesMax: 4_096,
+  bodiesBytesMax: 17_000_000,
 };
 const logger = createLogger({ level: "error" });
 
@@ -70,6 +71,9 @@ class Caller {
 
 const headers = `POST /mcp HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer ${token}\r\nContent-Type: application/json\r\nAccept: application/json, text/event-stream\r\n`;
 
+const body = '{"jsonrpc":"2.0","id":1,"method":"ping"}';
+const length = `Content-Length: ${body.length}\r\n`;
+
 async function health(): Promise<number> {
   const response = await fetch(`http://127.0.0.1:${port}/healthz`, { headers: { connection: "close" } });
   return response.status;
@@ -99,6 +103,81 @@ test("reads no body of a caller without the token", async () => {
   caller.socket.write(headers.replace(token, "another") + "Content-Length: 1000000\r\n\r\n{");
   await vi.waitFor(() => expect(caller.ended).toBe(true), { timeout: 5_000 });
   expect(caller.received).toMatch(/^HTTP\/1\.1 401 /);
+});
+
+test.each(["/healthz", "/readyz", "/other"])("reads no body that is sent to %s, whoever sends it", async (path) => {
+  const caller = new Caller();
+  caller.socket.write(headers.replace("/mcp", path) + "Content-Length: 1000000000\r\n\r\n{");
+  await vi.waitFor(() => expect(caller.ended).toBe(true), { timeout: 5_000 });
+  expect(caller.received).toMatch(/^HTTP\/1\.1 (200|404) /);
+});
+
+/** Requests that a proxy before this server and the server itself could take for different ones, or the token for sent. */
+test.each([
+  ["two lengths", `${headers}${length}Content-Length: 5\r\n\r\n${body}`, 400],
+  ["a length and chunks", `${headers}${length}Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n`, 400],
+  ["an encoding that is not known", `${headers}Transfer-Encoding: xchunked\r\n\r\n0\r\n\r\n`, 400],
+  ["a folded header", `${headers}X-A: a\r\n b\r\n${length}\r\n${body}`, 400],
+  ["a length below zero", `${headers}Content-Length: -1\r\n\r\n`, 400],
+  ["a chunk beyond all numbers", `${headers}Transfer-Encoding: chunked\r\n\r\nFFFFFFFFFFFFFFFFF\r\n`, 400],
+  ["line ends of another kind", `${headers}${length}\r\n${body}`.replaceAll("\r\n", "\n"), 400],
+  ["no host", `${headers.replace("Host: localhost\r\n", "")}${length}\r\n${body}`, 400],
+  [
+    "the token in the address",
+    `${headers.replace(token, "x").replace("/mcp", `/mcp?token=${token}`)}${length}\r\n${body}`,
+    401,
+  ],
+  [
+    "the token in a cookie",
+    `${headers.replace(`Bearer ${token}`, "x")}Cookie: token=${token}\r\n${length}\r\n${body}`,
+    401,
+  ],
+  [
+    "the token in a second header",
+    `${headers.replace(token, "x")}Authorization: Bearer ${token}\r\n${length}\r\n${body}`,
+    401,
+  ],
+  [
+    "the token in a trailer",
+    `${headers.replace(token, "x")}Transfer-Encoding: chunked\r\n\r\n0\r\nAuthorization: Bearer ${token}\r\n\r\n`,
+    401,
+  ],
+  [
+    "the body of a form",
+    `${headers.replace("application/json", "text/plain")}${length}Connection: close\r\n\r\n${body}`,
+    415,
+  ],
+  ["another address than its own", `${headers.replace("/mcp", "http://evil.example/mcp")}${length}\r\n${body}`, 404],
+])("refuses a request with %s", async (_what, request, status) => {
+  const caller = new Caller();
+  caller.socket.write(request);
+  await vi.waitFor(() => expect(caller.received).toMatch(/^HTTP\/1\.1 /), { timeout: 5_000 });
+  expect(caller.received).toMatch(new RegExp(`^HTTP/1\\.1 ${status} `));
+  caller.socket.destroy();
+});
+
+test.each([
+  ["of a known length", "Content-Length: 16500000\r\n\r\n{"],
+  ["in chunks", "Transfer-Encoding: chunked\r\n\r\n1\r\n{\r\n"],
+])("reads large bodies %s a few at a time, and small ones meanwhile", async (_what, rest) => {
+  const first = new Caller();
+  first.socket.write(`${headers}Content-Length: 600000\r\n\r\n{`);
+  await sleep(100);
+  const second = new Caller();
+  second.socket.write(headers + rest);
+  await vi.waitFor(() => expect(second.ended).toBe(true), { timeout: 5_000 });
+  expect(second.received).toMatch(/^HTTP\/1\.1 503 /);
+  const small = new Caller();
+  small.socket.write(`${headers}${length}\r\n${body}`);
+  await vi.waitFor(() => expect(small.received).toMatch(/^HTTP\/1\.1 200 /), { timeout: 5_000 });
+  first.socket.destroy();
+  small.socket.destroy();
+  await sleep(100);
+  const large = JSON.stringify({ jsonrpc: "2.0", id: 1, method: "ping", params: { a: "x".repeat(600_000) } });
+  const third = new Caller();
+  third.socket.write(`${headers}Content-Length: ${large.length}\r\n\r\n${large}`);
+  await vi.waitFor(() => expect(third.received).toMatch(/^HTTP\/1\.1 200 /), { timeout: 5_000 });
+  third.socket.destroy();
 });
 
 test("refuses headers that are too large", async () => {

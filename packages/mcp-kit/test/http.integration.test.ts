@@ -202,3 +202,47 @@ test("says why it cannot start where the port is taken", async () => {
   expect((await second.exited).code).toBe(1);
   expect(second.stderr).toMatch(/^fixture: cannot start: listen EADDRINUSE/m);
 });
+
+test("lets no caller cancel another's call or see its progress, whatever ids they choose", async () => {
+  const { url } = await start();
+  const call = (steps: number) =>
+    post(url, {
+      id: 7,
+      method: "tools/call",
+      params: { name: "start_job", arguments: { steps, wait_seconds: 40 }, _meta: { progressToken: 7 } },
+    });
+  const calls = Promise.all([call(30), call(31)]);
+  await sleep(500);
+  for (const params of [{ requestId: 7 }, { requestId: 7, reason: "not mine" }]) {
+    expect((await post(url, { method: "notifications/cancelled", params })).status).toBe(202);
+  }
+  const [first, second] = await calls;
+  expect(first.text).toContain('"done\\":30');
+  expect(second.text).toContain('"done\\":31');
+  expect([first.text.includes('"total":31'), second.text.includes('"total":30')]).toEqual([false, false]);
+  expect([first.text.includes('"total":30'), second.text.includes('"total":31')]).toEqual([true, true]);
+});
+
+test("answers each request of a batch once, and no batch that is long", async () => {
+  const { url } = await start();
+  const ping = (count: number) => {
+    const body = JSON.stringify(Array.from({ length: count }, (_, id) => ({ jsonrpc: "2.0", id, method: "ping" })));
+    const headers = { "Content-Type": "application/json", Accept: "application/json, text/event-stream" };
+    return fetch(url, { method: "POST", headers, body });
+  };
+  expect((await (await ping(100)).text()).match(/"result":\{\}/g)).toHaveLength(100);
+  expect((await ping(101)).status).toBe(400);
+});
+
+test("leaves a line of audit for a call to a tool that there is not", async () => {
+  const { server, url } = await start();
+  const { text } = await post(url, {
+    id: 1,
+    method: "tools/call",
+    params: { name: "drop\n\u009b_all", arguments: {} },
+  });
+  expect(text).toContain("There is no tool");
+  await server.waitFor(() => server.stderr.includes('"outcome":"unknown_tool"'), "line of audit");
+  const line = server.stderr.split("\n").find((each) => each.includes("unknown_tool")) ?? "";
+  expect(JSON.parse(line)).toMatchObject({ event: "tool_call", tool: "drop\\n\\u009b_all", outcome: "unknown_tool" });
+});

@@ -33,8 +33,12 @@ export async function openForReading(path: string): Promise<FileHandle> {
   try {
     handle = await open(path, READ);
   } catch (error) {
-    if (errorCode(error) !== "ELOOP") throw error;
-    throw new StagingError("staging_corrupt", `${path} is a symbolic link; staged files are plain files.`);
+    if (errorCode(error) === "ELOOP") {
+      throw new StagingError("staging_corrupt", `${path} is a symbolic link; staged files are plain files.`);
+    }
+    // A socket, or a device that is not there.
+    if (errorCode(error) !== "ENXIO" && errorCode(error) !== "ENODEV") throw error;
+    throw new StagingError("staging_corrupt", `${path} is not a plain file.`);
   }
   try {
     const found = await handle.stat();

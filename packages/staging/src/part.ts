@@ -10,6 +10,12 @@ const LF = 10;
 /** Bytes read at once, and so the size of a batch of lines, unless the caller says otherwise. */
 const BATCH_BYTES_MAX = 1024 * 1024;
 
+/**
+ * Longest line, in bytes: no answer of Elasticsearch that es-mcp reads is as large. Without it a part that is one line, or
+ * a hole in a file, would take as much memory as it says it has bytes.
+ */
+const LINE_BYTES_MAX = 512 * 1024 * 1024;
+
 /** Line ends that a chunk has room for at first. */
 const ENDS_FIRST = 4096;
 
@@ -135,9 +141,9 @@ export interface LineChunk {
 export async function* readChunks(
   path: string,
   part: PartInfo,
-  options: { chunkBytesMax?: number; signal?: AbortSignal } = {},
+  options: { chunkBytesMax?: number; lineBytesMax?: number; signal?: AbortSignal } = {},
 ): AsyncGenerator<LineChunk, void, undefined> {
-  const { chunkBytesMax = BATCH_BYTES_MAX, signal } = options;
+  const { chunkBytesMax = BATCH_BYTES_MAX, lineBytesMax = LINE_BYTES_MAX, signal } = options;
   const corrupt = (why: string) =>
     new StagingError("staging_corrupt", `Part ${part.index} is damaged: ${why}.`, {
       next: "Delete this export and make it again.",
@@ -163,6 +169,7 @@ export async function* readChunks(
     for (;;) {
       signal?.throwIfAborted();
       if (kept === buffer.length) {
+        if (kept >= lineBytesMax) throw corrupt(`it has a line of more than ${lineBytesMax} bytes`);
         // One line fills the buffer. Doubled, so that a line of 100 MB is not copied a hundred times.
         const larger = Buffer.allocUnsafeSlow(2 * buffer.length);
         buffer.copy(larger, 0, 0, kept);

@@ -1,4 +1,5 @@
 import { Buffer } from "node:buffer";
+import { execFileSync } from "node:child_process";
 import {
   chmod,
   link as hardLink,
@@ -9,16 +10,19 @@ import {
   rename,
   rm,
   symlink,
+  truncate,
   utimes,
   writeFile,
 } from "node:fs/promises";
 import { syncBuiltinESMExports } from "node:module";
+import { createServer, type Server } from "node:net";
 import os from "node:os";
 import { join } from "node:path";
 import { pathToFileURL } from "node:url";
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
 import { addPart, codeOf, completedExport, draft, line, temporaryRoot, until } from "../test/support.ts";
 import { newId } from "./ids.ts";
+import { readChunks } from "./part.ts";
 import type { ExportWriter } from "./writer.ts";
 
 let place: Awaited<ReturnType<typeof temporaryRoot>>;
@@ -165,6 +169,25 @@ describe("writing and reading", () => {
   });
 });
 
+/** Makes a special file by a program, because Node makes none. */
+function made(program: string, path: string): void {
+  execFileSync(program, [path]);
+}
+
+/** A socket in this place, made where its path is short enough for one. */
+async function listen(path: string): Promise<void> {
+  const server = createServer();
+  servers.push(server);
+  const beside = join(place.root, "..", "socket");
+  await new Promise<void>((resolve) => server.listen(beside, resolve));
+  await rename(beside, path);
+}
+
+const servers: Server[] = [];
+afterEach(() => {
+  for (const server of servers.splice(0)) server.close();
+});
+
 describe("damage", () => {
   it.each<[string, (path: string) => Promise<void>, string]>([
     [
@@ -194,6 +217,9 @@ describe("damage", () => {
       async (path) => (await rename(path, `${path}.away`), await hardLink(`${path}.away`, path)),
       "by a hard link",
     ],
+    ["a pipe that nobody writes to", async (path) => (await rm(path), made("mkfifo", path)), "not a plain file"],
+    ["a socket", async (path) => (await rm(path), await listen(path)), "not a plain file"],
+    ["a link to a device", async (path) => (await rm(path), await symlink("/dev/zero", path)), "symbolic link"],
   ])("answers staging_corrupt when a part is %s", async (_what, damage, message) => {
     const store = await place.open();
     const exportId = await completedExport(store);
@@ -229,6 +255,9 @@ describe("damage", () => {
     ["a symbolic link", async (path) => (await rename(path, `${path}.away`), await symlink(`${path}.away`, path))],
     ["a hard link", async (path) => (await rename(path, `${path}.away`), await hardLink(`${path}.away`, path))],
     ["a directory", async (path) => (await rm(path), await mkdir(path))],
+    ["a pipe that nobody writes to", async (path) => (await rm(path), made("mkfifo", path))],
+    ["a socket", async (path) => (await rm(path), await listen(path))],
+    ["full of holes", async (path) => truncate(path, 1e12)],
     [
       "nested deeper than a stack",
       async (path) =>
@@ -251,6 +280,19 @@ describe("damage", () => {
     expect(corrupt.map((entry) => entry.export_id)).toEqual([exportId]);
     await store.remove(exportId);
     expect(await readdir(place.root)).toEqual([whole]);
+  });
+
+  it("takes no memory for a line that never ends", async () => {
+    const path = join(place.root, "part");
+    await place.open();
+    await writeFile(path, "");
+    await truncate(path, 1e12);
+    const part = { index: 0, documents: 1, bytes: 1e12, crc32: "00000000" };
+    const reading = readChunks(path, part, { chunkBytesMax: 1_000, lineBytesMax: 100_000 }).next();
+    await expect(reading).rejects.toMatchObject({
+      code: "staging_corrupt",
+      message: expect.stringContaining("a line of more than 100000 bytes"),
+    });
   });
 
   it("says what is wrong also to a user whom no passwd entry names", async () => {
@@ -562,6 +604,22 @@ describe("sweeping and removing", () => {
     await writer.release();
     await sweeper.remove(writer.manifest.export_id);
     expect(await readdir(place.root)).toEqual([]);
+  });
+
+  it("goes on past what cannot be removed", async () => {
+    const store = await place.open({ ttlHours: 1 });
+    const old = await completedExport(store);
+    await age(old, 2);
+    // Below it a path is longer than a system call takes, so that only its own maker gets there, step by step.
+    const deep = join(place.root, `.trash-${newId("exp")}-0`);
+    await mkdir(deep);
+    const step = "d".repeat(200);
+    execFileSync("sh", ["-c", 'cd "$1" && while mkdir "$2" && cd "$2"; do :; done', "sh", deep, step], {
+      stdio: "ignore",
+    });
+    const { removed } = await (await place.open({ ttlHours: 1, leaseMs: 1 })).sweep();
+    execFileSync("rm", ["-rf", deep]);
+    expect(removed).toEqual([old]);
   });
 
   it("may be done by several processes at once", async () => {

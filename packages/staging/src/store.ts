@@ -322,9 +322,9 @@ class FileStore implements StagingStore {
           await this.#sweepRest(name);
         }
       } catch (error) {
-        // In use after all, or another process sweeps too and was faster.
-        if (error instanceof StagingError || errorCode(error) === "ENOENT") continue;
-        throw asStagingError(error);
+        // In use after all, another process was faster, or another user's: what cannot be removed must not stop exports.
+        if (error instanceof StagingError || errorCode(error) !== undefined) continue;
+        throw error;
       }
     }
     return { removed, bytes };

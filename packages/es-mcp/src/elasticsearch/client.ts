@@ -3,7 +3,7 @@ import { setTimeout as delay } from "node:timers/promises";
 import type { Client, ClientOptions } from "@elastic/elasticsearch";
 import { ToolError } from "@es-to-pg/mcp-kit";
 import { type EsSettings, nodesOf } from "../config.ts";
-import { unreachable } from "./failures.ts";
+import { isSearchTimeout, unreachable } from "./failures.ts";
 import { pinnedAuthority } from "./pinned.ts";
 import { ResponseBuffer } from "./response-buffer.ts";
 
@@ -62,6 +62,7 @@ export class EsConnection {
       const answer = await this.#attempt(request, options);
       const delayMs = RETRY_DELAYS_MS[attempt];
       if (options.once === true || delayMs === undefined || !RETRIED_STATUS.has(answer.status)) return answer;
+      if (isSearchTimeout(answer)) return answer;
       await delay(delayMs * (0.5 + Math.random()), undefined, { signal: options.signal }).catch(() => {});
       options.signal.throwIfAborted();
     }

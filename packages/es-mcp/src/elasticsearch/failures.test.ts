@@ -1,7 +1,7 @@
 import { readSettings } from "@es-to-pg/mcp-kit";
 import { expect, test } from "vitest";
 import { esSettings } from "../config.ts";
-import { refused, unreachable } from "./failures.ts";
+import { isSearchTimeout, refused, unreachable } from "./failures.ts";
 
 const settings = readSettings(esSettings, {
   ELASTICSEARCH_URL: "https://user:hunter2@es.internal:9200/prefix?".replace("?", ""),
@@ -101,4 +101,27 @@ test.each([
   const error = { type: "parsing_exception", reason };
   const failure = refused(answer(400, { error: { root_cause: [error], ...error }, status: 400 }), settings);
   expect(failure.next).toContain('{"term":{"brand":"acme"}}');
+});
+
+test.each([
+  ["8.11", 500, { type: "query_phase_execution_exception", reason: "Time exceeded" }],
+  ["8.14", 504, { type: "search_timeout_exception", reason: "Time exceeded" }],
+  ["9", 429, { type: "search_timeout_exception", reason: "Time exceeded" }],
+])(
+  "a search that Elasticsearch %s ended for its time is told so, and not asked for again",
+  (_version, status, cause) => {
+    const given = answer(status, { error: { root_cause: [cause], type: "search_phase_execution_exception" }, status });
+    expect(isSearchTimeout(given)).toBe(true);
+    const failure = refused(given, settings);
+    expect(failure).toMatchObject({ code: "timeout", retryable: true });
+    expect(failure.next).toContain("ES_MCP_REQUEST_TIMEOUT_SECONDS");
+  },
+);
+
+test("an error that quotes the words of a time-out is none", () => {
+  const cause = {
+    type: "x",
+    reason: '"search_timeout_exception" "query_phase_execution_exception","reason":"Time exceeded"',
+  };
+  expect(isSearchTimeout(answer(500, { error: { root_cause: [cause], ...cause } }))).toBe(false);
 });

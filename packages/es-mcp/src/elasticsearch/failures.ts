@@ -128,9 +128,34 @@ export function unreachable(error: unknown, settings: EsSettings, timeoutMs: num
   });
 }
 
+/** How Elasticsearch says that a search took longer than its `timeout`: versions differ in type and status (500, 504, 429). */
+const TIMED_OUT = /"search_timeout_exception"|"query_phase_execution_exception","reason":"Time exceeded"/;
+
+/** Whether an answer says that the search took too long: asking for the same again would take as long again. */
+export function isSearchTimeout({ status, body }: WireAnswer): boolean {
+  return status >= 400 && TIMED_OUT.test(body.toString("latin1", 0, TIMED_OUT_BYTES));
+}
+
+/** Bytes of an answer in which its error is looked for. */
+const TIMED_OUT_BYTES = 4_096;
+
+/** The failure of a search that Elasticsearch ended because of its `timeout`: no part of its answer is given out. */
+export function searchTimedOut({ status }: { status: number }): ToolError {
+  return new ToolError(
+    "timeout",
+    "Elasticsearch ended the search because it took too long; nothing of it is given out.",
+    {
+      retryable: true,
+      next: "Narrow the query by a filter, ask for fewer or simpler aggregations, or raise ES_MCP_REQUEST_TIMEOUT_SECONDS.",
+      details: { status },
+    },
+  );
+}
+
 /** The failure that an answer with a status of 400 or more stands for. */
 export function refused(answer: WireAnswer, settings: EsSettings): ToolError {
   const { status } = answer;
+  if (isSearchTimeout(answer)) return searchTimedOut({ status });
   const cause = causeOf(answer);
   const deepest = cause === undefined ? undefined : root(cause);
   const details: Record<string, unknown> = {

@@ -22,9 +22,10 @@ import {
   resolvedSchema,
   unknownMembers,
 } from "./expand.ts";
-import { hostsOf, refused } from "./failures.ts";
+import { hostsOf, refused, searchTimedOut } from "./failures.ts";
 import { guardBody } from "./guard.ts";
 import { flattenMapping, mergeMappings, sourceModeOf } from "./mapping.ts";
+import { isRecord } from "./record.ts";
 import { inPaths, pathOf } from "./requests.ts";
 import { answerUnreadable } from "./rewritten.ts";
 import { withoutComments } from "./without-comments.ts";
@@ -67,12 +68,17 @@ class Gateway implements Elasticsearch {
 
   async json(request: EsRequest, options: RequestOptions): Promise<unknown> {
     const body = await this.bytes(request, options);
-    return parseAnswer(body.toString("utf8"));
+    const answer = parseAnswer(body.toString("utf8"));
+    // A part of the answer that looks like the whole: no version that is told to answer wholly gives it, but a proxy may.
+    if (isRecord(answer) && answer["timed_out"] === true) throw searchTimedOut({ status: 200 });
+    return answer;
   }
 
   async bytes(request: EsRequest, options: RequestOptions): Promise<Buffer> {
-    const { lines, body } = request;
-    guardBody(lines ?? body);
+    const timeoutMs = options.timeoutMs ?? this.#settings.ES_MCP_REQUEST_TIMEOUT_SECONDS * 1_000;
+    const { lines } = request;
+    guardBody(lines ?? request.body);
+    const body = timedBody(request, timeoutMs);
     const answer = await this.#connection.send(
       {
         method: request.method,
@@ -84,7 +90,7 @@ class Gateway implements Elasticsearch {
       },
       {
         signal: options.signal,
-        timeoutMs: options.timeoutMs ?? this.#settings.ES_MCP_REQUEST_TIMEOUT_SECONDS * 1_000,
+        timeoutMs,
         bytesMax: options.bytesMax,
         into: options.into,
         once: options.once,
@@ -207,7 +213,7 @@ class Gateway implements Elasticsearch {
             {
               method: "POST",
               path: [part, "_search"],
-              query: { filter_path: "aggregations.met.buckets.key" },
+              query: { filter_path: "timed_out,aggregations.met.buckets.key" },
               body: { size: 0, aggs: { met: { terms: { field: "_index", size: SEARCHED_INDICES_MAX } } } },
             },
             { signal },
@@ -342,6 +348,18 @@ class Gateway implements Elasticsearch {
       return failure;
     }
   }
+}
+
+/** Part of a request's time after which Elasticsearch is to end a search by itself, so that its word comes before ours. */
+const SEARCH_SHARE = 0.9;
+
+/**
+ * The body of a search with the time that it may take at Elasticsearch. Closing the connection ends a search as well, but
+ * not where a proxy keeps its own connection open. A scroll has none: a page of it that ended could not be read again.
+ */
+function timedBody({ path, query, body }: EsRequest, timeoutMs: number): unknown {
+  if (path.at(-1) !== "_search" || !isRecord(body) || query?.["scroll"] !== undefined) return body;
+  return { ...body, timeout: `${Math.floor(timeoutMs * SEARCH_SHARE)}ms` };
 }
 
 function parseAnswer(text: string): unknown {

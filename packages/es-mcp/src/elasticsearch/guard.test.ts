@@ -36,6 +36,28 @@ test.each([
   ["an indexed shape", { query: { geo_shape: { area: { indexed_shape: { id: "1" } } } } }],
   ["a liked document", { query: { more_like_this: { fields: ["a"], like: [{ _index: "users", _id: "1" }] } } }],
   ["a percolated document", { query: { percolate: { field: "q", index: "users", id: "1" } } }],
+  [
+    "a terms lookup on a field called sort",
+    { query: { terms: { sort: { index: "users", id: "1", path: "friends" } } } },
+  ],
+  ["a terms lookup by names of other kinds", { query: { terms: { user: { index: 7, id: true, path: "friends" } } } }],
+  [
+    "a vector that is looked up",
+    { query: { knn: { query_vector_builder: { lookup: { index: "a", id: 1, path: "v" } } } } },
+  ],
+  [
+    "a liked document with an id that is no text",
+    { query: { more_like_this: { like: [{ _index: "users", _id: true }] } } },
+  ],
+  [
+    "a made-up document among those of another index",
+    { query: { more_like_this: { unlike: { _index: "users", doc: {} } } } },
+  ],
+  ["a liked document that is the only one", { query: { more_like_this: { like: { _index: "users" } } } }],
+  [
+    "a percolated document with an id that is no text",
+    { query: { percolate: { field: "q", index: "users", id: true } } },
+  ],
   ["a lookup field", { runtime_mappings: { a: { type: "lookup", target_index: "users" } } }],
 ])("refuses %s", (_what, body) => {
   expect(codeOf(body)).toBe("lookup_refused");
@@ -58,7 +80,9 @@ test.each([
   ["a range of a field called script", { query: { range: { script: { gte: 1 } } } }],
   ["fields called index and id", { query: { bool: { must: [{ term: { index: "a" } }, { term: { id: "b" } }] } } }],
   ["aggregations called index and id", { aggs: { index: { terms: { field: "a" } }, id: { terms: { field: "b" } } } }],
+  ["aggregations called index, id and path", { aggs: { index: {}, id: {}, path: {} } }],
   ["a sort by index and id", { sort: { index: "asc", id: "desc" } }],
+  ["a sort by index, id and path", { sort: { index: "asc", id: "desc", path: "asc" } }],
   ["a runtime field without a script", { runtime_mappings: { a: { type: "long" } } }],
   ["a text that speaks of scripts", { query: { query_string: { query: "script:1" } } }],
   ["nothing", undefined],
@@ -79,11 +103,57 @@ test.each([
   ["buckets without end", { aggs: { a: { terms: { field: "k", size: 2_147_483_647 } } } }],
   ["buckets without end, in quotation marks", { aggs: { a: { terms: { field: "k", size: "2147483647" } } } }],
   [
+    "percentiles whose memory nobody counts",
+    { aggs: { a: { terms: { field: "k" }, aggs: { b: { percentiles: { field: "n", hdr: {} } } } } } },
+  ],
+  [
+    "ranges without end",
+    { aggs: { a: { range: { field: "n", ranges: Array.from({ length: 1_001 }, () => ({ from: 1 })) } } } },
+  ],
+  ["buffers without end", { aggs: { a: { variable_width_histogram: { field: "n", initial_buffer: 1e9 } } } }],
+  [
     "a regular expression without a limit of memory",
     { query: { regexp: { term: { value: "a", max_determinized_states: 2e9 } } } },
   ],
 ])("refuses %s, which would end Elasticsearch", (_what, body) => {
   expect(codeOf(body)).toBe("query_invalid");
+});
+
+/** As many clauses of this kind in one query. */
+function bool(count: number, clause: unknown) {
+  return { query: { bool: { should: Array.from({ length: count }, () => clause) } } };
+}
+
+test("refuses more patterns than Elasticsearch can make automata of, wherever they stand", () => {
+  const short = { wildcard: { k: "*a*" } };
+  expect(codeOf(bool(100, short))).toBeUndefined();
+  expect(codeOf(bool(101, short))).toBe("query_invalid");
+  expect(codeOf(bool(101, { regexp: { k: { value: "a.*" } } }))).toBe("query_invalid");
+  expect(codeOf(bool(1, { query_string: { query: "k:a* AND *b* (c~ OR /d/)".repeat(9) } }))).toBe("query_invalid");
+  expect(codeOf(bool(1, { query_string: { query: "k:a* AND *b* AND price:[1 TO *]" } }))).toBeUndefined();
+  expect(codeOf(bool(1, { match: { t: { query: "a ".repeat(101), fuzziness: "AUTO" } } }))).toBe("query_invalid");
+  expect(codeOf(bool(101, { match: { wildcard: "a" } }))).toBeUndefined();
+});
+
+/** Buckets of this number, each with these aggregations in it. */
+function outer(size: unknown, aggs: unknown) {
+  return { aggs: { a: { terms: { field: "k", size }, aggs } } };
+}
+
+test("refuses many buckets that are each divided again, however they are nested", () => {
+  const inner = { b: { terms: { field: "k" } } };
+  expect(codeOf(outer(20_000, inner))).toBeUndefined();
+  expect(codeOf(outer(20_001, inner))).toBe("query_invalid");
+  expect(codeOf(outer("20001", { one: { filter: { match_all: {} }, aggregations: inner } }))).toBe("query_invalid");
+  expect(codeOf(outer(200, { a: { composite: { size: 200, sources: [] }, aggs: inner } }))).toBe("query_invalid");
+  expect(codeOf(outer(200, { a: { terms: { field: "k" }, aggs: inner } }))).toBeUndefined();
+  // A figure of each bucket divides nothing.
+  expect(codeOf(outer(50_000, { b: { sum: { field: "n" } } }))).toBeUndefined();
+});
+
+test("is broken by no value where a number belongs", () => {
+  const size = { toString: 1, valueOf: null };
+  expect(codeOf({ aggs: { a: { terms: { field: "k", size }, aggs: { b: { terms: { size } } } } } })).toBeUndefined();
 });
 
 test("refuses nesting without end", () => {

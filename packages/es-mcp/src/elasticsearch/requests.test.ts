@@ -30,3 +30,11 @@ test("long lists of names are split into paths that Elasticsearch takes", () => 
   expect(paths.join(",").split(",")).toEqual(names);
   for (const path of paths) expect(path.length).toBeLessThanOrEqual(PATH_BYTES_MAX);
 });
+
+test.each(["suggest", "runtime_mappings", "script_fields", "retriever", "rescore", "collapse", "knn", "fields", "ext"])(
+  "lets no search out that has %s in it",
+  (member) => {
+    const body = { size: 0, [member]: { text: "a", b: { phrase: { field: "a", collate: { query: {} } } } } };
+    expect(() => pathOf({ method: "POST", path: ["a", "_search"], body })).toThrow("is not part of a search");
+  },
+);

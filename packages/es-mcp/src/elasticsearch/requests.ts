@@ -1,4 +1,5 @@
 import type { EsRequest } from "./elasticsearch.ts";
+import { isRecord } from "./record.ts";
 
 /**
  * Everything that can be asked of Elasticsearch: the requests that read, and the two that let go of a snapshot.
@@ -25,6 +26,34 @@ const TEMPLATES = new Set([
   "POST /_msearch",
 ]);
 
+/**
+ * What stands beside a caller's query, aggregations and sort in a search. Everything else that Elasticsearch takes there
+ * (suggesters whose collate runs a query, runtime fields, script fields, retrievers, rescorers) cannot be asked for.
+ */
+const SEARCH_MEMBERS = new Set([
+  "query",
+  "aggs",
+  "sort",
+  "size",
+  "highlight",
+  "pit",
+  "search_after",
+  "slice",
+  "track_total_hits",
+  "terminate_after",
+  "timeout",
+  "seq_no_primary_term",
+  "version",
+  "_source",
+]);
+
+/** Refuses a search with a part that no search of this server has. It would be a programmer's error. */
+function refuseMembers({ path, body }: EsRequest): void {
+  if (path.at(-1) !== "_search" || !isRecord(body)) return;
+  const strange = Object.keys(body).find((member) => !SEARCH_MEMBERS.has(member));
+  if (strange !== undefined) throw new Error(`${JSON.stringify(strange)} is not part of a search of this server`);
+}
+
 /** Elasticsearch refuses a request line beyond 4 096 bytes (`http.max_initial_line_length`); the rest is for the query string. */
 export const PATH_BYTES_MAX = 3_600;
 
@@ -41,6 +70,7 @@ export function pathOf(request: EsRequest): string {
     );
   });
   if (!known) throw new Error(`${method} /${path.join("/")} is not a request of this server`);
+  refuseMembers(request);
   return `/${path.map((segment) => encodeURIComponent(segment).replaceAll("%2C", ",").replaceAll("%2A", "*")).join("/")}`;
 }
 

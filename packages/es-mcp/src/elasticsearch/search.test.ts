@@ -18,6 +18,17 @@ test.each<[string, unknown, unknown[]]>([
   expect(sortClauses(sort)).toEqual(clauses);
 });
 
+test.each([
+  ["a field called like an order", "desc", ["desc"]],
+  ["a field that ends like an order", "price_desc", ["price_desc"]],
+  ["a colon with blanks around it", "price : DESC", [{ price: "desc" }]],
+  ["a name that has blanks", "net price desc", [{ "net price": "desc" }]],
+  ["blanks without end", `${" ".repeat(1_000_000)}b`, ["b"]],
+  ["blanks without end inside", `a${" ".repeat(1_000_000)}b`, [`a${" ".repeat(1_000_000)}b`]],
+])("reads a sort by %s", (_what, sort, clauses) => {
+  expect(JSON.stringify(sortClauses(sort)) === JSON.stringify(clauses)).toBe(true);
+});
+
 describe("queryOf", () => {
   test("refuses SQL, of which Lucene would look for the words", () => {
     expect(() => queryOf(undefined, "SELECT * FROM products WHERE price > 10")).toThrow(

@@ -3,7 +3,7 @@ import { z } from "zod";
 import type { Elasticsearch, IndexName, Names } from "./elasticsearch.ts";
 import { isRecord } from "./record.ts";
 import { readDocuments } from "./rewritten.ts";
-import { refuseGlobal, targetsOf } from "./targets.ts";
+import { refuseLookingPast, targetsOf } from "./targets.ts";
 
 /** How long a snapshot waits for the next page. */
 const KEEP_ALIVE = "1m";
@@ -44,7 +44,6 @@ const hitSchema = z.object({
 
 const answerSchema = z.object({
   pit_id: z.string().optional(),
-  timed_out: z.boolean(),
   _shards: z.object({ failed: z.int() }),
   hits: z.object({ total: totalSchema.optional(), hits: z.array(hitSchema) }),
   aggregations: z.record(z.string(), z.unknown()).optional(),
@@ -125,8 +124,8 @@ async function searchPage(
   signal: AbortSignal,
 ): Promise<SearchPage> {
   const { indices, size, aggs, highlight, position } = request;
-  refuseGlobal(aggs, indices);
-  const { path, query } = targetsOf(indices, request.query);
+  const { path, query, narrowed } = targetsOf(indices, request.query);
+  if (narrowed) refuseLookingPast(aggs);
   const pit = position?.pit ?? (size === 0 ? undefined : await openSnapshot(elasticsearch, path, signal));
   const body = {
     query,
@@ -148,7 +147,7 @@ async function searchPage(
       { signal, bytesMax: SEARCH_BYTES_MAX },
     );
     const answer = answerSchema.parse(read.answer);
-    if (answer.timed_out || answer._shards.failed > 0) throw incomplete(answer._shards.failed);
+    if (answer._shards.failed > 0) throw incomplete(answer._shards.failed);
     return {
       total: position?.total ?? answer.hits.total?.value ?? 0,
       hits: answer.hits.hits,
@@ -204,10 +203,16 @@ export function sortClauses(sort: unknown): unknown[] {
   return items.flatMap((item) => (typeof item === "string" ? item.split(",").map(sortClause) : [item]));
 }
 
+/** By pieces and not by one expression, which would try every way to share out long blanks among its parts. */
 function sortClause(text: string): unknown {
-  const [, field, order] = /^\s*(.+?)(?:\s*:\s*|\s+)(asc|desc)\s*$/i.exec(text) ?? [];
-  if (field !== undefined && order !== undefined) return { [field]: order.toLowerCase() };
   const name = text.trim();
+  const order = /(?:asc|desc)$/i.exec(name)?.[0];
+  if (order !== undefined) {
+    const before = name.slice(0, -order.length);
+    const field = before.trimEnd().replace(/:$/, "").trimEnd();
+    // Blanks or a colon part the two: `desc` alone is a field.
+    if (field !== "" && field !== before) return { [field]: order.toLowerCase() };
+  }
   return /^-./.test(name) ? { [name.slice(1)]: "desc" } : name;
 }
 
@@ -261,17 +266,21 @@ export async function countDocuments(
   query: Record<string, unknown> | undefined,
   signal: AbortSignal,
 ): Promise<number> {
-  const target = targetsOf(indices, query);
-  const answer = z
-    .object({ count: z.int().nonnegative(), _shards: z.object({ failed: z.int() }) })
-    .parse(
-      await elasticsearch.json(
-        { method: "POST", path: [target.path, "_count"], body: { query: target.query } },
-        { signal },
-      ),
-    );
-  if (answer._shards.failed > 0) throw incomplete(answer._shards.failed);
-  return answer.count;
+  const { path, query: wanted } = targetsOf(indices, query);
+  // Not `_count`, which takes no time limit.
+  const answer = answerSchema.parse(
+    await elasticsearch.json(
+      {
+        method: "POST",
+        path: [path, "_search"],
+        query: WHOLE_ANSWERS,
+        body: { query: wanted, size: 0, track_total_hits: true },
+      },
+      { signal },
+    ),
+  );
+  if (answer._shards.failed > 0 || answer.hits.total === undefined) throw incomplete(answer._shards.failed);
+  return answer.hits.total.value;
 }
 
 function incomplete(failed: number): ToolError {

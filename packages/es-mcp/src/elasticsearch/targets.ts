@@ -1,5 +1,6 @@
 import { ToolError } from "@es-to-pg/mcp-kit";
 import type { IndexName } from "./elasticsearch.ts";
+import { numberOf } from "./guard.ts";
 import { isRecord } from "./record.ts";
 import { PATH_BYTES_MAX } from "./requests.ts";
 
@@ -9,6 +10,8 @@ export interface Targets {
   path: string;
   /** The caller's query, restricted where an alias filter or a long list demands it. */
   query: Record<string, unknown>;
+  /** Whether the path names more than the query lets through. */
+  narrowed: boolean;
 }
 
 /** Concrete indices as a path segment. Alias filters, which a concrete name does not carry, go into the query. */
@@ -18,7 +21,7 @@ export function targetsOf(indices: readonly IndexName[], query: Record<string, u
   const path = names.join(",");
   const filter = aliasFilterOf(indices);
   if (pathBytes(path) <= PATH_BYTES_MAX)
-    return { path, query: filter === undefined ? wanted : restrict(wanted, filter) };
+    return { path, query: filter === undefined ? wanted : restrict(wanted, filter), narrowed: filter !== undefined };
 
   // Backing indices have long names, and a stream has many: its own name stands for them, and the filter for the rest.
   const short = [...new Set(indices.map(({ name, dataStream }) => dataStream ?? name))].join(",");
@@ -27,6 +30,7 @@ export function targetsOf(indices: readonly IndexName[], query: Record<string, u
     return {
       path: short,
       query: restrict(wanted, filter === undefined ? listed : { bool: { filter: [listed, filter] } }),
+      narrowed: true,
     };
   }
   throw new ToolError("too_many_indices", `${names.length} indices match, more than one request can name.`, {
@@ -35,12 +39,28 @@ export function targetsOf(indices: readonly IndexName[], query: Record<string, u
   });
 }
 
-/** Refuses the aggregation that looks past the query, and so past an alias filter. */
-export function refuseGlobal(aggs: unknown, indices: readonly IndexName[]): void {
-  if (aliasFilterOf(indices) === undefined || !hasKey(aggs, "global")) return;
-  throw new ToolError("aggregation_refused", "A global aggregation would count documents that the alias filters out.", {
-    next: "Leave out the global aggregation, or name the index itself.",
-  });
+/** Aggregations over documents that the query does not match: all, and those that its documents are joined with. */
+const LOOKING_PAST = new Set(["global", "children", "parent"]);
+
+/** Refuses aggregations that look past a query which keeps the caller within an alias's filter or a list of indices. */
+export function refuseLookingPast(aggs: unknown): void {
+  if (Array.isArray(aggs)) for (const item of aggs) refuseLookingPast(item);
+  if (!isRecord(aggs)) return;
+  for (const [key, member] of Object.entries(aggs)) {
+    const isPast =
+      LOOKING_PAST.has(key) || (key === "terms" && isRecord(member) && (numberOf(member["min_doc_count"]) ?? 1) < 1);
+    if (isPast) {
+      throw new ToolError(
+        "aggregation_refused",
+        "The aggregation would tell of documents that are filtered out here.",
+        {
+          next: "Leave out global, children, parent and min_doc_count 0, or name one index itself instead of an alias or data stream.",
+          details: { aggregation: key },
+        },
+      );
+    }
+    refuseLookingPast(member);
+  }
 }
 
 function aliasFilterOf(indices: readonly IndexName[]): Record<string, unknown> | undefined {
@@ -64,9 +84,4 @@ function restrict(query: Record<string, unknown>, filter: Record<string, unknown
 
 function pathBytes(path: string): number {
   return encodeURIComponent(path).length;
-}
-
-function hasKey(value: unknown, key: string): boolean {
-  if (Array.isArray(value)) return value.some((item) => hasKey(item, key));
-  return isRecord(value) && (key in value || Object.values(value).some((member) => hasKey(member, key)));
 }

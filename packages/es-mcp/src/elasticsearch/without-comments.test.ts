@@ -9,3 +9,14 @@ test.each([
 ])("%j reads as %j", (text, value) => {
   expect(JSON.parse(withoutComments(text))).toEqual(value);
 });
+
+test("reads past a string of many megabytes", () => {
+  const string = `"${"x".repeat(30_000_000)}\\"//"`;
+  expect(withoutComments(`{"a":${string}/* c */}`) === `{"a":${string} }`).toBe(true);
+});
+
+test("gives up at once on what is never closed", () => {
+  for (const open of ['"\\'.repeat(1_000_000), "/* ".repeat(1_000_000), '"\\"'.repeat(1_000_001)]) {
+    expect(withoutComments(open) === open).toBe(true);
+  }
+});

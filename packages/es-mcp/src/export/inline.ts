@@ -1,6 +1,7 @@
 import { ANSWER_BYTES_MAX, parseExactJson, ToolError } from "@es-to-pg/mcp-kit";
 import type { MappingField } from "@es-to-pg/staging";
 import type { Elasticsearch } from "../elasticsearch/elasticsearch.ts";
+import { searchTimedOut } from "../elasticsearch/failures.ts";
 import { guardBody } from "../elasticsearch/guard.ts";
 import { targetsOf } from "../elasticsearch/targets.ts";
 import { LineWriter } from "./line-writer.ts";
@@ -57,7 +58,8 @@ export async function exportInline(
   lines.begin(page);
   const scanned = new PageScanner().scan(page, { visit: (hit) => void lines.append(hit) });
   const total = scanned.total ?? 0;
-  if (scanned.timedOut || scanned.shardsFailed > 0) {
+  if (scanned.timedOut) throw searchTimedOut({ status: 200 });
+  if (scanned.shardsFailed > 0) {
     throw new ToolError("shards_failed", "Not every shard of the index answers.", { retryable: true });
   }
   const written = lines.take();

@@ -1,6 +1,7 @@
 import { ToolError } from "@es-to-pg/mcp-kit";
 import type { FieldProfile, MappingField } from "@es-to-pg/staging";
 import type { Elasticsearch } from "../elasticsearch/elasticsearch.ts";
+import { searchTimedOut } from "../elasticsearch/failures.ts";
 import { guardBody } from "../elasticsearch/guard.ts";
 import { targetsOf } from "../elasticsearch/targets.ts";
 import { PAGE_BYTES_MAX } from "./page-size.ts";
@@ -57,7 +58,8 @@ export async function profileSample(
         { signal, ...(size === 1 ? {} : { bytesMax: PAGE_BYTES_MAX }) },
       );
       const scanned = new PageScanner().scan(page, { profile, visit() {} });
-      if (scanned.timedOut || scanned.shardsFailed > 0) {
+      if (scanned.timedOut) throw searchTimedOut({ status: 200 });
+      if (scanned.shardsFailed > 0) {
         throw new ToolError("shards_failed", "Not every shard of the index answers.", { retryable: true });
       }
       if (size < options.sample) warnings.push("The documents are large, so the sample is smaller than asked for.");

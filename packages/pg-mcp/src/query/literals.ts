@@ -6,9 +6,10 @@ import { namesIn } from "./names.ts";
 
 /**
  * A literal that may be a composite, an array or a range: after its opening quote, blanks aside, a bracket or what may be
- * an escaped one. Quotes that close are taken for such too; the question is only whether to look further.
+ * an escaped one. Quotes that close are taken for such too; the question is only whether to look further. No beginning
+ * looks past the next one: each of many would look at all that follows.
  */
-export const mayBeStructured = /['$][^\p{L}\p{N}']*[([{\\]|u&/iu;
+export const mayBeStructured = /['$][^\p{L}\p{N}'$]*[([{\\]|u&/iu;
 
 /** Types that hold one of `$1` in themselves, and whatever makes a literal of such a type without naming it. */
 const namesOfTypes = `
