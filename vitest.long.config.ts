@@ -59,6 +59,16 @@ export default defineConfig({
       },
       {
         test: {
+          name: "replicas",
+          include: ["packages/e2e/test/**/*.replicas.test.ts"],
+          globalSetup: ["packages/engines/src/vitest.ts"],
+          // A lease, and the time until somebody looks.
+          testTimeout: 300_000,
+          hookTimeout: 300_000,
+        },
+      },
+      {
+        test: {
           name: "chaos-load",
           include: ["packages/pg-mcp/test/**/*.chaos.test.ts"],
           testTimeout: 300_000,
