@@ -59,6 +59,15 @@ export default defineConfig({
       },
       {
         test: {
+          // Needs kubectl, and Go, which brings the schemas.
+          name: "kubernetes",
+          include: ["archestra/test/**/*.kubectl.test.ts"],
+          testTimeout: 60_000,
+          hookTimeout: 300_000,
+        },
+      },
+      {
+        test: {
           name: "replicas",
           include: ["packages/e2e/test/**/*.replicas.test.ts"],
           globalSetup: ["packages/engines/src/vitest.ts"],
