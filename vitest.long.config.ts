@@ -68,6 +68,14 @@ export default defineConfig({
       },
       {
         test: {
+          // Needs Python 3.10 or later, and installs Airflow and Prefect.
+          name: "pipelines",
+          include: ["archestra/test/**/*.python.test.ts"],
+          testTimeout: 900_000,
+        },
+      },
+      {
+        test: {
           name: "replicas",
           include: ["packages/e2e/test/**/*.replicas.test.ts"],
           globalSetup: ["packages/engines/src/vitest.ts"],
