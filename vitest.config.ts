@@ -17,7 +17,7 @@ export default defineConfig({
         test: {
           name: "archestra",
           include: ["archestra/src/**/*.test.ts", "archestra/test/**/*.test.ts"],
-          exclude: ["archestra/test/**/*.docker.test.ts"],
+          exclude: ["docker", "kubectl", "python"].map((kind) => `archestra/test/**/*.${kind}.test.ts`),
           testTimeout: 60_000,
         },
       },

@@ -59,6 +59,33 @@ export default defineConfig({
       },
       {
         test: {
+          // Needs kubectl, and Go, which brings the schemas.
+          name: "kubernetes",
+          include: ["archestra/test/**/*.kubectl.test.ts"],
+          testTimeout: 60_000,
+          hookTimeout: 300_000,
+        },
+      },
+      {
+        test: {
+          // Needs Python 3.10 or later, and installs Airflow and Prefect.
+          name: "pipelines",
+          include: ["archestra/test/**/*.python.test.ts"],
+          testTimeout: 900_000,
+        },
+      },
+      {
+        test: {
+          name: "replicas",
+          include: ["packages/e2e/test/**/*.replicas.test.ts"],
+          globalSetup: ["packages/engines/src/vitest.ts"],
+          // A lease, and the time until somebody looks.
+          testTimeout: 300_000,
+          hookTimeout: 300_000,
+        },
+      },
+      {
+        test: {
           name: "chaos-load",
           include: ["packages/pg-mcp/test/**/*.chaos.test.ts"],
           testTimeout: 300_000,

@@ -1,3 +1,4 @@
+import { setTimeout as sleep } from "node:timers/promises";
 import { z } from "zod";
 import type { Answer, Progress, Session } from "./servers.ts";
 
@@ -42,11 +43,13 @@ const exportSchema = z.looseObject({
   documents: z.number(),
   expected: z.number(),
   bytes: z.number(),
+  stalled: z.literal(true).optional(),
 });
 const loadSchema = z.looseObject({
   load_id: z.string(),
   status: z.string(),
   figures: z.record(z.enum(figureNames), z.number()),
+  stalled: z.literal(true).optional(),
   error: z.looseObject({ code: z.string(), message: z.string() }).optional(),
 });
 const proposalSchema = z.looseObject({ mapping_id: z.string() });
@@ -144,12 +147,16 @@ export async function startExport(caller: Caller, es: Session, index: string, wa
   return exportSchema.parse((await caller.call(es, "bulk_export", args)).data);
 }
 
+/** A job whose process is gone is shown as it is at once; a long-lived server takes it over after a while. */
+const stalledPauseMs = 1_000;
+
 /** Waits for the end of an export that was started. */
 export async function followExport(caller: Caller, es: Session, started: Export): Promise<Export> {
   let state = started;
   while (state.status === "working") {
     const args = { export_id: state.export_id, wait_seconds: waitSeconds };
     state = exportSchema.parse((await caller.call(es, "get_export", args)).data);
+    if (state.stalled === true) await sleep(stalledPauseMs);
   }
   if (state.status !== "completed") throw new Error(`the export is ${state.status}: ${JSON.stringify(state)}`);
   return state;
@@ -158,10 +165,21 @@ export async function followExport(caller: Caller, es: Session, started: Export)
 /** Loads an export and waits for the end. */
 export async function loadExport(caller: Caller, pg: Session, args: Record<string, unknown>): Promise<Load> {
   const started = await caller.call(pg, "bulk_insert", { ...args, wait_seconds: waitSeconds });
-  let state = loadSchema.parse(started.data);
+  return await followLoad(caller, pg, loadSchema.parse(started.data));
+}
+
+/** Starts a load and answers its state at once. */
+export async function startLoad(caller: Caller, pg: Session, args: Record<string, unknown>): Promise<Load> {
+  return loadSchema.parse((await caller.call(pg, "bulk_insert", { ...args, wait_seconds: 0 })).data);
+}
+
+/** Waits for the end of a load that was started. */
+export async function followLoad(caller: Caller, pg: Session, started: Load): Promise<Load> {
+  let state = started;
   while (state.status === "working") {
     const poll = { load_id: state.load_id, wait_seconds: waitSeconds };
     state = loadSchema.parse((await caller.call(pg, "get_load", poll)).data);
+    if (state.stalled === true) await sleep(stalledPauseMs);
   }
   if (state.status !== "completed") throw new Error(`the load is ${state.status}: ${JSON.stringify(state)}`);
   return state;

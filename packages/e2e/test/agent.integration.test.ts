@@ -70,7 +70,7 @@ describe("a scripted model with agent-prompt.md and the tools of both servers", 
     expect(withoutSeconds(report)).toBe(
       `Copied ${index} to ${schema}.products. expected 15, staged 15, inserted 15, updated 0, unchanged 0, skipped 0, stale 0, ` +
         "deduplicated 0, suppressed 0, rejected 0. verify_load: equal, 15 matched. The table has 15 rows. … s. " +
-        "Not done: the export is kept.",
+        "Not done: the export is kept.\nResult: success; rejected 0",
     );
     const rows = await place.sql(`SELECT row_to_json(p)::text FROM ${schema}.products AS p ORDER BY id`);
     const products = (await fifteenProducts()).map(({ source }) => JSON.parse(String(source)));

@@ -1,6 +1,13 @@
 import { readFileSync } from "node:fs";
-import { setTimeout as delay } from "node:timers/promises";
-import { type Opening, type OpenServer, type ServerDefinition, type Settings, SettingsError } from "@es-to-pg/mcp-kit";
+import {
+  type Opening,
+  type OpenServer,
+  RESUME_INTERVAL_MS,
+  repeatInBackground,
+  type ServerDefinition,
+  type Settings,
+  SettingsError,
+} from "@es-to-pg/mcp-kit";
 import { storeAtFirstUse } from "@es-to-pg/staging/at-first-use";
 import { z } from "zod";
 import { esSettings, settingsProblems } from "./config.ts";
@@ -44,10 +51,10 @@ function open(settings: Settings<typeof esSettings>, { logger, jobs, transport }
   }
   const elasticsearch = createElasticsearch(settings);
   const store = storeAtFirstUse(settings);
-  // A server on a pipe is started for a look, too, and may end at once.
-  const resuming = new AbortController();
   const slicesAtOnce = settings.ES_MCP_SLICES_AT_ONCE;
-  if (transport === "http") resumeInBackground({ elasticsearch, store, jobs, logger, slicesAtOnce }, resuming.signal);
+  // A server on a pipe is started for a look, too, and may end at once.
+  const resuming =
+    transport === "http" ? keepResumingExports({ elasticsearch, store, jobs, logger, slicesAtOnce }) : undefined;
   return {
     tools,
     prompts,
@@ -58,27 +65,20 @@ function open(settings: Settings<typeof esSettings>, { logger, jobs, transport }
       await elasticsearch.clusterUuid({ signal: AbortSignal.timeout(READY_TIMEOUT_MS) });
     },
     close: () => {
-      resuming.abort();
+      resuming?.stop();
       return elasticsearch.close();
     },
   };
 }
 
-/** Leases of a process that was killed run out only after the start of the next one, so it looks twice. */
-const RESUME_DELAYS_MS = [0, 40_000];
-
-function resumeInBackground(
+/** Takes up, now and again until it is stopped, what a process left half-way that was killed: this one or a replica. */
+function keepResumingExports(
   context: Pick<EsContext, "elasticsearch" | "store" | "jobs" | "logger"> & { slicesAtOnce: number },
-  signal: AbortSignal,
-): void {
-  const resume = async (): Promise<void> => {
-    for (const delayMs of RESUME_DELAYS_MS) {
-      await delay(delayMs, undefined, { signal, ref: false });
-      await resumeStalled({ ...context, store: await context.store() }, signal);
-    }
-  };
-  resume().catch((error: unknown) => {
-    if (!signal.aborted) context.logger.warn("exports_not_resumed", { error });
+): { stop(): void } {
+  return repeatInBackground({
+    intervalMs: RESUME_INTERVAL_MS,
+    look: async (signal) => resumeStalled({ ...context, store: await context.store() }, signal),
+    onFailure: (error) => context.logger.warn("exports_not_resumed", { error }),
   });
 }
 

@@ -117,7 +117,8 @@ export const manifestSchema = z.strictObject({
     fields: z.array(z.string()).nullable(),
     max_documents: z.int().positive().nullable(),
     since: exportIdSchema.nullable(),
-    method: z.enum(["pit", "scroll"]),
+    /** How Elasticsearch was read; `other` is no Elasticsearch at all. */
+    method: z.enum(["pit", "scroll", "other"]),
     pit_time: timestamp,
     /** Documents that the export will hold: the exact total of the snapshot, or `max_documents` if that is less. */
     expected: count,

@@ -73,7 +73,7 @@ export function* transform(wish: string): Script {
   // Report.
   const verdict = read(verified, "verdict", z.string());
   const reasons = rejects === undefined ? [] : read(rejects, "reasons", reasonsSchema);
-  return [
+  const report = [
     verdict === "equal" ? `Copied ${index} to ${table}.` : `FAILED: the table ${verdict} from the export.`,
     `${Object.entries(figures)
       .map(([name, count]) => `${name} ${count}`)
@@ -86,7 +86,8 @@ export function* transform(wish: string): Script {
     `The table has ${read(counted, "count", z.union([z.number(), z.string()]))} rows.`,
     `${read(load, "seconds", z.number())} s.`,
     "Not done: the export is kept.",
-  ].join(" ");
+  ];
+  return `${report.join(" ")}\nResult: ${verdict === "equal" ? "success" : "failure"}; rejected ${figures["rejected"] ?? 0}`;
 }
 
 function isYes(answer: string): boolean {
@@ -94,5 +95,5 @@ function isYes(answer: string): boolean {
 }
 
 function failure(told: Told): string {
-  return `FAILED: ${JSON.stringify(told.error ?? told)}`;
+  return `FAILED: ${JSON.stringify(told.error ?? told)}\nResult: failure; rejected 0`;
 }

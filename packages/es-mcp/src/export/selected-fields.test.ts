@@ -1,6 +1,6 @@
 import type { MappingField } from "@es-to-pg/staging";
 import { expect, it } from "vitest";
-import { refuseUnknownFields } from "./selected-fields.ts";
+import { refuseUnknownFields, selectedMapping } from "./selected-fields.ts";
 
 const mapping: MappingField[] = [
   { path: "name", type: "text" },
@@ -30,4 +30,24 @@ it.each([
 
 it("refuses globs that match nothing", () => {
   expect(() => refuseUnknownFields(["zzz*"], mapping)).toThrow(expect.objectContaining({ code: "unknown_field" }));
+});
+
+it.each([
+  [["name"], ["name", "name.raw"]],
+  [["labels.colour"], ["labels"]],
+  [["address.city"], ["address", "address.city"]],
+  [["address"], ["address", "address.city", "address.street"]],
+  // What an open object holds nobody knows; what another one holds is in the mapping.
+  [["*.city"], ["labels", "address", "address.city", "anything"]],
+])("keeps of the mapping what documents cut to %j can hold", (fields, paths) => {
+  const nested: MappingField[] = [
+    ...mapping,
+    { path: "address", type: "object" },
+    { path: "address.city", type: "keyword" },
+    { path: "address.street", type: "keyword" },
+    { path: "anything", type: "object" },
+    { path: "other", type: "object" },
+    { path: "other.price", type: "double" },
+  ];
+  expect(selectedMapping(fields, nested).map(({ path }) => path)).toEqual(paths);
 });

@@ -55,3 +55,19 @@ export function refuseUnknownFields(fields: readonly string[], mapping: readonly
     });
   }
 }
+
+/**
+ * The part of a mapping that documents cut to `fields` can still hold: what is selected, the objects on the way to it, and
+ * objects of which the mapping does not say what they hold.
+ */
+export function selectedMapping(fields: readonly string[], mapping: readonly MappingField[]): MappingField[] {
+  const selection = new FieldSelection(fields);
+  const kept = mapping.filter(({ path }) => selection.judge(path) === "kept");
+  return mapping.filter(({ path, type, enabled }) => {
+    const verdict = selection.judge(path);
+    if (verdict !== "searched") return verdict === "kept";
+    if (kept.some((field) => field.path.startsWith(`${path}.`))) return true;
+    const isOpen = enabled === false || ["object", "nested", "flattened"].includes(type);
+    return isOpen && !mapping.some((field) => field.path.startsWith(`${path}.`));
+  });
+}

@@ -5,7 +5,7 @@ import { guardBody } from "../elasticsearch/guard.ts";
 import { snapshotLost } from "./pages.ts";
 import { type ExportRequest, requestDigest } from "./request.ts";
 import { runExport } from "./run-export.ts";
-import { refuseUnknownFields } from "./selected-fields.ts";
+import { refuseUnknownFields, selectedMapping } from "./selected-fields.ts";
 import { closePoints, openSnapshot, type Snapshot, touchPoints } from "./snapshot.ts";
 import { withStartLock } from "./start-lock.ts";
 import { isCut } from "./state.ts";
@@ -131,7 +131,7 @@ async function createExport(
         pit_time: snapshot.pitTime,
         expected: Math.min(total, request.maxDocuments ?? total),
       },
-      mapping,
+      mapping: request.fields === undefined ? mapping : selectedMapping(request.fields, mapping),
       watermark: snapshot.watermark,
       checkpoint: { points: snapshot.points, point: 0, reading: [], next_slice: 0 },
       warnings: [...snapshot.warnings, ...warningsOf(indices, leftOut, earlier)],
@@ -185,7 +185,9 @@ async function isOfPresentIndices(
 export async function resumeStalled(context: ExportContext, signal: AbortSignal): Promise<void> {
   const { store, logger } = context;
   const { exports } = await store.list();
-  for (const manifest of exports.filter((candidate) => store.isStalled(candidate))) {
+  // What another source left is that source's.
+  const stalled = exports.filter((candidate) => store.isStalled(candidate) && candidate.source.method !== "other");
+  for (const manifest of stalled) {
     await resumeExport(context, manifest, signal).catch((error: unknown) =>
       logger.warn("export_not_resumed", { exportId: manifest.export_id, error }),
     );

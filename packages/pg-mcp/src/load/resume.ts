@@ -1,3 +1,4 @@
+import { RESUME_INTERVAL_MS, repeatInBackground } from "@es-to-pg/mcp-kit";
 import { z } from "zod";
 import type { LoadContext } from "./context.ts";
 import { errorCode } from "./database-error.ts";
@@ -43,23 +44,20 @@ export async function resumeStalledLoads(context: LoadContext, signal: AbortSign
   return resumed;
 }
 
-/** How often a long-lived server looks for loads whose process is gone; they have been so for 30 s at least. */
-const RESUME_INTERVAL_MS = 60_000;
 /** How long one look may take. */
 const RESUME_TIMEOUT_MS = 30_000;
 
-/** Resumes stalled loads now and every minute until it is stopped. A database that is down is asked again. */
+/** Resumes stalled loads, now and again until it is stopped. A database that is down is asked again. */
 export function keepResumingLoads(context: LoadContext): { stop(): void } {
-  const look = () => {
-    resumeStalledLoads(context, AbortSignal.timeout(RESUME_TIMEOUT_MS)).then(
-      (resumed) => resumed > 0 && context.logger.info("loads_resumed", { loads: resumed }),
-      (error: unknown) => context.logger.warn("loads_not_resumed", { error: errorCode(error) ?? String(error) }),
-    );
-  };
-  const timer = setInterval(look, RESUME_INTERVAL_MS);
-  timer.unref();
-  look();
-  return { stop: () => clearInterval(timer) };
+  return repeatInBackground({
+    intervalMs: RESUME_INTERVAL_MS,
+    async look(signal) {
+      const limit = AbortSignal.any([signal, AbortSignal.timeout(RESUME_TIMEOUT_MS)]);
+      const resumed = await resumeStalledLoads(context, limit);
+      if (resumed > 0) context.logger.info("loads_resumed", { loads: resumed });
+    },
+    onFailure: (error) => context.logger.warn("loads_not_resumed", { error: errorCode(error) ?? String(error) }),
+  });
 }
 
 /** The call that started the load, as far as it defines what the load does. */

@@ -1,0 +1,58 @@
+/** The files of kubernetes/ name what the servers have, and each other, rightly. What kubectl makes of them: test:kubernetes. */
+import { readdirSync, readFileSync } from "node:fs";
+import { dirname, join, normalize } from "node:path";
+import { fileURLToPath } from "node:url";
+import { describe, expect, it } from "vitest";
+import { parse } from "yaml";
+import { z } from "zod";
+import { badSettings, objectsIn, serverName, workloadOf } from "./kubernetes-objects.ts";
+
+const folder = fileURLToPath(new URL("../kubernetes/", import.meta.url));
+const files = readdirSync(folder, { recursive: true, encoding: "utf8" });
+const read = (file: string): string => readFileSync(join(folder, file), "utf8");
+
+const kustomization = z.looseObject({
+  resources: z.array(z.string()).default([]),
+  components: z.array(z.string()).default([]),
+  configMapGenerator: z.array(z.object({ files: z.array(z.string()) })).default([]),
+});
+
+describe.each(serverName.options)("%s in Kubernetes", (server) => {
+  const [container] = workloadOf(objectsIn(read(`base/${server}.yaml`)), server).template.spec.containers;
+  const plain = container.env.map(({ name }) => name);
+
+  it("has settings that the server knows, and no secret among those that anybody may read", () => {
+    expect(badSettings(server, { plain, secret: [] })).toEqual([]);
+  });
+
+  it("has the same secrets from a file as from a manager", () => {
+    const example = read(`overlays/small/${server}.example.env`).split("\n");
+    const secret = example.flatMap((line) => /^([A-Z_]+)=/.exec(line)?.[1] ?? []);
+    expect(badSettings(server, { plain: [], secret })).toEqual([]);
+    expect(secret).toContain("MCP_HTTP_TOKEN");
+    const external = objectsIn(read("components/external-secrets/external-secrets.yaml"));
+    const { data } = z
+      .object({ data: z.array(z.object({ secretKey: z.string() })) })
+      .parse(external.find(({ metadata }) => metadata.name === server)?.spec);
+    expect(data.map(({ secretKey }) => secretKey)).toEqual(secret);
+  });
+});
+
+it("uses every file that is there, and none that is not", () => {
+  const kustomizations = files.filter((file) => file.endsWith("kustomization.yaml"));
+  const used = kustomizations.flatMap((file) => {
+    const { resources, components, configMapGenerator } = kustomization.parse(parse(read(file)));
+    const names = [...resources, ...components, ...configMapGenerator.flatMap((one) => one.files)];
+    return names.map((name) => normalize(join(dirname(file), name)));
+  });
+  const ofNoKustomization = /kustomization\.yaml$|\.env$|README\.md$|\.values\.yaml$/;
+  const objects = files.filter((file) => /[^/]\.[a-z]+$/.test(file) && !ofNoKustomization.test(file));
+  expect(objects.filter((file) => !used.includes(file))).toEqual([]);
+  expect(used.filter((name) => !files.includes(name))).toEqual([]);
+});
+
+it("lists as many peers of PgBouncer as there are", () => {
+  const peers = read("components/pgbouncer/pgbouncer.ini").match(/^\d+ = host=pgbouncer-\d/gm);
+  const [set] = objectsIn(read("components/pgbouncer/pgbouncer.yaml"));
+  expect(set?.spec).toMatchObject({ replicas: peers?.length });
+});
