@@ -17,6 +17,7 @@ import { startHttpServer } from "./servers.ts";
 
 /** Enough to be seen at work, and one bad document of each kind in every thousand. */
 const documents = 400_000;
+const token = "a-token-for-pictures";
 const folder = fileURLToPath(new URL("../../../docs/images/", import.meta.url));
 
 await using stack = new AsyncDisposableStack();
@@ -52,8 +53,7 @@ async function pictureExport(): Promise<string> {
   const { export_id } = Object(result.structuredContent);
   await reach(frame.getByRole("progressbar"), 0.3);
   await picture(page, "export-working", page.locator("iframe"));
-  await frame.getByText("Completed").waitFor({ timeout: 300_000 });
-  await picture(page, "export-completed", page.locator("iframe"));
+  await frame.getByText("Completed", { exact: true }).waitFor({ timeout: 300_000 });
   await page.close();
   return String(export_id);
 }
@@ -73,25 +73,23 @@ async function pictureLoad(export_id: string): Promise<void> {
   });
   await reach(frame.getByRole("progressbar"), 0.2);
   await picture(page, "load-working", page.locator("iframe"));
-  await frame.getByText("Completed").waitFor({ timeout: 300_000 });
+  await frame.getByText("Completed", { exact: true }).waitFor({ timeout: 300_000 });
   await picture(page, "load-completed", page.locator("iframe"));
+  // So that there is a list: what would happen, and what was stopped.
+  await pg.call("bulk_insert", { table: "products", export_id, mapping, dry_run: true, wait_seconds: 45 });
+  await pg.call("bulk_insert", { table: "products", export_id, mapping, max_rejects: 100, wait_seconds: 45 });
   await pg.show(page, "verify_load", { theme: "light" });
   await pg.showCall(page, "verify_load", { load_id: Object(started).load_id, wait_seconds: 45 });
-  await frame.getByText("Next step").waitFor();
+  await frame.getByText("Next step for the assistant").waitFor();
   await picture(page, "verified", page.locator("iframe"));
   await page.close();
 }
 
 async function pictureServer(): Promise<void> {
-  // A second load, which changes nothing, so that there is a list.
-  const server = await startHttpServer("pg-mcp", {
-    ...env,
-    MCP_HTTP_TOKEN: "a token for pictures".replaceAll(" ", "-"),
-  });
+  const server = await startHttpServer("pg-mcp", { ...env, MCP_HTTP_TOKEN: token });
   stack.defer(() => server.stop());
   const page = await openPage(browser, new URL("/", server.url).href);
-  await picture(page, "token", page.locator("body"));
-  await page.getByLabel("Token").fill("a-token-for-pictures");
+  await page.getByLabel("Token").fill(token);
   await page.keyboard.press("Enter");
   await page.locator(".lines").waitFor();
   await picture(page, "jobs", page.locator("body"));
@@ -99,8 +97,7 @@ async function pictureServer(): Promise<void> {
 }
 
 async function openPage(from: Browser, url: string): Promise<Page> {
-  const page = await from.newPage({ viewport: { width: 760, height: 900 }, deviceScaleFactor: 2 });
-  page.on("console", (message) => process.stderr.write(`${message.type()}: ${message.text()}\n`));
+  const page = await from.newPage({ viewport: { width: 760, height: 900 }, deviceScaleFactor: 1.5 });
   page.on("pageerror", (error) => process.stderr.write(`${error.message}\n`));
   await page.goto(url);
   return page;

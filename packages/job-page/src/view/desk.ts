@@ -37,6 +37,8 @@ export class Desk {
   readonly #kind: JobKind;
   #watch: Watch | undefined;
   #hasList = false;
+  /** Grows with everything that is opened. */
+  #turn = 0;
 
   constructor(ground: Ground, kind: JobKind) {
     this.#ground = ground;
@@ -46,6 +48,7 @@ export class Desk {
   /** Shows what a tool answered, and goes on from there. */
   showAnswer(answer: Answer): void {
     this.#clear();
+    const turn = this.#turn;
     switch (answer.kind) {
       case "job":
         return this.#follow(answer.job.id, answer.job);
@@ -53,9 +56,9 @@ export class Desk {
         return this.#followList(answer.list);
       case "verification":
         // Not asked for again: the outcome belongs to the call that waits for it.
-        return this.#show(drawVerification(answer.verification, this.#around({})), answer.verification.table);
+        return this.#show(turn, drawVerification(answer.verification, this.#around({})), answer.verification.table);
       case "failure":
-        return this.#show(drawFailure(answer.failure, this.#around({})), "Failed");
+        return this.#show(turn, drawFailure(answer.failure, this.#around({})), "Failed");
       case "inline":
         return this.notice(
           "No job",
@@ -83,7 +86,8 @@ export class Desk {
   }
 
   notice(title: string, sentence: string): void {
-    this.#show(drawNotice(title, sentence, this.#around({})), title);
+    const turn = this.#turn;
+    this.#show(turn, drawNotice(title, sentence, this.#around({})), title);
   }
 
   /** Stops asking. */
@@ -92,20 +96,21 @@ export class Desk {
   }
 
   #follow(id: string, first: Job | undefined): void {
+    const turn = this.#turn;
     const { call, isPatient } = this.#ground;
     const rate = new Rate();
     let job = first;
     let misses = 0;
     const show = (rest: Partial<Surroundings>): void => {
-      if (job !== undefined) this.#show(drawJob(job, this.#around({ rate, ...rest })), job.heading);
-      else this.#show(drawNotice(id, rest.trouble ?? "", this.#around(rest)), id);
+      if (job !== undefined) this.#show(turn, drawJob(job, this.#around({ rate, ...rest })), job.heading);
+      else this.#show(turn, drawNotice(id, rest.trouble ?? "", this.#around(rest)), id);
     };
     const take = (now: Job): Found => {
       const before = job;
       job = now;
       measure(rate, now);
       show({});
-      if (before !== undefined && before.state !== now.state) this.#ground.say(spoken(now));
+      if (before !== undefined && before.state !== now.state && turn === this.#turn) this.#ground.say(spoken(now));
       if (hasEnded(now)) return "ended";
       return before?.done === now.done && before.phase === now.phase && before.state === now.state ? "same" : "changed";
     };
@@ -117,7 +122,7 @@ export class Desk {
           return take(answer.job);
         }
         if (answer.kind === "failure" && !answer.failure.retryable) {
-          this.#show(drawFailure(answer.failure, this.#around({})), "Failed");
+          this.#show(turn, drawFailure(answer.failure, this.#around({})), "Failed");
           return "ended";
         }
         throw new CallFailed(
@@ -148,6 +153,7 @@ export class Desk {
 
   #followList(first: JobList | undefined): void {
     this.#hasList = true;
+    const turn = this.#turn;
     const { call, isPatient } = this.#ground;
     const { title, list: tool } = kinds[this.#kind];
     let pages: JobList[] = first === undefined ? [] : [first];
@@ -160,7 +166,7 @@ export class Desk {
         open: call === undefined ? undefined : (id) => this.openJob(id),
         more: call === undefined || list.nextCursor === undefined ? undefined : () => void more(call, list.nextCursor),
       });
-      this.#show(view, title);
+      this.#show(turn, view, title);
     };
     const more = async (ask: CallTool, cursor: string | undefined): Promise<void> => {
       const answer = answerOf(await this.#ask(ask, tool, { cursor }).catch(() => undefined));
@@ -185,7 +191,7 @@ export class Desk {
         if (!(error instanceof CallFailed) || error.reason === "denied") return "ended";
         const again = error.reason === "refused" || !isPatient ? { lookAgain: () => this.openList() } : {};
         if (pages.length > 0) show({ trouble: `${error.message} `, ...again });
-        else this.#show(drawNotice(title, error.message, this.#around({ ...again })), title);
+        else this.#show(turn, drawNotice(title, error.message, this.#around({ ...again })), title);
         return error.reason === "refused" || !isPatient ? "ended" : "failed";
       }
     };
@@ -205,23 +211,20 @@ export class Desk {
     }
   }
 
-  /** Each watch shows only while it is the one that stands: a late answer must not paint over what came after it. */
   #start(look: () => Promise<Found>, pauseMs: number): void {
-    const watch = new Watch(async () => {
-      const found = await look();
-      return this.#watch === watch ? found : "ended";
-    });
-    this.#watch = watch;
-    watch.start(pauseMs);
+    this.#watch = new Watch(look);
+    this.#watch.start(pauseMs);
   }
 
   #clear(): void {
+    this.#turn += 1;
     this.#watch?.stop();
     this.#watch = undefined;
   }
 
-  #show(view: HTMLElement, title: string): void {
-    this.#ground.show(view, title);
+  /** Shows what belongs to the present turn: a late answer must not paint over what came after it. */
+  #show(turn: number, view: HTMLElement, title: string): void {
+    if (turn === this.#turn) this.#ground.show(view, title);
   }
 
   #around(rest: Partial<Surroundings>): Surroundings {

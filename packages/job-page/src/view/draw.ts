@@ -2,7 +2,7 @@ import type { Failure, JobLine, JobList, Verification } from "./answer.ts";
 import { button, type Child, element, icon } from "./element.ts";
 import type { Job, Law, Reject, Share, State } from "./job.ts";
 import type { Rate } from "./rate.ts";
-import { counted, duration, figure, moment, percent } from "./words.ts";
+import { counted, duration, figure, moment, pace, percent, remaining } from "./words.ts";
 
 const icons = {
   tick: "M3 8.5 6.5 12 13 4.5",
@@ -68,7 +68,7 @@ export function drawJob(job: Job, around: Surroundings): HTMLElement {
     job.warnings.length === 0
       ? undefined
       : box("warn", job.warnings.length === 1 ? "Warning" : "Warnings", job.warnings),
-    job.next === undefined ? undefined : section("Next step", element("p", {}, job.next)),
+    job.next === undefined || job.state === "working" ? undefined : nextStep(job.next),
     job.details.length === 0 ? undefined : details(job.details),
     connection(around),
   );
@@ -96,7 +96,7 @@ function progress(job: Job, rate: Rate): HTMLElement {
       element("span", { class: "percent" }, reached),
     ),
     meter(job.shares, Math.max(expected - done, 0), said, done, expected),
-    element("p", { class: "pace" }, pace(job, rate)),
+    element("p", { class: "pace" }, speed(job, rate)),
   );
 }
 
@@ -122,21 +122,17 @@ function segment(name: string, count: number): HTMLElement {
   return made;
 }
 
-function pace(job: Job, rate: Rate): string {
+function speed(job: Job, rate: Rate): string {
   const { state, seconds, done, expected } = job;
   if (state === "working") {
     const perSecond = rate.perSecond;
     const left = rate.secondsLeft(expected);
-    return [
-      job.phase ?? "",
-      perSecond === undefined ? "" : `${figure(perSecond)} per second`,
-      left === undefined ? "" : `about ${duration(left)} left`,
-    ]
+    return [job.phase ?? "", perSecond === undefined ? "" : pace(perSecond), left === undefined ? "" : remaining(left)]
       .filter((text) => text !== "")
       .join(" · ");
   }
   if (seconds === undefined) return "";
-  const mean = seconds > 0 && done > 0 ? ` · ${figure(done / seconds)} per second on average` : "";
+  const mean = seconds > 0 && done > 0 ? ` · ${pace(done / seconds)} on average` : "";
   return `${duration(seconds)}${state === "completed" ? mean : ""}`;
 }
 
@@ -202,7 +198,7 @@ function rejects(kinds: readonly Reject[], rejected: number): HTMLElement {
             element(
               "p",
               { class: "reason" },
-              element("span", {}, kind.reason),
+              element("span", {}, kind.reason.replaceAll("_", " ")),
               ...(kind.column === undefined ? [] : [" in ", code(kind.column)]),
             ),
             share(kind.count, rejected),
@@ -233,6 +229,11 @@ function example({ documentId, value, message }: Reject): Child[] {
     ...(value === undefined ? [] : [documentId === undefined ? "For example " : " with ", code(value)]),
     ...(message === "" ? [] : [documentId === undefined && value === undefined ? message : `: ${message}`]),
   ];
+}
+
+/** What the tool tells the model: whoever reads along knows what comes, or asks for it. */
+function nextStep(sentence: string): HTMLElement {
+  return section("Next step for the assistant", element("p", {}, sentence));
 }
 
 function details(rows: readonly (readonly [name: string, value: string])[]): HTMLElement {
@@ -269,7 +270,9 @@ export function drawVerification(found: Verification, around: Surroundings): HTM
   };
   const look = looks[found.verdict];
   const said = `${figure(found.staged)} of ${counted(found.total ?? found.staged, "row")} compared`;
-  const shares = found.shares.filter(({ count }) => count > 0);
+  // That nothing is missing or different is what one came to read; the others matter where there are some.
+  const always = ["matched", "missing", "different"];
+  const shares = found.shares.filter(({ name, count }) => count > 0 || always.includes(name));
   return element(
     "article",
     { class: "job" },
@@ -319,7 +322,7 @@ export function drawVerification(found: Verification, around: Surroundings): HTM
     found.note === undefined || found.verdict === "not_comparable"
       ? undefined
       : element("p", { class: "about" }, found.note),
-    found.next === undefined ? undefined : section("Next step", element("p", {}, found.next)),
+    found.next === undefined ? undefined : nextStep(found.next),
     connection(around),
   );
 }
@@ -348,7 +351,7 @@ export function drawList(
         { class: "about" },
         list.total === undefined && list.nextCursor !== undefined
           ? `the newest ${figure(total)}`
-          : `${figure(total)} in all, newest first`,
+          : `${figure(total)} in all${total > 1 ? ", newest first" : ""}`,
       ),
     ),
     lines.length === 0

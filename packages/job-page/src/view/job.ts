@@ -172,7 +172,7 @@ function lawOf(state: State, expected: number, accounted: number, word: string, 
     const stopped = state === "failed" || state === "cancelled";
     const sentence = stopped
       ? `It ended with ${figure(accounted)} of ${counted(expected, "document")} ${word}.`
-      : `${figure(accounted)} of ${counted(expected, "document")} ${word} so far; judged at the end.`;
+      : "Judged when it has ended.";
     return { verdict: "open", sentence };
   }
   const negative = fates.find(({ count }) => count < 0);

@@ -29,6 +29,18 @@ export function duration(seconds: number): string {
   return `${Math.floor(minutes / 60)} h ${minutes % 60} min`;
 }
 
+/** A speed, no more exact than it can be known. */
+export function pace(perSecond: number): string {
+  return `${short.format(perSecond)} per second`;
+}
+
+/** What is left of a job, no more exact than it can be known. */
+export function remaining(seconds: number): string {
+  return seconds < 1
+    ? "less than 1 s left"
+    : `about ${duration(Math.max(Math.round(seconds), 1)).replace(".0 s", " s")} left`;
+}
+
 /** How much is done, never rounded up to all of it, nor down to nothing. */
 export function percent(done: number, total: number): string {
   if (total <= 0) return "";
