@@ -5,7 +5,7 @@ import { type Browser, chromium } from "playwright-core";
 const programs = ["chromium", "chromium-browser", "google-chrome", "google-chrome-stable"];
 
 /** The Chromium of this machine: `CHROMIUM`, or one on the path. Nothing here downloads a browser. */
-export function findChromium(environment: NodeJS.ProcessEnv = process.env): string {
+function findChromium(environment: NodeJS.ProcessEnv = process.env): string {
   const { CHROMIUM: given, PATH: path = "" } = environment;
   if (given !== undefined && given !== "") return given;
   const found = path.split(delimiter).flatMap((folder) => programs.map((name) => join(folder, name)));

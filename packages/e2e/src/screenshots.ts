@@ -8,6 +8,7 @@ import { join } from "node:path";
 import { fileURLToPath, pathToFileURL } from "node:url";
 import { acquireEngines } from "@es-to-pg/engines";
 import { createSampleDatabase, seedProducts } from "@es-to-pg/seed";
+import { Client } from "pg";
 import type { Browser, Locator, Page } from "playwright-core";
 import { AppClient } from "./app-client.ts";
 import { openBrowser } from "./browser.ts";
@@ -16,7 +17,7 @@ import { serveHostSite } from "./host-site.ts";
 import { startHttpServer } from "./servers.ts";
 
 /** Enough to be seen at work, and one bad document of each kind in every thousand. */
-const documents = 400_000;
+const documents = 300_000;
 const token = "a-token-for-pictures";
 const folder = fileURLToPath(new URL("../../../docs/images/", import.meta.url));
 
@@ -27,10 +28,17 @@ const { elasticsearchUrl } = engines;
 const staging = await mkdtemp(join(tmpdir(), "es-to-pg-screenshots-"));
 stack.defer(() => rm(staging, { recursive: true, force: true }));
 const databaseUrl = await createSampleDatabase(engines.databaseUrl);
+const database = new Client({ connectionString: databaseUrl });
+await database.connect();
+stack.defer(() => database.end());
+await database.query("DROP SCHEMA IF EXISTS shop, pictures CASCADE");
+await database.query("CREATE SCHEMA shop");
 const env = {
   ...elasticsearchEnvironment(elasticsearchUrl),
   DATABASE_URL: databaseUrl,
   STAGING_URL: pathToFileURL(staging).href,
+  // Of its own, so that the list shows these loads and no others.
+  PG_MCP_STATE_SCHEMA: "pictures",
 };
 await mkdir(folder, { recursive: true });
 await seedProducts({ elasticsearchUrl, index: "products", generate: { count: documents, dirty: true } });
@@ -59,14 +67,15 @@ async function pictureExport(): Promise<string> {
 }
 
 async function pictureLoad(export_id: string): Promise<void> {
-  const { structuredContent } = await pg.call("propose_mapping", { export_id, table: "products" });
+  const { structuredContent } = await pg.call("propose_mapping", { export_id, table: "products", schema: "shop" });
   const { mapping_id: mapping } = Object(structuredContent);
-  await pg.call("create_table", { table: "products", mapping });
+  await pg.call("create_table", { table: "products", schema: "shop", mapping });
   const page = await openPage(browser, site.url);
   await pg.serve(page);
   const frame = await pg.show(page, "bulk_insert", { theme: "light" });
   const { structuredContent: started } = await pg.showCall(page, "bulk_insert", {
     table: "products",
+    schema: "shop",
     export_id,
     mapping,
     wait_seconds: 0,
@@ -76,8 +85,22 @@ async function pictureLoad(export_id: string): Promise<void> {
   await frame.getByText("Completed", { exact: true }).waitFor({ timeout: 300_000 });
   await picture(page, "load-completed", page.locator("iframe"));
   // So that there is a list: what would happen, and what was stopped.
-  await pg.call("bulk_insert", { table: "products", export_id, mapping, dry_run: true, wait_seconds: 45 });
-  await pg.call("bulk_insert", { table: "products", export_id, mapping, max_rejects: 100, wait_seconds: 45 });
+  await pg.call("bulk_insert", {
+    table: "products",
+    schema: "shop",
+    export_id,
+    mapping,
+    dry_run: true,
+    wait_seconds: 45,
+  });
+  await pg.call("bulk_insert", {
+    table: "products",
+    schema: "shop",
+    export_id,
+    mapping,
+    max_rejects: 100,
+    wait_seconds: 45,
+  });
   await pg.show(page, "verify_load", { theme: "light" });
   await pg.showCall(page, "verify_load", { load_id: Object(started).load_id, wait_seconds: 45 });
   await frame.getByText("Next step for the assistant").waitFor();

@@ -130,6 +130,12 @@ async function showLoad(name: string, theme: "light" | "dark" = "light"): Promis
   return frame;
 }
 
+async function giveToken(given: string): Promise<void> {
+  await page.getByLabel("Token").waitFor();
+  await page.keyboard.type(given);
+  await page.keyboard.press("Enter");
+}
+
 describe("in a client that shows pages", () => {
   it("shows a load: its figures, the law, and rejects by reason", async () => {
     const frame = await showLoad("plain");
@@ -315,12 +321,6 @@ describe("at / of a server", () => {
 
   const root = (): string => new URL("/", server.url).href;
 
-  async function giveToken(given: string): Promise<void> {
-    await page.getByLabel("Token").waitFor();
-    await page.keyboard.type(given);
-    await page.keyboard.press("Enter");
-  }
-
   it("shows nothing without the token, and says what becomes of it", async () => {
     const requests: string[] = [];
     page.on("request", (request) => requests.push(`${request.method()} ${new URL(request.url()).pathname}`));
@@ -432,6 +432,8 @@ describe("at / of a server", () => {
     await page.getByRole("button", { name: place.index }).first().waitFor();
     await open.stop();
     await page.getByText("The server does not answer.").waitFor({ timeout: 20_000 });
+    // What was heard last stays to be read.
+    expect(await page.getByRole("button", { name: place.index }).count()).toBeGreaterThan(0);
   });
 });
 

@@ -32,7 +32,7 @@ export function pageHandler(page: Page, mcpPath: string): (request: IncomingMess
 }
 
 /** Lets run what is in the page as it was built, and nothing that comes into it later. */
-export function contentPolicy(html: string): string {
+function contentPolicy(html: string): string {
   return [
     "default-src 'none'",
     `script-src ${hashes(html, "script")}`,

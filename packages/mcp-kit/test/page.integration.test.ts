@@ -11,7 +11,7 @@ import { FixtureProcess, fixturePath, listening } from "./harness.ts";
 const running: (() => Promise<unknown>)[] = [];
 
 afterEach(async () => {
-  for (const stop of running.splice(0).reverse()) await stop();
+  for (const stop of running.splice(0).toReversed()) await stop();
 });
 
 const withPage = { FIXTURE_PAGE: "true" };
@@ -68,6 +68,10 @@ async function shownTo(
   };
 }
 
+function hash(text: string): string {
+  return `'sha256-${createHash("sha256").update(text).digest("base64")}'`;
+}
+
 const ways: [Line, Transport][] = [
   ["v1", "stdio"],
   ["v2", "stdio"],
@@ -112,7 +116,6 @@ describe("over HTTP at /", () => {
     const html = await response.text();
     expect(response.status).toBe(200);
     expect(html).toContain('<script>"x/mcp"</script>');
-    const hash = (text: string): string => `'sha256-${createHash("sha256").update(text).digest("base64")}'`;
     const { date: _, connection: _c, "keep-alive": _k, ...headers } = Object.fromEntries(response.headers);
     expect(headers).toEqual({
       "content-type": "text/html; charset=utf-8",

@@ -35,6 +35,11 @@ function load(data: object = {}): Job {
   return answer.job;
 }
 
+function lawOfExport(documents: number): unknown {
+  const answer = answerOf(resultOf({ export_id: "exp_a", status: "completed", documents, expected: 15, indices: [] }));
+  return answer.kind === "job" ? answer.job.law : answer;
+}
+
 describe("the law of conservation", () => {
   test("holds where every expected document has one fate", () => {
     expect(load().law).toEqual({ verdict: "holds", sentence: "Every document is accounted for." });
@@ -68,14 +73,8 @@ describe("the law of conservation", () => {
   });
 
   test("of an export compares what is staged with what matched", () => {
-    const exported = (documents: number): unknown => {
-      const answer = answerOf(
-        resultOf({ export_id: "exp_a", status: "completed", documents, expected: 15, indices: [] }),
-      );
-      return answer.kind === "job" ? answer.job.law : answer;
-    };
-    expect(exported(15)).toEqual({ verdict: "holds", sentence: "Every document is staged." });
-    expect(exported(14)).toEqual({ verdict: "broken", sentence: "1 document of 15 is not staged." });
+    expect(lawOfExport(15)).toEqual({ verdict: "holds", sentence: "Every document is staged." });
+    expect(lawOfExport(14)).toEqual({ verdict: "broken", sentence: "1 document of 15 is not staged." });
   });
 });
 

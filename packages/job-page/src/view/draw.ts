@@ -146,7 +146,7 @@ function account(job: Job): HTMLElement {
       { class: "sum" },
       element("span", { class: "term" }, element("b", {}, figure(job.expected)), " expected"),
       ...(shares.length === 0 ? [operator("="), term({ name: "", count: 0 })] : []),
-      ...shares.flatMap((share, index) => [operator(index === 0 ? "=" : "+"), term(share)]),
+      ...shares.flatMap((one, index) => [operator(index === 0 ? "=" : "+"), term(one)]),
       ...(job.law.verdict === "holds" ? [] : unaccounted(job, shares)),
     ),
     verdict(job.law),
@@ -310,7 +310,11 @@ export function drawVerification(found: Verification, around: Surroundings): HTM
             { class: "sum" },
             element("span", { class: "term" }, element("b", {}, figure(found.staged)), " staged:"),
             ...(shares.length === 0 ? [" none compared"] : []),
-            ...shares.flatMap((one, index) => [operator(index === 0 ? "" : "·"), term(one)]),
+            ...shares.flatMap((one, index) => [
+              operator(index === 0 ? "" : "·"),
+              // Nothing of a bad kind is nothing bad.
+              term(one, one.count === 0 ? "rest" : one.name),
+            ]),
           ),
         ),
     found.columns.length === 0

@@ -56,11 +56,12 @@ function isSame(was: Element, is: Element): boolean {
 }
 
 function takeAttributes(was: Element, is: Element): void {
-  for (const { name } of [...was.attributes]) {
+  for (const name of was.getAttributeNames()) {
     // Whoever opened it closes it.
     if (!is.hasAttribute(name) && name !== "open" && name !== "style") was.removeAttribute(name);
   }
-  for (const { name, value } of [...is.attributes]) {
+  for (const name of is.getAttributeNames()) {
+    const value = is.getAttribute(name) ?? "";
     if (name !== "style" && was.getAttribute(name) !== value) was.setAttribute(name, value);
   }
   if (was instanceof HTMLElement && is instanceof HTMLElement) {

@@ -21,17 +21,13 @@ export interface Host {
   context: Fields;
   /** Undefined where the client passes on no calls. */
   call: CallTool | undefined;
-  sizeChanged(width: number, height: number): void;
+  sizeChanged: (width: number, height: number) => void;
 }
 
 /** Greets the client that shows this page, by MCP Apps: JSON-RPC in messages between windows. */
 export async function greetHost(events: HostEvents): Promise<Host> {
   const waiting = new Map<number, { resolve: (result: unknown) => void; reject: (error: Error) => void }>();
   let requests = 0;
-  const post = (message: object): void => {
-    // The client's origin cannot be known before it speaks; what goes there is no secret of the page's.
-    window.parent.postMessage({ jsonrpc: "2.0", ...message }, "*");
-  };
   const request = (method: string, params: object): Promise<unknown> => {
     const id = ++requests;
     const { promise, resolve, reject } = Promise.withResolvers<unknown>();
@@ -99,4 +95,9 @@ export async function greetHost(events: HostEvents): Promise<Host> {
     call: mayCall ? (tool, args) => request("tools/call", { name: tool, arguments: args }) : undefined,
     sizeChanged: (width, height) => post({ method: "ui/notifications/size-changed", params: { width, height } }),
   };
+}
+
+function post(message: object): void {
+  // The client's origin cannot be known before it speaks; what goes there is no secret of the page's.
+  window.parent.postMessage({ jsonrpc: "2.0", ...message }, "*");
 }

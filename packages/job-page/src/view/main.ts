@@ -24,11 +24,18 @@ function say(sentence: string): void {
   if (said !== null) said.textContent = sentence;
 }
 
+function token(): string | undefined {
+  return sessionStorage.getItem(TOKEN_KEY) ?? undefined;
+}
+
+/** The job that the page's address names. */
+function addressed(): string | undefined {
+  return /^#((?:exp|load)_[\w-]+)$/.exec(location.hash)?.[1];
+}
+
 /** The page in a browser tab: all jobs of the server that it came from. */
 function openOnServer(): void {
   root.dataset["place"] = "server";
-  const token = (): string | undefined => sessionStorage.getItem(TOKEN_KEY) ?? undefined;
-  const addressed = (): string | undefined => /^#((?:exp|load)_[\w-]+)$/.exec(location.hash)?.[1];
   const forget = button("Forget the token", () => {
     sessionStorage.removeItem(TOKEN_KEY);
     location.reload();
