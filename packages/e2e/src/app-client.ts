@@ -22,7 +22,12 @@ export class AppClient implements AsyncDisposable {
     this.client = client;
   }
 
-  static async open(server: ServerName, env: Record<string, string>): Promise<AppClient> {
+  /** Starts a built server, or the program of another build of it. */
+  static async open(
+    server: ServerName,
+    env: Record<string, string>,
+    program: string = entryPoint(server),
+  ): Promise<AppClient> {
     const client = new Client(
       { name: "app-client", version: "1.0.0" },
       { capabilities: pagesCapability, versionNegotiation: { mode: "auto" } },
@@ -30,7 +35,7 @@ export class AppClient implements AsyncDisposable {
     await client.connect(
       new StdioClientTransport({
         command: process.execPath,
-        args: [entryPoint(server)],
+        args: [program],
         env: serverEnvironment(env),
         stderr: "ignore",
       }),
