@@ -130,7 +130,8 @@ export class Desk {
           answer.kind === "failure" ? answer.failure.message : "The answer holds no job.",
         );
       } catch (error) {
-        if (!(error instanceof CallFailed) || error.reason === "denied") return "ended";
+        if (!(error instanceof CallFailed)) throw error;
+        if (error.reason === "denied") return "ended";
         misses += 1;
         const givesUp = error.reason === "refused" || (!isPatient && misses >= FAILED_LOOKS_MAX);
         const again = givesUp ? { lookAgain: () => this.#restart(id, job) } : {};
@@ -179,8 +180,7 @@ export class Desk {
         const answer = answerOf(await this.#ask(ask, tool, {}));
         if (answer.kind === "failure") throw new CallFailed("unreachable", answer.failure.message);
         if (answer.kind !== "list") throw new CallFailed("unreachable", "The answer holds no list.");
-        // Whoever asked for more pages reads them: only the first is looked at again, and what moved on stays below.
-        pages = [answer.list, ...pages.slice(1)];
+        pages = refreshed(pages, answer.list);
         show({});
         const text = JSON.stringify(answer.list);
         const isSame = text === shown;
@@ -188,7 +188,8 @@ export class Desk {
         if (!isPatient && !answer.list.jobs.some(({ state }) => state === "working")) return "ended";
         return isSame ? "same" : "changed";
       } catch (error) {
-        if (!(error instanceof CallFailed) || error.reason === "denied") return "ended";
+        if (!(error instanceof CallFailed)) throw error;
+        if (error.reason === "denied") return "ended";
         const again = error.reason === "refused" || !isPatient ? { lookAgain: () => this.openList() } : {};
         if (pages.length > 0) show({ trouble: `${error.message} `, ...again });
         else this.#show(turn, drawNotice(title, error.message, this.#around({ ...again })), title);
@@ -246,6 +247,14 @@ function measure(rate: Rate, { state, done, seconds }: Job): void {
   if (state !== "working") return;
   if (rate.isNew && seconds !== undefined && seconds > 0) rate.see(0, nowMs - seconds * 1000);
   rate.see(done, nowMs);
+}
+
+/** The pages with a new first one. What newer jobs moved off it stays below, for whoever asked for more. */
+function refreshed([old, second, ...rest]: readonly JobList[], first: JobList): JobList[] {
+  if (old === undefined || second === undefined) return [first];
+  const kept = new Set(first.jobs.map(({ id }) => id));
+  const moved = old.jobs.filter(({ id }) => !kept.has(id));
+  return [first, { ...second, jobs: [...moved, ...second.jobs] }, ...rest];
 }
 
 function joined(pages: readonly JobList[]): JobList {

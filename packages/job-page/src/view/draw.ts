@@ -59,9 +59,7 @@ export function drawJob(job: Job, around: Surroundings): HTMLElement {
           ...(job.failure.retryable ? ["Trying again can help."] : []),
         ]),
     job.state === "stalled"
-      ? box("warn", "Nothing moves", [
-          "The process that did this work is gone. Nothing is lost: it can be taken up again.",
-        ])
+      ? box("warn", "Nothing moves", ["The process that did this work is gone. The next step says how to go on."])
       : undefined,
     account(job),
     job.rejected > 0 ? rejects(job.rejects, job.rejected) : undefined,

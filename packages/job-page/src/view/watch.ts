@@ -42,8 +42,12 @@ export class Watch {
   async #turn(): Promise<void> {
     if (this.#isLooking || this.#isStopped || document.hidden) return;
     this.#isLooking = true;
-    const found = await this.#look().catch((): Found => "failed");
-    this.#isLooking = false;
+    let found: Found;
+    try {
+      found = await this.#look();
+    } finally {
+      this.#isLooking = false;
+    }
     if (found === "ended") return this.stop();
     this.#pauseMs = pauseAfter(found, this.#pauseMs);
     this.start(this.#pauseMs);
