@@ -233,7 +233,7 @@ describe("in a client that shows pages", () => {
     const frame = await pg.show(page, "get_load", { theme: "dark", calls: false });
     await pg.showCall(page, "get_load", { load_id: "load_00000000000000000000000000" });
     await frame.locator(".box.bad").waitFor();
-    expect(await frame.locator(".box.bad h2").innerText()).toBe("unknown_load");
+    expect(await frame.locator(".box.bad h2").innerText()).toBe("unknown load");
     expect(await viewFrame().evaluate(faint)).toEqual([]);
   });
 

@@ -88,6 +88,14 @@ describe("a load", () => {
     ]);
   });
 
+  test("that stopped has not loaded what was staged, and one that is completed leaves a gap", () => {
+    const staged = { expected: 10, staged: 10, inserted: 3 };
+    expect(load({ status: "failed", figures: staged }).shares).toContainEqual({ name: "not loaded", count: 7 });
+    const completed = load({ figures: staged });
+    expect(completed.shares).toEqual([{ name: "inserted", count: 3 }]);
+    expect(completed.law.verdict).toBe("broken");
+  });
+
   test("whose process is gone is stalled", () => {
     expect(load({ status: "working", stalled: true }).state).toBe("stalled");
     expect(load({ status: "completed", stalled: true }).state).toBe("completed");

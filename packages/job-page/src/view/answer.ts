@@ -112,7 +112,7 @@ function loadList(data: Fields): JobList {
     jobs: listOf(data, "loads").map((one) => {
       const job = loadJob(one);
       const error = textOf(one, "error");
-      const note = [job.about[0] ?? "", ...(error === undefined ? [] : [error])].join(", ");
+      const note = [job.about[0] ?? "", ...(error === undefined ? [] : [error.replaceAll("_", " ")])].join(", ");
       return { ...lineOf(job, textOf(one, "created_at") ?? ""), note };
     }),
     total: undefined,

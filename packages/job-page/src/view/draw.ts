@@ -54,7 +54,7 @@ export function drawJob(job: Job, around: Surroundings): HTMLElement {
     progress(job, around.rate),
     job.failure === undefined
       ? undefined
-      : box("bad", `It failed: ${job.failure.code}`, [
+      : box("bad", `It failed: ${inWords(job.failure.code)}`, [
           job.failure.message,
           ...(job.failure.retryable ? ["Trying again can help."] : []),
         ]),
@@ -196,7 +196,7 @@ function rejects(kinds: readonly Reject[], rejected: number): HTMLElement {
             element(
               "p",
               { class: "reason" },
-              element("span", {}, kind.reason.replaceAll("_", " ")),
+              element("span", {}, inWords(kind.reason)),
               ...(kind.column === undefined ? [] : [" in ", code(kind.column)]),
             ),
             share(kind.count, rejected),
@@ -390,7 +390,7 @@ export function drawFailure({ code: word, message, next }: Failure, around: Surr
     "article",
     { class: "job" },
     navigation(around.back),
-    box("bad", word, [message, ...(next === undefined ? [] : [next])]),
+    box("bad", inWords(word), [message, ...(next === undefined ? [] : [next])]),
     connection(around),
   );
 }
@@ -458,6 +458,11 @@ function box(look: "bad" | "warn", title: string, sentences: readonly string[]):
     element("h2", {}, icon(look === "bad" ? icons.cross : icons.mark), title),
     ...sentences.map((sentence) => element("p", {}, sentence)),
   );
+}
+
+/** A word of the protocol as people write it. */
+function inWords(word: string): string {
+  return word.replaceAll("_", " ");
 }
 
 function code(text: string): HTMLElement {

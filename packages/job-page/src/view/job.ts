@@ -131,9 +131,7 @@ export function loadJob(answer: Fields): Job {
     phase: phase === undefined ? undefined : (phases[phase] ?? phase),
     expected,
     done: staged,
-    shares: [...fates, ...(undecided > 0 ? [{ name: "in stage", count: undecided }] : [])].filter(
-      ({ count }) => count > 0,
-    ),
+    shares: [...fates, ...undecidedIn(state, undecided)].filter(({ count }) => count > 0),
     law: lawOf(state, expected, accounted, "accounted for", fates),
     rejected: numberOf(figures, "rejected") ?? 0,
     rejects: listOf(answer, "rejects").map(rejectOf),
@@ -160,6 +158,12 @@ export function loadJob(answer: Fields): Job {
     seconds: numberOf(answer, "seconds"),
     next: textOf(answer, "next"),
   };
+}
+
+/** Documents that were staged and have no fate. Once a load is completed there must be none: the sum then shows a gap. */
+function undecidedIn(state: State, count: number): Share[] {
+  if (count <= 0 || state === "completed") return [];
+  return [{ name: state === "failed" || state === "cancelled" ? "not loaded" : "in stage", count }];
 }
 
 /** Whether nothing more happens to a job by itself. */
