@@ -12,8 +12,9 @@ COPY . .
 RUN --mount=type=cache,id=es-to-pg-pnpm,target=/pnpm \
     pnpm config set store-dir /pnpm/store --global && pnpm config set cache-dir /pnpm/cache --global \
  && pnpm install --frozen-lockfile --prefer-offline --ignore-scripts --filter es-mcp --filter pg-mcp --filter seed \
-      --filter staging --filter mcp-kit \
- && pnpm exec tsc -b packages/es-mcp packages/pg-mcp seed
+      --filter staging --filter mcp-kit --filter job-page \
+ && pnpm exec tsc -b packages/es-mcp packages/pg-mcp seed \
+ && node packages/job-page/build.mjs
 # By the same lock file, with production dependencies only, and copies in place of links into the workspace.
 RUN --mount=type=cache,id=es-to-pg-pnpm,target=/pnpm \
     for name in es-mcp pg-mcp seed; do \

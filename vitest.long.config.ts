@@ -1,6 +1,6 @@
 import { defineConfig } from "vitest/config";
 
-/** What takes minutes and is no part of `npm test`: other PostgreSQL versions, a pooler, Docker, exports and loads that are ill-treated, and fuzzing. */
+/** What takes minutes and is no part of `npm test`: other PostgreSQL versions, a pooler, Docker, a browser, exports and loads that are ill-treated, and fuzzing. */
 export default defineConfig({
   test: {
     projects: [
@@ -29,6 +29,16 @@ export default defineConfig({
           include: ["packages/es-mcp/test/**/*.chaos.test.ts"],
           testTimeout: 900_000,
           hookTimeout: 300_000,
+        },
+      },
+      {
+        test: {
+          // In the Chromium of this machine.
+          name: "page",
+          include: ["packages/e2e/test/**/*.page.test.ts"],
+          globalSetup: ["packages/engines/src/vitest.ts"],
+          testTimeout: 120_000,
+          hookTimeout: 120_000,
         },
       },
       {

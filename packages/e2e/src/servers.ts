@@ -198,7 +198,7 @@ export interface HttpServer {
 }
 
 /** Starts a built server with `--http` and waits until it says that it is alive. */
-async function startHttpServer(server: ServerName, env: Record<string, string>): Promise<HttpServer> {
+export async function startHttpServer(server: ServerName, env: Record<string, string>): Promise<HttpServer> {
   const port = await freePort();
   const child = spawn(process.execPath, [entryPoint(server), "--http"], {
     env: serverEnvironment({ ...env, MCP_HTTP_PORT: String(port) }),

@@ -6,6 +6,7 @@ import { promisify } from "node:util";
 import { type Packed, packServers } from "@es-to-pg/attachments";
 import { seedProducts } from "@es-to-pg/seed";
 import { afterAll, beforeAll, describe, expect, inject, it } from "vitest";
+import { AppClient } from "../src/app-client.ts";
 import { runCourse } from "../src/course.ts";
 import { openCommand, type Session, serverEnvironment } from "../src/servers.ts";
 import { makePlace } from "./support.ts";
@@ -70,6 +71,14 @@ describe("the packed servers", () => {
     for (const { server } of packed) {
       const { stdout } = await execute(process.execPath, [installed(server.program), "--version"]);
       expect(stdout).toBe(`${server.program} ${server.version}\n`);
+    }
+  });
+
+  it("have their page in them", async () => {
+    const toolsOf = { "es-mcp": "bulk_export", "pg-mcp": "bulk_insert" };
+    for (const name of ["es-mcp", "pg-mcp"] as const) {
+      await using app = await AppClient.open(name, { HOME: folder }, installed(name));
+      expect((await app.pageOf(toolsOf[name])).html).toMatch(/^<!doctype html>[^]*<\/html>\n?$/);
     }
   });
 

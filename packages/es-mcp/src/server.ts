@@ -14,6 +14,7 @@ import { esSettings, settingsProblems } from "./config.ts";
 import { createElasticsearch } from "./elasticsearch/gateway.ts";
 import { translateError } from "./errors.ts";
 import { resumeStalled } from "./export/start-export.ts";
+import { page } from "./page.ts";
 import { prompts } from "./prompts/index.ts";
 import { resources } from "./resources.ts";
 import { tools } from "./tools/index.ts";
@@ -59,6 +60,7 @@ function open(settings: Settings<typeof esSettings>, { logger, jobs, transport }
     tools,
     prompts,
     resources,
+    page,
     context: { elasticsearch, store, jobs, settings, logger },
     async ready() {
       await (await store()).probe();

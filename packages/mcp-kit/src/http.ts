@@ -5,6 +5,8 @@ import { toNodeHandler } from "@modelcontextprotocol/node";
 import { createMcpHandler, type Server } from "@modelcontextprotocol/server";
 import { clip } from "./answer.ts";
 import type { Logger } from "./log.ts";
+import type { Page } from "./page.ts";
+import { pageHandler } from "./page-http.ts";
 import { withoutPasswords } from "./redact.ts";
 import type { Settings } from "./settings.ts";
 import { type kitSettings, SettingsError } from "./settings.ts";
@@ -139,7 +141,7 @@ export interface HttpServing {
 
 /**
  * Serves both protocol generations over streamable HTTP, without sessions: any request may go to any process.
- * `/healthz` tells that the process runs, `/readyz` whether its dependencies do.
+ * `/healthz` tells that the process runs, `/readyz` whether its dependencies do, and at `/` is the page.
  */
 export async function serveHttp(options: {
   server: () => Server;
@@ -147,6 +149,7 @@ export async function serveHttp(options: {
   access: HttpAccess;
   ready: () => Promise<void>;
   logger: Logger;
+  page?: Page | undefined;
   limits?: HttpLimits;
 }): Promise<HttpServing> {
   const { server, settings, access, logger, limits = LIMITS } = options;
@@ -155,6 +158,7 @@ export async function serveHttp(options: {
   const handleMcp = toNodeHandler(mcp, { onerror, maxRequestBodySize: MESSAGE_BYTES_MAX });
   const readiness = cachedReadiness(options.ready);
   let readingBytes = 0;
+  const showPage = options.page === undefined ? undefined : pageHandler(options.page, settings.MCP_HTTP_PATH);
 
   const handle = async (request: IncomingMessage, response: ServerResponse): Promise<void> => {
     const path = (request.url ?? "/").split("?")[0] ?? "/";
@@ -163,6 +167,10 @@ export async function serveHttp(options: {
     if (path !== settings.MCP_HTTP_PATH && bodyBytes(request) > 0) response.setHeader("Connection", "close");
     if (path === "/healthz") return answerJson(response, 200, { status: "ok" });
     if (path === "/readyz") return answerReadiness(response, await readiness(), refused === undefined);
+    if (path === "/" && path !== settings.MCP_HTTP_PATH && showPage !== undefined && refused?.status !== 403) {
+      // No data is in the page, so a browser may have it without the token that no address bar can send.
+      return showPage(request, response);
+    }
     if (path !== settings.MCP_HTTP_PATH)
       return answerJson(response, 404, { error: `The MCP endpoint is ${settings.MCP_HTTP_PATH}.` });
     if (refused !== undefined) {

@@ -6,6 +6,7 @@ export * from "./jobs.ts";
 export * from "./json.ts";
 export { createLogger, type Logger, type LogLevel } from "./log.ts";
 export * from "./nearest.ts";
+export type { Page } from "./page.ts";
 export type * from "./prompt.ts";
 export * from "./publish.ts";
 export * from "./repeat.ts";

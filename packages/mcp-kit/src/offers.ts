@@ -4,6 +4,7 @@ import { clip } from "./answer.ts";
 import type { ToolResult } from "./call.ts";
 import type { Completion } from "./completion.ts";
 import { nearest } from "./nearest.ts";
+import { PAGES_EXTENSION, type Page, pageContents, publishedPage, showsPages } from "./page.ts";
 import type { PromptDefinition } from "./prompt.ts";
 import type { ResourceDefinition } from "./resource.ts";
 import type { AnyTool } from "./tool.ts";
@@ -12,6 +13,7 @@ import type { AnyTool } from "./tool.ts";
 export interface Offers<Context> {
   prompts: readonly PromptDefinition<Context>[];
   resources: readonly ResourceDefinition<Context>[];
+  page?: Page | undefined;
 }
 
 /** Calls a tool as `tools/call` would, with structured content whatever the settings say. */
@@ -38,17 +40,18 @@ const VALUES_TIMEOUT_MS = 5_000;
 const VALUE_CHARACTERS_MAX = 2_000;
 
 /** What `initialize` says that there is. */
-export function offeredCapabilities<Context>({ prompts, resources }: Offers<Context>) {
+export function offeredCapabilities<Context>({ prompts, resources, page }: Offers<Context>) {
   return {
     ...(prompts.length > 0 ? { prompts: {} } : {}),
-    ...(resources.length > 0 ? { resources: {} } : {}),
+    ...(resources.length > 0 || page !== undefined ? { resources: {} } : {}),
     ...(prompts.length + resources.length > 0 ? { completions: {} } : {}),
+    ...(page === undefined ? {} : { extensions: { [PAGES_EXTENSION]: {} } }),
   };
 }
 
 /** Lets a server answer for prompts, resources and the completion of their arguments. */
 export function serveOffers<Context>(server: Server, offers: Offers<Context>, callTool: CallTool<Context>): void {
-  const { prompts, resources } = offers;
+  const { prompts, resources, page } = offers;
   const values = (from: Completion<Context> | undefined, typed: string, request: OfferRequest): Promise<string[]> =>
     completedValues(from, typed, callTool, request);
 
@@ -60,7 +63,7 @@ export function serveOffers<Context>(server: Server, offers: Offers<Context>, ca
       return { description: prompt.description, messages: [{ role: "user", content: { type: "text", text } }] };
     });
   }
-  if (resources.length > 0) {
+  if (resources.length > 0 || page !== undefined) {
     server.setRequestHandler("resources/templates/list", () => ({
       resourceTemplates: resources.map(publishedTemplate),
     }));
@@ -77,9 +80,11 @@ export function serveOffers<Context>(server: Server, offers: Offers<Context>, ca
           }));
         }),
       );
-      return { resources: found.flat() };
+      const isShown = page !== undefined && showsPages(mcpReq.envelope, server.getClientCapabilities());
+      return { resources: [...(isShown ? [publishedPage(page)] : []), ...found.flat()] };
     });
     server.setRequestHandler("resources/read", async ({ params: { uri } }, { mcpReq }) => {
+      if (page !== undefined && uri === page.uri) return pageContents(page);
       const { resource, value } = resourceOf(resources, uri);
       const result = await callTool(resource.tool, resource.arguments(value), mcpReq);
       const { text } = result.content[0];

@@ -1,4 +1,5 @@
 import { z } from "zod";
+import { type Page, toolMeta } from "./page.ts";
 import type { AnyTool, ToolAnnotations } from "./tool.ts";
 
 type JsonSchema = Record<string, unknown>;
@@ -11,10 +12,17 @@ export interface PublishedTool {
   inputSchema: JsonSchema & { type: "object" };
   outputSchema?: JsonSchema & { type: "object" };
   annotations: ToolAnnotations;
+  _meta?: Record<string, unknown>;
 }
 
-/** The tool as `tools/list` shows it. Output schemas are left out where structured output is off. */
-export function publishedTool<Context>(tool: AnyTool<Context>, options: { structuredOutput: boolean }): PublishedTool {
+/**
+ * The tool as `tools/list` shows it. Output schemas are left out where structured output is off, and the page where
+ * there is none, or the client shows none.
+ */
+export function publishedTool<Context>(
+  tool: AnyTool<Context>,
+  options: { structuredOutput: boolean; page?: Pick<Page, "uri"> | undefined },
+): PublishedTool {
   return {
     name: tool.name,
     title: tool.title,
@@ -22,6 +30,7 @@ export function publishedTool<Context>(tool: AnyTool<Context>, options: { struct
     inputSchema: objectSchema(tool.input, "input"),
     ...(options.structuredOutput ? { outputSchema: objectSchema(tool.output, "output") } : {}),
     annotations: tool.annotations,
+    ...(tool.onPage === true && options.page !== undefined ? { _meta: toolMeta(options.page) } : {}),
   };
 }
 

@@ -121,12 +121,20 @@ async function serve<Context, Definition extends SettingsDefinition>(
     tools: open.tools,
     prompts: open.prompts ?? [],
     resources: open.resources ?? [],
+    page: open.page,
     context: open.context,
     structuredOutput: settings.MCP_STRUCTURED_OUTPUT,
     cursors: new Cursors(cursorSecret(settings)),
   });
   if (http !== undefined && access !== undefined) {
-    way.serving = await http.serveHttp({ server, settings, access, logger, ready: () => open.ready() });
+    way.serving = await http.serveHttp({
+      server,
+      settings,
+      access,
+      logger,
+      page: open.page,
+      ready: () => open.ready(),
+    });
   } else {
     way.serving = await serveStdio({
       server,

@@ -5,6 +5,7 @@ import { type Boundary, type Caller, callTool } from "./call.ts";
 import type { Cursors } from "./cursor.ts";
 import { nearest } from "./nearest.ts";
 import { type Offers, offeredCapabilities, serveOffers } from "./offers.ts";
+import { showsPages } from "./page.ts";
 import { publishedTool } from "./publish.ts";
 import type { AnyTool, ToolCall } from "./tool.ts";
 
@@ -27,8 +28,11 @@ export function serverFactory<Context>(served: ServedTools<Context>): () => Serv
   const { name, title, version, instructions, structuredOutput, cursors } = served;
   const tools = new Map(served.tools.map((tool) => [tool.name, tool]));
   if (tools.size !== served.tools.length) throw new Error("two tools have the same name");
-  const published = served.tools.map((tool) => publishedTool(tool, { structuredOutput }));
+  const plain = served.tools.map((tool) => publishedTool(tool, { structuredOutput }));
+  const withPage = served.tools.map((tool) => publishedTool(tool, { structuredOutput, page: served.page }));
   const cacheHint = { ttlMs: TOOLS_TTL_MS, cacheScope: "public" } as const;
+  // What one client is shown of the page is not for every other.
+  const toolsHint = served.page === undefined ? cacheHint : ({ ...cacheHint, cacheScope: "private" } as const);
 
   return () => {
     const server = new Server(
@@ -37,14 +41,16 @@ export function serverFactory<Context>(served: ServedTools<Context>): () => Serv
         capabilities: { tools: {}, ...offeredCapabilities(served) },
         instructions,
         cacheHints: {
-          "tools/list": cacheHint,
+          "tools/list": toolsHint,
           "prompts/list": cacheHint,
           "resources/templates/list": cacheHint,
           "server/discover": cacheHint,
         },
       },
     );
-    server.setRequestHandler("tools/list", () => ({ tools: published }));
+    server.setRequestHandler("tools/list", (_request, { mcpReq }) => ({
+      tools: showsPages(mcpReq.envelope, server.getClientCapabilities()) ? withPage : plain,
+    }));
     server.setRequestHandler("tools/call", async ({ params }, { mcpReq }) => {
       const tool = tools.get(params.name);
       if (tool === undefined) {

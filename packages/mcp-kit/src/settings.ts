@@ -212,7 +212,7 @@ export const kitSettings = defineSettings({
       .string()
       .regex(/^\/[A-Za-z0-9_\-./]*$/, "must start with / and hold only letters, digits, _ - . /")
       .default("/mcp"),
-    description: "Path of the MCP endpoint. `/healthz` and `/readyz` lie beside it.",
+    description: "Path of the MCP endpoint. `/healthz`, `/readyz` and, at `/`, the page of jobs lie beside it.",
   },
   MCP_HTTP_TOKEN: {
     // What a header can carry; with a blank in it no caller could ever send the token.

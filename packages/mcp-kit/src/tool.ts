@@ -34,6 +34,8 @@ export interface ToolDefinition<
   input: Input;
   output: Output;
   annotations: ToolAnnotations;
+  /** Set where the server's page shows what this tool answers. */
+  onPage?: true;
   handler(params: z.output<Input>, context: Context & ToolCall): Promise<z.input<Output>>;
 }
 

@@ -6,6 +6,7 @@ import { z } from "zod";
 import { connections, type PgSettings, pgSettings } from "./config.ts";
 import { translate } from "./errors.ts";
 import { keepResumingLoads } from "./load/resume.ts";
+import { page } from "./page.ts";
 import { describePosture, openPostgres, readPosture, type TablePolicy } from "./postgres/index.ts";
 import { promptsOf } from "./prompts/index.ts";
 import { resources } from "./resources.ts";
@@ -58,6 +59,7 @@ function open(settings: PgSettings, { logger, jobs, transport }: Opening): OpenS
     tools: toolsOf(settings.PG_MCP_ACCESS),
     prompts: promptsOf(settings.PG_MCP_ACCESS),
     resources,
+    page,
     context,
     async ready() {
       const signal = AbortSignal.timeout(readyTimeoutMs);

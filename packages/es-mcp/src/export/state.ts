@@ -17,6 +17,7 @@ export const exportState = z.object({
   expected: z.int(),
   bytes: z.int(),
   parts: z.int(),
+  seconds: z.number(),
   indices: z.array(z.object({ name: z.string(), documents: z.int() })),
   indices_total: z.int().optional(),
   pit_time: z.string(),
@@ -66,6 +67,7 @@ export function describeExport(
     expected: source.expected,
     bytes: totals.bytes,
     parts: manifest.parts.length,
+    seconds: secondsOf(manifest),
     indices: source.indices
       .slice(0, NAMES_MAX)
       .map(({ name, documents }) => ({ name: clip(name, NAME_CHARACTERS_MAX), documents })),
@@ -79,6 +81,12 @@ export function describeExport(
     ...(error === null ? {} : { error: { ...error, message: clip(error.message, 600) } }),
     next: nextStep(manifest, { stalled, reused: started.reused === true }),
   };
+}
+
+/** How long it took, or has taken so far; a pause before it was resumed counts, too. */
+function secondsOf({ created_at, finished_at }: Manifest): number {
+  const until = finished_at === null ? Date.now() : Date.parse(finished_at);
+  return Math.max(0, Math.round((until - Date.parse(created_at)) / 100) / 10);
 }
 
 /** What of a profile changes a plan, in a few words; profile_index and propose_mapping tell the rest. */

@@ -35,6 +35,7 @@ export const bulkExport = defineTool({
     returned: z.int().optional(),
   }),
   annotations: { readOnlyHint: false, destructiveHint: false, idempotentHint: true, openWorldHint: false },
+  onPage: true,
   async handler(params, context) {
     const request: ExportRequest = {
       index: expressionParts(params.index),

@@ -15,6 +15,7 @@ export const getExport = defineTool({
   }),
   output: exportState,
   annotations: { readOnlyHint: true, destructiveHint: false, idempotentHint: true, openWorldHint: false },
+  onPage: true,
   async handler({ export_id, wait_seconds }, context) {
     const store = await context.store();
     const manifest = await waitForJob({

@@ -1,6 +1,7 @@
 import { readdirSync } from "node:fs";
 import { publishedTool, schemaBytes } from "@es-to-pg/mcp-kit";
 import { expect, test } from "vitest";
+import { page } from "../page.ts";
 import { instructions } from "../server.ts";
 import { tools } from "./index.ts";
 
@@ -38,7 +39,7 @@ test.each(tools.map((tool) => [tool.name, tool] as const))(
 test.each(tools.map((tool) => [tool.name, tool] as const))(
   "%s is published as its snapshot says",
   async (name, tool) => {
-    const published = publishedTool(tool, { structuredOutput: true });
+    const published = publishedTool(tool, { structuredOutput: true, page });
     for (const combinator of ["anyOf", "oneOf", "allOf"]) expect(published.inputSchema).not.toHaveProperty(combinator);
     await expect(`${JSON.stringify(published, null, 2)}\n`).toMatchFileSnapshot(`__toolsnaps__/${name}.json`);
   },

@@ -32,6 +32,7 @@ export const listExports = defineTool({
     next_cursor: z.string().optional(),
   }),
   annotations: { readOnlyHint: true, destructiveHint: false, idempotentHint: true, openWorldHint: false },
+  onPage: true,
   async handler({ cursor }, context) {
     const store = await context.store();
     const [{ exports, corrupt }, usage] = await Promise.all([store.list(), store.usage()]);

@@ -41,6 +41,7 @@ export const bulkInsert = defineTool({
   }),
   output: loadAnswer,
   annotations: { readOnlyHint: false, destructiveHint: true, idempotentHint: true, openWorldHint: false },
+  onPage: true,
   async handler(params, context) {
     const started = await startLoad(
       context,

@@ -12,5 +12,6 @@ export const getLoad = defineTool({
   input: z.strictObject({ load_id: loadIdSchema, wait_seconds: waitSeconds }),
   output: loadAnswer,
   annotations: { readOnlyHint: true, destructiveHint: false, idempotentHint: true, openWorldHint: false },
+  onPage: true,
   handler: ({ load_id, wait_seconds }, context) => showLoad(context, load_id, { waitSeconds: wait_seconds }),
 });

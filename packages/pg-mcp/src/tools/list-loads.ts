@@ -14,6 +14,7 @@ export const listLoadsTool = defineTool({
     next_cursor: z.string().optional(),
   }),
   annotations: { readOnlyHint: true, destructiveHint: false, idempotentHint: true, openWorldHint: false },
+  onPage: true,
   async handler({ cursor }, context) {
     const scope = { tool: "list_loads", arguments: {} };
     const before = cursor === undefined ? null : context.cursors.decode(scope, cursor, loadPosition);

@@ -1,12 +1,13 @@
 import { readdirSync } from "node:fs";
 import { publishedTool, schemaBytes } from "@es-to-pg/mcp-kit";
 import { describe, expect, it } from "vitest";
+import { page } from "../page.ts";
 import { instructions } from "../server.ts";
 import { tools, toolsOf } from "./index.ts";
 
 describe.each(tools.map((tool) => ({ name: tool.name, tool })))("$name", ({ name, tool }) => {
   it("is published as its snapshot says", async () => {
-    const published = publishedTool(tool, { structuredOutput: true });
+    const published = publishedTool(tool, { structuredOutput: true, page });
     await expect(`${JSON.stringify(published, null, 2)}\n`).toMatchFileSnapshot(`__toolsnaps__/${name}.json`);
   });
 

@@ -16,6 +16,7 @@ export const verifyLoadTool = defineTool({
   }),
   output: verifyAnswer,
   annotations: { readOnlyHint: true, destructiveHint: false, idempotentHint: true, openWorldHint: false },
+  onPage: true,
   handler: ({ load_id, extra, wait_seconds }, context) =>
     verifyLoad(context, load_id, { extra, waitSeconds: wait_seconds }),
 });
