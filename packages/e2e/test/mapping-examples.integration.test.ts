@@ -50,7 +50,7 @@ describe("the worked example", () => {
     for (const step of example.steps) await run.take(step);
     expect(run.found).toEqual(run.written);
     // The table or its rows, and a verdict at least.
-    expect(run.found.length).toBeGreaterThan(2);
+    expect(run.found.length).toBeGreaterThan(1);
   });
 });
 
