@@ -1,4 +1,5 @@
 /** Every page that a user reads, against the code; what can be run is run by the tests that `page-checks.ts` names. */
+import { readFileSync } from "node:fs";
 import { bundleSettings } from "@es-to-pg/archestra/dist/settings.js";
 import { prompts as esPrompts } from "es-mcp/dist/prompts/index.js";
 import { resources as esResources } from "es-mcp/dist/resources.js";
@@ -7,7 +8,8 @@ import { prompts as pgPrompts } from "pg-mcp/dist/prompts/index.js";
 import { resources as pgResources } from "pg-mcp/dist/resources.js";
 import { tools as pgTools } from "pg-mcp/dist/tools/index.js";
 import { describe, expect, it } from "vitest";
-import { codeBlocks, links, type Page, readPage, readPages } from "./markdown.ts";
+import { z } from "zod";
+import { codeBlocks, links, type Page, readPage, readPages, repositoryRoot } from "./markdown.ts";
 import {
   checkBlock,
   checkedServers,
@@ -15,6 +17,7 @@ import {
   checkScript,
   inlineCommands,
   scripts,
+  services,
   unknownNames,
   unknownPaths,
   unknownVariables,
@@ -65,6 +68,34 @@ describe("the pages that list things list all of them:", () => {
     expect(missing).toEqual([]);
   });
 });
+
+describe("a count in a sentence is that of the data:", () => {
+  const attacks = dataLines("attacks");
+  const classes = new Set(attacks.map((line) => z.looseObject({ class: z.string() }).parse(JSON.parse(line)).class));
+  const claims: [string, string][] = [
+    ["SECURITY.md", `${attacks.length} attacks in ${classes.size} classes`],
+    ["SECURITY.md", `${dataLines("denials").length} costly statements`],
+    ["SECURITY.md", `${dataLines("legitimate").length} statements, none refused`],
+    ["docs/operations.md", `Memory limits add up to ${memoryLimitGib()} GiB`],
+  ];
+
+  it.each(claims)("%s: %s", (path, claim) => {
+    expect(readPage(path).text).toContain(claim);
+  });
+});
+
+/** Statements that the judge is tested with. */
+function dataLines(name: string): string[] {
+  return readFileSync(`${repositoryRoot}packages/pg-mcp/test/data/${name}.jsonl`, "utf8").trim().split("\n");
+}
+
+/** What all services of the compose file may take together. */
+function memoryLimitGib(): number {
+  const sizes = Object.values(services).map(({ mem_limit: limit }) =>
+    limit.endsWith("g") ? Number.parseInt(limit, 10) : Number.parseInt(limit, 10) / 1024,
+  );
+  return sizes.reduce((sum, size) => sum + size, 0);
+}
 
 describe("a page's names are those of the code:", () => {
   it.each(byPath)("variables of %s", (_path, page) => {

@@ -42,9 +42,10 @@ const packageSchema = z.looseObject({ scripts: z.record(z.string(), z.string()) 
 export const { scripts } = packageSchema.parse(JSON.parse(readRoot("package.json")));
 
 const composeSchema = z.looseObject({
-  services: z.record(z.string(), z.looseObject({ profiles: z.array(z.string()).default([]) })),
+  services: z.record(z.string(), z.looseObject({ profiles: z.array(z.string()).default([]), mem_limit: z.string() })),
 });
-const { services } = composeSchema.parse(parse(readRoot("docker-compose.yml"), { merge: true }));
+/** Services of the compose file by name. */
+export const { services } = composeSchema.parse(parse(readRoot("docker-compose.yml"), { merge: true }));
 const profiles = Object.values(services).flatMap((service) => service.profiles);
 const stages = [...readRoot("Dockerfile").matchAll(/^FROM \S+ AS (\S+)$/gm)].map(([, name]) => name ?? "");
 
