@@ -166,24 +166,29 @@ const clientsSchema = z.strictObject({
 });
 const indexSchema = z.strictObject({ mappings: z.looseObject({ properties: z.looseObject({}) }) });
 
-/** An attachment, a call of a tool, an index, or changes of a mapping. The examples of docs/mapping.md are run as well. */
+/** An attachment, calls of tools, an index, or changes of a mapping. */
 function checkJson(value: unknown, { path }: Page): void {
   const clients = clientsSchema.safeParse(value);
-  const call = callSchema.safeParse(value);
+  const calls = z.union([callSchema, z.array(callSchema)]).safeParse(value);
   if (clients.success) {
     // That the entries are those that are printed is seen to by `npm run check`.
     for (const [alias, { env }] of Object.entries(clients.data.mcpServers)) checkEnvironment(alias, env);
-  } else if (call.success) {
-    const tool = [...esTools, ...pgTools].find(({ name }) => name === call.data.name);
-    if (tool === undefined) throw new Error(`there is no tool ${call.data.name}`);
-    const withHandles = JSON.stringify(call.data.arguments).replaceAll(/(exp|map|load)_…/g, `$1_${"0".repeat(26)}`);
-    tool.input.parse(JSON.parse(withHandles));
+  } else if (calls.success) {
+    for (const call of [calls.data].flat()) checkCall(call);
   } else if (path !== "docs/mapping.md" || !indexSchema.safeParse(value).success) {
     const reference = parseMappingReference({ id: `map_${"0".repeat(26)}`, changes: changesSchema.parse(value) });
     // What is removed is the proposal's, which only the run of an example has.
     const { remove: _, ...changes } = reference.kind === "stored" ? (reference.changes ?? {}) : {};
     changeMapping({ columns: [{ column: "anything" }] }, changes);
   }
+}
+
+/** A tool takes the arguments. The calls are made, too: by the tests that run a page's SQL. */
+function checkCall({ name, arguments: args }: z.infer<typeof callSchema>): void {
+  const tool = [...esTools, ...pgTools].find((candidate) => candidate.name === name);
+  if (tool === undefined) throw new Error(`there is no tool ${name}`);
+  const withHandles = JSON.stringify(args).replaceAll(/(exp|map|load)_…/g, `$1_${"0".repeat(26)}`);
+  tool.input.parse(JSON.parse(withHandles));
 }
 
 /** Variables of one server, which it could start with. */

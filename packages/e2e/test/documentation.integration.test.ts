@@ -1,10 +1,12 @@
-/** Commands, calls and statements of the pages, run as they stand there but for addresses; docs/mapping.md has a test of its own. */
+/** Commands, calls and statements of the pages, run as they stand there but for addresses and handles; docs/mapping.md has a test of its own. */
 import { execFile, spawn } from "node:child_process";
 import { once } from "node:events";
 import { promisify } from "node:util";
-import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import { seedProducts } from "@es-to-pg/seed";
+import { afterEach, beforeEach, describe, expect, inject, it } from "vitest";
+import { z } from "zod";
 import { codeBlocks, readPage, readPages, repositoryRoot } from "../src/markdown.ts";
-import { serverEnvironment } from "../src/servers.ts";
+import { type Answer, serverEnvironment } from "../src/servers.ts";
 import { type ShellCommand, shellCommands } from "../src/shell-words.ts";
 import { makePlace, type Place } from "./support.ts";
 
@@ -12,6 +14,8 @@ const execute = promisify(execFile);
 
 /** The pages' own ports are taken on many machines; a server says in its log which one it got. */
 const anyPort = { MCP_HTTP_PORT: "0" };
+
+const callsSchema = z.array(z.strictObject({ name: z.string(), arguments: z.record(z.string(), z.unknown()) }));
 
 let place: Place;
 
@@ -47,6 +51,29 @@ describe("SQL", () => {
       expect(judged.data).toMatchObject({ columns: expect.anything() });
     },
   );
+});
+
+it("makes the calls of docs/tools.md, and proves fifteen products", { timeout: 240_000 }, async () => {
+  await seedProducts({ elasticsearchUrl: inject("elasticsearchUrl"), index: place.index });
+  const es = await place.open("es-mcp");
+  // Where the page's table is made, and looked for.
+  const pg = await place.open("pg-mcp", { env: { PG_MCP_SCHEMAS_ALLOW: place.schema } });
+  const block = codeBlocks(readPage("docs/tools.md")).find(({ language }) => language === "json");
+  const ofElasticsearch = new Set((await es.listTools()).map(({ name }) => name));
+  const handles = new Map<string, string>();
+  const answers = new Map<string, Answer>();
+  for (const { name, arguments: args } of callsSchema.parse(JSON.parse(block?.text ?? ""))) {
+    const isEs = ofElasticsearch.has(name);
+    let text = JSON.stringify(args).replaceAll(/(exp|map|load)_…/g, (_, kind: string) => handles.get(kind) ?? "");
+    if (isEs) text = text.replaceAll('"products"', `"${place.index}"`);
+    const answer = await (isEs ? es : pg).call(name, JSON.parse(text));
+    answers.set(name, answer);
+    for (const [handle, kind = ""] of answer.text.matchAll(/\b(exp|map|load)_[0-9a-z]{26}/g)) handles.set(kind, handle);
+  }
+  expect([...answers.values()].filter(({ isError }) => isError)).toEqual([]);
+  expect(answers.get("verify_load")?.data).toMatchObject({ verdict: "equal", matched: 15, missing: 0, different: 0 });
+  expect(answers.get("count_rows")?.data).toMatchObject({ count: 15 });
+  expect(answers.get("execute_query")?.data["rows"]).toHaveLength(3);
 });
 
 it("prints the roles by the command of docs/operations.md", async () => {

@@ -43,7 +43,7 @@ it("are twelve", () => {
   expect(examples.map(({ title }) => Number.parseInt(title, 10))).toEqual(Array.from({ length: 12 }, (_, i) => i + 1));
 });
 
-describe("the worked example", () => {
+describe("the worked example", { timeout: 240_000 }, () => {
   it.each(examples.map((example) => [example.title, example] as const))("%s", async (_title, example) => {
     await using place = await makePlace();
     const run = await ExampleRun.open(place, example);
