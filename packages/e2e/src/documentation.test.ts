@@ -121,7 +121,10 @@ describe("a link leads somewhere:", () => {
   });
 });
 
-describe("a command in a sentence is one that there is:", () => {
+/** Asking a program for its options starts it, which takes long on a busy machine. */
+const timeout = 60_000;
+
+describe("a command in a sentence is one that there is:", { timeout }, () => {
   const found = pages.flatMap((page) => inlineCommands(page).map((command): [string, string] => [page.path, command]));
 
   it.each(found)("%s, %s", (_path, command) => {
@@ -129,7 +132,7 @@ describe("a command in a sentence is one that there is:", () => {
   });
 });
 
-describe("a block of code is known and right (Docker's by its files alone):", () => {
+describe("a block of code is known and right (Docker's by its files alone):", { timeout }, () => {
   const found = pages.flatMap((page) =>
     codeBlocks(page).map((block): [string, string, typeof block, Page] => [block.place, block.language, block, page]),
   );
