@@ -117,7 +117,7 @@ function askedSetting(
   };
 }
 
-/** A sentence of the README's tables without its marks. */
+/** A sentence of the tables of settings without its marks. */
 export function plainText(sentence: string): string {
   return sentence.replaceAll("`", "");
 }

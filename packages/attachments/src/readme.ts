@@ -2,14 +2,16 @@ import { anyProject, claudeCodeCommand, cursorButton, vsCodeButton } from "./cli
 import { servers } from "./description.ts";
 import { json } from "./files.ts";
 
-/** What the README says about clients in any project: commands, the common form, buttons. */
+/** What docs/clients.md says about clients in any project: commands, the common form, buttons. */
 export function attachmentsSection(): string {
   const buttons = servers.map(
     (server) => `| \`${server.alias}\` | [install](${cursorButton(server)}) | [install](${vsCodeButton(server)}) |`,
   );
   return `Claude Code:
 
-${servers.map((server) => `    ${claudeCodeCommand(server)}`).join("\n")}
+\`\`\`sh
+${servers.map((server) => claudeCodeCommand(server)).join("\n")}
+\`\`\`
 
 Cursor (\`~/.cursor/mcp.json\`), Gemini CLI (\`~/.gemini/settings.json\`), Claude Desktop, and every client that reads the same form:
 

@@ -23,7 +23,7 @@ export interface Call {
   ms: number;
 }
 
-const figureNames = [
+export const figureNames = [
   "expected",
   "staged",
   "inserted",

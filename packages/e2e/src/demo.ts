@@ -48,7 +48,7 @@ try {
 const { values } = parsed;
 const count = Number(values.documents ?? (values.dirty ? 1000 : 0));
 if (values.help || !Number.isSafeInteger(count) || count < 0) {
-  process.stderr.write(usage);
+  (values.help ? process.stdout : process.stderr).write(usage);
   process.exit(values.help ? 0 : 2);
 }
 let ending: Promise<never> | undefined;

@@ -1,12 +1,13 @@
 /**
- * Prints the tables of tools and settings between the markers of README.md and archestra/README.md, from the built code's
- * own definitions, and every file that attaches the servers to a client. With `--check` it writes nothing and fails where
- * a file differs.
+ * Prints the tables of tools, settings and types between the markers of the pages in docs/ and of archestra/README.md,
+ * from the built code's own definitions, and every file that attaches the servers to a client. With `--check` it writes
+ * nothing and fails where a file differs.
  */
 import { mkdir, readFile, writeFile } from "node:fs/promises";
 import { bundleSettings } from "@es-to-pg/archestra/dist/settings.js";
 import { attachmentFiles, attachmentsSection } from "@es-to-pg/attachments";
 import { kitSettings, publishedTool, type SettingsDefinition, settingsTable, stagingSettings } from "@es-to-pg/mcp-kit";
+import { type MappingField, proposeType, TYPE_ROWS } from "@es-to-pg/staging";
 import { prompts as esPrompts } from "es-mcp/dist/prompts/index.js";
 import { resources as esResources } from "es-mcp/dist/resources.js";
 import { server as esServer } from "es-mcp/dist/server.js";
@@ -14,7 +15,7 @@ import { tools as esTools } from "es-mcp/dist/tools/index.js";
 import { prompts as pgPrompts } from "pg-mcp/dist/prompts/index.js";
 import { resources as pgResources } from "pg-mcp/dist/resources.js";
 import { server as pgServer } from "pg-mcp/dist/server.js";
-import { tools as pgTools } from "pg-mcp/dist/tools/index.js";
+import { tools as pgTools, toolsOf } from "pg-mcp/dist/tools/index.js";
 
 interface DocumentedTool {
   name: string;
@@ -24,16 +25,20 @@ interface DocumentedTool {
 
 /** By file, what stands between `<!-- name -->` and `<!-- /name -->`. */
 const documents: Record<string, Record<string, string>> = {
-  "README.md": {
-    attachments: attachmentsSection(),
+  "docs/clients.md": { attachments: attachmentsSection() },
+  "docs/tools.md": {
     "es-mcp tools": toolTable(esTools.map((tool) => publishedTool(tool, { structuredOutput: false }))),
     "pg-mcp tools": toolTable(pgTools.map((tool) => publishedTool(tool, { structuredOutput: false }))),
+    "reading tools": `${code(toolsOf("read-only").map(({ name }) => name))}.`,
     prompts: promptTable({ "es-mcp": esPrompts, "pg-mcp": pgPrompts }),
     resources: resourceTable({ "es-mcp": esResources, "pg-mcp": pgResources }),
+  },
+  "docs/settings.md": {
     "es-mcp settings": settingsTable(ownSettings(esServer.settings)),
     "pg-mcp settings": settingsTable(ownSettings(pgServer.settings)),
     "common settings": settingsTable({ ...stagingSettings, ...kitSettings }),
   },
+  "docs/mapping.md": { types: typeTable() },
   "archestra/README.md": { settings: settingsTable(bundleSettings) },
 };
 
@@ -93,6 +98,26 @@ function resourceTable(servers: Record<string, readonly { uriTemplate: string; d
     resources.map(({ uriTemplate, description }) => `| \`${uriTemplate}\` | ${server} | ${inTable(description)} |`),
   );
   return ["| resource | server | what it shows |", "|---|---|---|", ...rows].join("\n");
+}
+
+/** Fields whose proposed type hangs on a parameter of their mapping, as the table shows them. */
+function sampleField(type: string): MappingField {
+  if (type === "scaled_float") return { path: "field", type, scaling_factor: 100 };
+  if (type === "constant_keyword") return { path: "field", type, constant: "product" };
+  return { path: "field", type };
+}
+
+function code(texts: readonly string[]): string {
+  return texts.map((text) => `\`${text}\``).join(", ");
+}
+
+/** What becomes of a field before its documents have been looked at. */
+function typeTable(): string {
+  const rows = TYPE_ROWS.map(({ types }) => {
+    const { type, alternatives, notes } = proposeType(sampleField(types[0] ?? ""));
+    return `| ${code(types)} | ${type === "none" ? "no column" : code([type])} | ${code(alternatives)} | ${inTable(notes.join(" "))} |`;
+  });
+  return ["| Elasticsearch | PostgreSQL | or | worth knowing |", "|---|---|---|---|", ...rows].join("\n");
 }
 
 function inTable(sentence: string): string {

@@ -82,7 +82,7 @@ describe("the packed servers", () => {
     }
   });
 
-  it("start by npx from the tarball, as the README has it", async () => {
+  it("start by npx from the tarball, as docs/clients.md has it", async () => {
     // Its own cache, which stands for a machine that has never seen the package.
     const env = { ...process.env, npm_config_cache: join(folder, "cache") };
     for (const { server, tarball } of packed) {

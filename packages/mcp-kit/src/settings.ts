@@ -7,7 +7,7 @@ import { logLevels } from "./log.ts";
 export interface Setting<Schema extends z.ZodType = z.ZodType> {
   /** Reads the variable's text, or undefined where it is not set or empty. */
   schema: Schema;
-  /** One sentence for the README's table and `--help`. */
+  /** One sentence for the table in docs/settings.md and `--help`. */
   description: string;
   /** A secret also comes by `NAME_FILE`, a file that holds it, and its value is never shown. */
   secret?: true;
@@ -56,7 +56,7 @@ export function readSettings<Definition extends SettingsDefinition>(
   return Object.freeze(values) as Settings<Definition>;
 }
 
-/** The settings as a Markdown table, for the README. */
+/** The settings as a Markdown table, for docs/settings.md. */
 export function settingsTable(definition: SettingsDefinition): string {
   const rows = Object.entries(definition).map(([name, setting]) => {
     const example = setting.example === undefined ? "" : ` Example: \`${setting.example}\`.`;

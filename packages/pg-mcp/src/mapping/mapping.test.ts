@@ -53,6 +53,23 @@ describe("a mapping", () => {
     expect(mapping.columns).toHaveLength(2);
   });
 
+  it("lets an expression read what its column read before, and a new column only what it names", () => {
+    const expression = "id || '-' || price";
+    const changed = changeMapping(mapping, {
+      columns: ["id", "price", "label"].map((column) => ({ column, expression })),
+    });
+    expect(changed.columns).toEqual([
+      { column: "id", from: "id", expression },
+      { column: "price", from: "cost", round: "round", expression },
+      { column: "label", expression },
+    ]);
+    expect(changeMapping(mapping, { columns: [{ column: "id", from: "sku", expression }] }).columns[0]).toEqual({
+      column: "id",
+      from: "sku",
+      expression,
+    });
+  });
+
   it("refuses changes that take away what is not there or misspell a setting", () => {
     expect(codeOf(() => changeMapping(mapping, { remove: ["prize"] }))).toMatchObject({ code: "invalid_mapping" });
     expect(codeOf(() => changeMapping(mapping, { columns: [{ column: "id", nulls: "strip" }] }))).toMatchObject({

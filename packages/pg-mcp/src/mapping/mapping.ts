@@ -144,7 +144,11 @@ export function changeMapping(mapping: Mapping, changes: MappingChanges): Mappin
     if (!columns.delete(name)) throw invalid([`changes.remove: the mapping has no column ${JSON.stringify(name)}`]);
   }
   for (const change of changes.columns ?? []) {
-    const merged = { ...columns.get(change.column), ...change };
+    const before = columns.get(change.column);
+    // A column that reads the path of its own name reads on when an expression is put over it.
+    const readsItsName = before !== undefined && ["from", "expression", "constant"].every((name) => !(name in before));
+    const from = readsItsName && typeof change["expression"] === "string" ? { from: change.column } : {};
+    const merged = { ...before, ...from, ...change };
     columns.set(change.column, Object.fromEntries(Object.entries(merged).filter(([, setting]) => setting !== null)));
   }
   const key = changes.key === undefined ? mapping.key : (changes.key ?? undefined);
