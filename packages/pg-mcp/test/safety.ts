@@ -10,8 +10,11 @@ import { everything, openPostgres, type Postgres, type TablePolicy } from "../sr
 import { type QueryAnswer, runQuery } from "../src/query/index.ts";
 import { createDatabase, randomName, type TestDatabase } from "./support.ts";
 
-/** Who asks: with rights over everything, over the tables, to read alone, and to read without temporary objects. */
-export const roleNames = ["superuser", "owner", "reader", "reader without TEMPORARY"] as const;
+/**
+ * Who asks: with rights over everything, over the tables, to read alone, to read without temporary objects, and to read
+ * with the tables' schema, and all the functions in it, on the search path.
+ */
+export const roleNames = ["superuser", "owner", "reader", "reader without TEMPORARY", "reader of app"] as const;
 
 export type RoleName = (typeof roleNames)[number];
 
@@ -24,6 +27,7 @@ interface Role {
 /** One way to try an attack, a costly statement or a question: what `execute_query` gets. */
 export interface Case {
   sql: string;
+  beside?: string | undefined;
   params?: unknown[] | undefined;
 }
 
@@ -33,6 +37,8 @@ const caseSchema = z.strictObject({
   denial: z.string().optional(),
   sql: z.string(),
   params: z.array(z.unknown()).optional(),
+  /** What another role runs at the same time, in a session of its own. */
+  beside: z.string().optional(),
   only: z.array(z.enum(roleNames)).optional(),
   /** Roles that may be refused it. */
   except: z.array(z.enum(roleNames)).optional(),
@@ -330,6 +336,7 @@ export class Safety {
         owner: roleOf(as(names.owner)),
         reader: roleOf(as(names.reader)),
         "reader without TEMPORARY": roleOf(as(names.reader)),
+        "reader of app": roleOf(as(names.reader)),
       },
       names,
     );
@@ -344,6 +351,11 @@ export class Safety {
       role === "reader without TEMPORARY"
         ? `REVOKE TEMPORARY ON DATABASE ${name} FROM ${reader}`
         : `GRANT TEMPORARY ON DATABASE ${name} TO ${reader}`,
+    );
+    await admin.query(
+      role === "reader of app"
+        ? `ALTER ROLE ${reader} SET search_path = app`
+        : `ALTER ROLE ${reader} RESET search_path`,
     );
     for (const { victim } of Object.values(this.#roles)) await victim.close();
     await this.#roles[role].victim.open();
@@ -364,7 +376,7 @@ export class Safety {
   /** Runs one case as a role and answers what the caller is told. */
   async ask(
     role: RoleName,
-    { sql, params = [] }: Case,
+    { sql, params = [], beside }: Case,
     options: { timeoutMs?: number; policy?: TablePolicy } = {},
   ): Promise<{ text: string; refused: boolean }> {
     const { postgres, victim } = this.#roles[role];
@@ -375,6 +387,7 @@ export class Safety {
         .replaceAll("{database}", this.database.name)
         .replaceAll("{dsn}", this.database.url)
         .replaceAll("{large object}", "777");
+    const neighbour = beside === undefined ? undefined : await this.#neighbourOf(role, beside);
     try {
       const answer: QueryAnswer = await runQuery({
         postgres,
@@ -392,7 +405,20 @@ export class Safety {
       const failure = error instanceof ToolError ? error : translate(error);
       if (failure === undefined) throw error;
       return { text: JSON.stringify([failure.code, failure.message, failure.details, failure.next]), refused: true };
+    } finally {
+      await neighbour?.end();
     }
+  }
+
+  /** A session of another role, which has just run a statement. */
+  async #neighbourOf(role: RoleName, sql: string): Promise<Client> {
+    const url = new URL(this.database.url);
+    url.username = role === "owner" ? this.#names.reader : this.#names.owner;
+    url.password = "pgq";
+    const client = new Client({ connectionString: url.href });
+    await client.connect();
+    await client.query(sql);
+    return client;
   }
 
   /** What can be seen to have changed since `before`, and what was told that must not be; undefined where nothing. */

@@ -1,7 +1,7 @@
 import { ToolError } from "@es-to-pg/mcp-kit";
 import { quoteIdentifier, type Transaction } from "../postgres/index.ts";
 import { firstUserOid, isShowableSetting, type JudgePolicy } from "./function-policy.ts";
-import { judgeTree, noReferences, refused, refusedWriting } from "./judge-tree.ts";
+import { type Grounds, judgeTree, noReferences, refused, refusedWriting } from "./judge-tree.ts";
 import { parseText } from "./parse-text.ts";
 
 /** A name of up to three parts as the text writes it. */
@@ -22,9 +22,13 @@ interface Named {
  * parameters): PostgreSQL's own grammar tells every name in the text, and the catalog what the names mean. So that they
  * mean the same when the statement runs, functions, operators and types without a schema are looked for in the server's
  * own alone, and relations are given theirs. It refuses more than the other: functions of extensions and of users only
- * run where they are named with their schema and the operator vouches for them. Answers the text to run.
+ * run where they are named with their schema and the operator vouches for them. Answers the text to run, and what the
+ * judgement rests on.
  */
-export async function judgeText(tx: Transaction, options: { sql: string; policy: JudgePolicy }): Promise<string> {
+export async function judgeText(
+  tx: Transaction,
+  options: { sql: string; policy: JudgePolicy },
+): Promise<{ text: string; grounds: Grounds }> {
   const { sql, policy } = options;
   const parsed = await parseText(sql);
   const named = namesOf(parsed.statement);
@@ -60,8 +64,7 @@ export async function judgeText(tx: Transaction, options: { sql: string; policy:
             : found.relations;
     set.add(Number(oid));
   }
-  await judgeTree(tx, [], policy, found);
-  return text;
+  return { text, grounds: await judgeTree(tx, [], policy, found) };
 }
 
 /** Schemas, empty where there is none, and names. */
