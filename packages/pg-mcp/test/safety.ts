@@ -66,7 +66,16 @@ function repeated(text: string): string {
 const restMs = 3_000;
 
 /** Extensions that reach outside, where the server has them. */
-const extensions = ["dblink", "adminpack", "file_fdw", "tablefunc", "pg_prewarm", "pgcrypto", "fuzzystrmatch"];
+const extensions = [
+  "dblink",
+  "adminpack",
+  "file_fdw",
+  "tablefunc",
+  "pg_prewarm",
+  "pgcrypto",
+  "fuzzystrmatch",
+  "hstore",
+];
 
 /**
  * What can be attacked. `app.evil` stands for any code of a user: that it ran shows by a session of the same role that
@@ -117,6 +126,8 @@ CREATE FUNCTION app.inlined(x int) RETURNS int LANGUAGE sql IMMUTABLE AS 'SELECT
 CREATE FUNCTION app.definer(x int) RETURNS int LANGUAGE plpgsql SECURITY DEFINER AS $f$ BEGIN DELETE FROM app.orders; RETURN app.evil(x); END $f$;
 CREATE FUNCTION app.trigger() RETURNS trigger LANGUAGE plpgsql AS $f$ BEGIN PERFORM app.evil(1); RETURN NEW; END $f$;
 CREATE OPERATOR app.<~~> (FUNCTION = app.evil2, LEFTARG = int, RIGHTARG = int);
+CREATE OPERATOR app.~? (FUNCTION = pg_catalog.current_setting, RIGHTARG = text);
+CREATE OPERATOR app.@/ (FUNCTION = pg_catalog.xpath, LEFTARG = text, RIGHTARG = xml);
 CREATE OPERATOR app.@@~ (FUNCTION = app.evil, RIGHTARG = int);
 CREATE OPERATOR app.= (FUNCTION = app.evil_equal, LEFTARG = text, RIGHTARG = text);
 CREATE OPERATOR app.<~~< (FUNCTION = app.evil_less, LEFTARG = int, RIGHTARG = int, COMMUTATOR = OPERATOR(app.>~~>));
@@ -140,6 +151,7 @@ CREATE DOMAIN app.mail AS text CHECK (VALUE ~ '@');
 CREATE TYPE app.person AS (name text, mail app.mail);
 CREATE TABLE app.people (name text, mail app.mail);
 CREATE TABLE app.boxes (parcel app.parcel, checks app.checked[], one app.checked);
+INSERT INTO app.boxes VALUES (NULL, NULL, NULL);
 CREATE VIEW app.boxes_view AS SELECT one FROM app.boxes;
 CREATE TYPE app.colour AS ENUM ('red', 'blue');
 CREATE FUNCTION app.evil_json(x app.colour) RETURNS json LANGUAGE plpgsql IMMUTABLE AS $f$ BEGIN PERFORM app.evil(1); RETURN '1'; END $f$;

@@ -108,6 +108,9 @@ export const typeReaders: ReadonlySet<string> = new Set(["pg_input_error_info", 
 /** Functions that make JSON of any value, and call the cast to JSON of a user's type where there is one. */
 export const jsonMakers = /^(?:row_to_json|array_to_json|to_jsonb?|jsonb?_(?:build_|(?:object_)?agg).*)$/;
 
+/** Functions of PostGIS that make JSON of a row's other columns. */
+export const jsonMakersOfExtensions = /^st_as(?:geojson|mvt)/;
+
 /** `to_json`, which stands for the constructors of the SQL standard. */
 export const toJson = 3176;
 

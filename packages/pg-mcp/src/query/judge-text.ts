@@ -3,6 +3,7 @@ import { quoteIdentifier, type Transaction } from "../postgres/index.ts";
 import { firstUserOid, isShowableSetting, type JudgePolicy } from "./function-policy.ts";
 import { type Grounds, judgeTree, noReferences, refused, refusedWriting } from "./judge-tree.ts";
 import { parseText } from "./parse-text.ts";
+import { checkPath, pathFunctions } from "./xpath.ts";
 
 /** A name of up to three parts as the text writes it. */
 type Name = readonly string[];
@@ -180,8 +181,15 @@ function visit(key: string, node: Node, named: Named): void {
       const name = parts(node["funcname"]);
       named.functions.push(name);
       if (name.at(-1) === "current_setting") checkSetting(node["args"]);
+      if (pathFunctionNames.has(name.at(-1) ?? "")) checkPath(textArgument(node["args"]));
       return;
     }
+    case "RangeTableFunc":
+      checkPath(textOf(node["rowexpr"]));
+      return;
+    case "RangeTableFuncCol":
+      if (node["colexpr"] !== undefined) checkPath(textOf(node["colexpr"]), { perRow: true });
+      return;
     case "TypeName":
     case "typeName":
       named.types.push(parts(node["names"]));
@@ -233,11 +241,23 @@ function parts(list: unknown): string[] {
   });
 }
 
-function checkSetting(args: unknown): void {
+const pathFunctionNames = new Set(pathFunctions.values());
+
+/** The text of a literal, undefined for anything else. */
+function textOf(expression: unknown): string | undefined {
+  const constant = isNode(expression) && isNode(expression["A_Const"]) ? expression["A_Const"]["sval"] : undefined;
+  const text = isNode(constant) ? constant["sval"] : undefined;
+  return typeof text === "string" ? text : undefined;
+}
+
+function textArgument(args: unknown): string | undefined {
   const [first]: unknown[] = Array.isArray(args) ? args : [];
-  const constant = isNode(first) && isNode(first["A_Const"]) ? first["A_Const"]["sval"] : undefined;
-  const setting = isNode(constant) ? constant["sval"] : undefined;
-  if (typeof setting !== "string") {
+  return textOf(first);
+}
+
+function checkSetting(args: unknown): void {
+  const setting = textArgument(args);
+  if (setting === undefined) {
     throw refused("current_setting of a computed name", "Write the name of the setting as a literal.");
   }
   if (!isShowableSetting(setting)) {

@@ -16,6 +16,7 @@ import {
   isShowableSetting,
   type JudgePolicy,
   jsonMakers,
+  jsonMakersOfExtensions,
   judgeFunction,
   refusedFunction,
   secretRelations,
@@ -35,6 +36,7 @@ import {
   textConstant,
   valuesOf,
 } from "./node-tree.ts";
+import { checkPath, pathFunctions } from "./xpath.ts";
 
 /** Everything a tree calls or reads, by OID. */
 export interface References {
@@ -85,7 +87,10 @@ const functionFields = new Set([
 ]);
 /** Types of values that come into being; a column's own type is none of them, what is stored was checked then. */
 const valueFields = new Set([
+  "aggtype",
+  "opresulttype",
   "resulttype",
+  "wintype",
   "funcresulttype",
   "consttype",
   "funccoltypes",
@@ -139,6 +144,16 @@ function collect(queries: readonly TreeNode[], found: References): void {
       for (const oid of numbersOf(node, "resulttype")) found.types.add(oid);
     }
     if (node.kind === "JSONCONSTRUCTOREXPR") found.functions.add(toJson);
+    if (node.kind === "FUNCEXPR" && numbersOf(node, "funcid").some((oid) => pathFunctions.has(oid))) {
+      checkPath(textConstant(valuesOf(node, "args").flat()[0]));
+    }
+    if (node.kind === "TABLEFUNC") {
+      // JSON_TABLE has none.
+      for (const path of valuesOf(node, "rowexpr")) if (path !== "<>") checkPath(textConstant(path));
+      for (const path of valuesOf(node, "colexprs").flat()) {
+        if (path !== "<>") checkPath(textConstant(path), { perRow: true });
+      }
+    }
     if (node.kind === "FUNCEXPR" && numbersOf(node, "funcid").some((oid) => currentSetting.includes(oid))) {
       const setting = textConstant(valuesOf(node, "args").flat()[0]);
       if (setting === undefined)
@@ -237,6 +252,9 @@ function oids(numbers: Iterable<number>): string {
   return `{${[...numbers].join(",")}}`;
 }
 
+/** Functions whose first argument is judged where it is seen; behind an operator of a user nobody sees it. */
+const judgedByArgument = new Set([...currentSetting, ...pathFunctions.keys()]);
+
 /** Judges what is called, and answers whether it makes JSON of values. */
 async function judgeFunctions(
   tx: Transaction,
@@ -245,11 +263,21 @@ async function judgeFunctions(
 ): Promise<boolean> {
   const functions = called.map((found) => found.called);
   for (const one of functions) judgeFunction(one, policy);
+  const hidden = called.find(({ oid, isBehind }) => isBehind && judgedByArgument.has(oid));
+  if (hidden !== undefined) {
+    throw refusedFunction(
+      hidden.called.schema,
+      hidden.called.name,
+      "an operator of a user stands for it: call it by its name",
+    );
+  }
   const reader = functions.find(({ builtIn, name }) => builtIn && typeReaders.has(name));
   if (reader !== undefined && (await typesThatRun(tx, policy)).length > 0) {
     throw refusedFunction(reader.schema, reader.name, "this database has types whose reading calls functions of users");
   }
-  return functions.some(({ builtIn, name }) => builtIn && jsonMakers.test(name));
+  return functions.some(({ builtIn, extension, name }) =>
+    builtIn ? jsonMakers.test(name) : extension !== undefined && jsonMakersOfExtensions.test(name),
+  );
 }
 
 /**
@@ -273,6 +301,8 @@ async function judgeUnseen(
 
 interface FoundFunction {
   oid: number;
+  /** What the tree names is something of a user that stands for it. */
+  isBehind: boolean;
   called: CalledFunction;
 }
 
@@ -303,6 +333,7 @@ function questionsOfFunctions(
           const volatile = volatility === "v";
           called.push({
             oid: Number(oid),
+            isBehind: false,
             called: { builtIn: true, schema: "pg_catalog", name: String(name), volatile, extension: undefined },
           });
         }
@@ -317,6 +348,7 @@ function questionsOfFunctions(
       for (const [oid, schema, name, volatility, extension] of rows) {
         called.push({
           oid: Number(oid),
+          isBehind: true,
           called: {
             builtIn: Number(oid) < firstUserOid,
             schema: String(schema),
