@@ -8,6 +8,7 @@ import { connectionFromUrl } from "../src/config.ts";
 import { translate } from "../src/errors.ts";
 import { everything, openPostgres, type Postgres, type TablePolicy } from "../src/postgres/index.ts";
 import { type QueryAnswer, runQuery } from "../src/query/index.ts";
+import type { Standby } from "./standby.ts";
 import { createDatabase, randomName, type TestDatabase } from "./support.ts";
 
 /**
@@ -294,7 +295,9 @@ class Victim {
     client.on("error", () => {});
     client.on("notification", () => this.notified++);
     await client.connect();
-    await client.query("LISTEN here");
+    // A standby takes no LISTEN.
+    const isStandby = (await client.query("SELECT WHERE pg_is_in_recovery()")).rowCount === 1;
+    if (!isStandby) await client.query("LISTEN here");
     const { rows } = await client.query<{ pid: number }>("SELECT pg_backend_pid() AS pid");
     this.pid = rows[0]?.pid ?? 0;
     this.notified = 0;
@@ -316,14 +319,26 @@ export class Safety {
   readonly #roles: Record<RoleName, Role>;
   readonly #names: { owner: string; reader: string };
   readonly #file = `/tmp/${randomName("pgq_file")}`;
+  readonly #standby: Standby | undefined;
+  /** Sees the sessions of the server that is asked. */
+  readonly #witness: Client;
 
-  private constructor(database: TestDatabase, roles: Record<RoleName, Role>, names: { owner: string; reader: string }) {
-    this.database = database;
-    this.#roles = roles;
-    this.#names = names;
+  private constructor(options: {
+    database: TestDatabase;
+    roles: Record<RoleName, Role>;
+    names: { owner: string; reader: string };
+    standby: Standby | undefined;
+    witness: Client;
+  }) {
+    this.database = options.database;
+    this.#roles = options.roles;
+    this.#names = options.names;
+    this.#standby = options.standby;
+    this.#witness = options.witness;
   }
 
-  static async open(databaseUrl: string): Promise<Safety> {
+  /** With a standby it is that one which is asked. */
+  static async open(databaseUrl: string, standby?: Standby): Promise<Safety> {
     const names = { owner: randomName("pgq_owner"), reader: randomName("pgq_reader") };
     const server = new Client({ connectionString: databaseUrl });
     await server.connect();
@@ -335,24 +350,30 @@ export class Safety {
     // A database of its own, because the right to temporary objects is one of a whole database.
     await database.admin.query(`REVOKE TEMPORARY ON DATABASE ${database.name} FROM PUBLIC`);
     await database.admin.query(`GRANT TEMPORARY ON DATABASE ${database.name} TO ${names.owner}`);
+    await standby?.catchUp();
+    const asked = new URL(database.url);
+    if (standby !== undefined) asked.port = new URL(standby.url).port;
     const as = (user: string): string => {
-      const url = new URL(database.url);
+      const url = new URL(asked);
       url.username = user;
       url.password = "pgq";
       return url.href;
     };
-    const safety = new Safety(
+    const witness = standby === undefined ? database.admin : new Client({ connectionString: asked.href });
+    if (standby !== undefined) await witness.connect();
+    return new Safety({
       database,
-      {
-        superuser: roleOf(database.url),
+      roles: {
+        superuser: roleOf(asked.href),
         owner: roleOf(as(names.owner)),
         reader: roleOf(as(names.reader)),
         "reader without TEMPORARY": roleOf(as(names.reader)),
         "reader of app": roleOf(as(names.reader)),
       },
       names,
-    );
-    return safety;
+      standby,
+      witness,
+    });
   }
 
   /** Makes the role's rights what its name says; one role at a time. */
@@ -369,6 +390,7 @@ export class Safety {
         ? `ALTER ROLE ${reader} SET search_path = app`
         : `ALTER ROLE ${reader} RESET search_path`,
     );
+    await this.#standby?.catchUp();
     for (const { victim } of Object.values(this.#roles)) await victim.close();
     await this.#roles[role].victim.open();
   }
@@ -379,6 +401,7 @@ export class Safety {
       await postgres.close();
     }
     const { admin } = this.database;
+    if (this.#standby !== undefined) await this.#witness.end();
     await admin.query(`ALTER ROLE CURRENT_USER RESET app.secret`);
     for (const role of Object.values(this.#names))
       await admin.query(`DROP OWNED BY ${role} CASCADE; DROP ROLE ${role}`);
@@ -425,6 +448,7 @@ export class Safety {
   /** A session of another role, which has just run a statement. */
   async #neighbourOf(role: RoleName, sql: string): Promise<Client> {
     const url = new URL(this.database.url);
+    if (this.#standby !== undefined) url.port = new URL(this.#standby.url).port;
     url.username = role === "owner" ? this.#names.reader : this.#names.owner;
     url.password = "pgq";
     const client = new Client({ connectionString: url.href });
@@ -439,7 +463,7 @@ export class Safety {
     const effects: string[] = [];
     if (!(await this.comesToRest())) effects.push("a session works on");
     if ((await this.state()) !== before) effects.push("the database changed");
-    const { rows } = await this.database.admin.query("SELECT FROM pg_stat_activity WHERE pid = $1", [victim.pid]);
+    const { rows } = await this.#witness.query("SELECT FROM pg_stat_activity WHERE pid = $1", [victim.pid]);
     if (rows.length !== 1) effects.push("a session ended");
     if (victim.notified > 0) effects.push("a session was notified");
     if (existsSync(this.#file)) effects.push("a file was written");
@@ -472,7 +496,7 @@ export class Safety {
   }
 
   async #working(): Promise<number> {
-    const { rows } = await this.database.admin.query<{ n: number }>(
+    const { rows } = await this.#witness.query<{ n: number }>(
       `SELECT count(*)::int AS n FROM pg_stat_activity
        WHERE datname = current_database() AND application_name = 'pg-mcp' AND state <> 'idle'`,
     );
