@@ -417,6 +417,22 @@ describe("runQuery", () => {
     });
   });
 
+  it.each([
+    "DELETE FROM app.orders",
+    "WITH x AS (SELECT 1) UPDATE app.orders SET code = 'x'",
+    "INSERT INTO app.audit VALUES ('x')",
+    "DROP TABLE app.audit",
+    "VACUUM",
+  ])("says that it does not write: %s", async (sql) => {
+    for (const resolves of [true, false]) {
+      const postgres = beforeRun(resolves, async () => {});
+      expect(await told(query(sql, { postgres }))).toMatchObject({
+        refused: true,
+        text: expect.stringMatching(/^\["sql_refused".*statements that write/),
+      });
+    }
+  });
+
   it("counts parameters before it runs", async () => {
     await expect(query("SELECT $1::int + $2", { params: [1] })).rejects.toMatchObject({ code: "parameter_mismatch" });
     await expect(query("SELECT 1", { params: [1] })).rejects.toMatchObject({ code: "parameter_mismatch" });

@@ -25,7 +25,7 @@ import {
   snapshotQuery,
 } from "./judge.ts";
 import { judgeText } from "./judge-text.ts";
-import { canGroundsChange, type Grounds, groundsHold } from "./judge-tree.ts";
+import { canGroundsChange, type Grounds, groundsHold, refusedWriting } from "./judge-tree.ts";
 import { refuseRunningLiterals } from "./literals.ts";
 import { encodeParameter } from "./parameters.ts";
 import { parseText } from "./parse-text.ts";
@@ -120,17 +120,18 @@ async function inScratch(
       const { sql, columns } = await callable(tx, statement.sql, described.columns, clipAtServer);
       const parameterTypes = described.parameterTypes;
       const resolved = sql === statement.sql ? atOnce : undefined;
-      const resolvedGrounds = resolves
-        ? await judgeIfWritable(tx, { sql, parameterTypes, policy: judgePolicy, resolved })
-        : undefined;
-      const judged =
-        resolvedGrounds === undefined
-          ? { ...(await judgeText(tx, { sql, policy: judgePolicy })), snapshot: undefined }
-          : {
-              text: readOfJudged(tx.major, columns, parameterTypes),
-              grounds: resolvedGrounds,
-              snapshot: resolved?.snapshot,
-            };
+      const judge = async (): Promise<Judged> => {
+        const grounds = resolves
+          ? await judgeIfWritable(tx, { sql, parameterTypes, policy: judgePolicy, resolved })
+          : undefined;
+        if (grounds === undefined)
+          return { ...(await judgeText(tx, { sql, policy: judgePolicy })), snapshot: undefined };
+        return { text: readOfJudged(tx.major, columns, parameterTypes), grounds, snapshot: resolved?.snapshot };
+      };
+      // What answers no columns and is a syntax error where a query stands is none.
+      const judged = await judge().catch((error: unknown) => {
+        throw described.columns.length === 0 && isSyntaxError(error) ? refusedWriting() : error;
+      });
       if (statement.kind === "explain") {
         const plan = await runJudged(tx, judged, [
           { sql: `EXPLAIN ${statement.options} ${judged.text}`, params: values },
@@ -192,6 +193,17 @@ async function judgeIfWritable(
   }
 }
 
+/** What is run for a statement, and what lets it run. */
+interface Judged {
+  text: string;
+  grounds: Grounds;
+  snapshot: string | undefined;
+}
+
+function isSyntaxError(error: unknown): boolean {
+  return isServerError(error) ? error.code === "42601" : error instanceof ToolError && error.code === "syntax_error";
+}
+
 /** Where the transaction was before anything foreign had been sent. */
 async function goBack(tx: Transaction): Promise<void> {
   await tx.query(`ROLLBACK TO SAVEPOINT ${savepoint}`);
@@ -214,7 +226,7 @@ const planLockTimeoutMs = 1;
  */
 async function runJudged(
   tx: Transaction,
-  { grounds, snapshot }: { grounds: Grounds; snapshot: string | undefined },
+  { grounds, snapshot }: Judged,
   statements: readonly BatchStatement[],
 ): Promise<QueryResult> {
   const readOnly = { sql: "SET TRANSACTION READ ONLY" };
