@@ -75,7 +75,7 @@ export async function startStandby(primaryUrl: string): Promise<Standby> {
             "SELECT pg_last_wal_replay_lsn() >= $1::pg_lsn AS there",
             [written],
           );
-          if (rows[0]?.there === true) return;
+          if (rows[0]?.there) return;
           if (Date.now() > deadline) throw new Error("the standby does not follow");
         }
       } finally {
