@@ -1,4 +1,6 @@
+import { setTimeout as sleep } from "node:timers/promises";
 import { ToolError } from "@es-to-pg/mcp-kit";
+import { Client } from "pg";
 import { afterAll, beforeAll, describe, expect, inject, it } from "vitest";
 import { connectionFromUrl } from "../src/config.ts";
 import { translate } from "../src/errors.ts";
@@ -77,6 +79,50 @@ async function swapEverything(sql: string): Promise<string[]> {
   }
   return outcomes;
 }
+
+/** What judges by what the server resolves, or by the text, and does something when the judgement is over. */
+function beforeRun(resolves: boolean, work: () => Promise<void>): TestDatabase["postgres"] {
+  return {
+    ...database.postgres,
+    capabilities: async (options) => ({ ...(await database.postgres.capabilities(options)), resolves }),
+    scratch: (run, options) =>
+      database.postgres.scratch(
+        (tx) =>
+          run({
+            major: tx.major,
+            query: (text, values, limits) => tx.query(text, values, limits),
+            batch: async (statements, limits) => {
+              // The moment after the judgement is when the transaction becomes one that only reads.
+              if (statements[0]?.sql === "SET TRANSACTION READ ONLY") await work();
+              return await tx.batch(statements, limits);
+            },
+            describe: (text) => tx.describe(text),
+            copyIn: (text) => tx.copyIn(text),
+            savepoint: (inner) => tx.savepoint(inner),
+          }),
+        options,
+      ),
+  };
+}
+
+async function serverMajor(): Promise<number> {
+  return Math.floor((await database.postgres.serverVersion()) / 10_000);
+}
+
+/** What an owner can plant code in: it fails where this server runs it. */
+const plantable = `
+CREATE FUNCTION app.planted(x int) RETURNS int LANGUAGE plpgsql IMMUTABLE AS $f$ BEGIN
+  IF current_setting('application_name') = 'pg-mcp' THEN RAISE EXCEPTION 'planted code ran'; END IF;
+  RETURN x; END $f$;
+CREATE FUNCTION app.body(x int) RETURNS int LANGUAGE sql IMMUTABLE AS 'SELECT x';
+CREATE DOMAIN app.number AS int;
+CREATE TYPE app.mood AS ENUM ('good');
+CREATE FUNCTION app.planted_json(x app.mood) RETURNS json LANGUAGE plpgsql IMMUTABLE AS $f$ BEGIN RETURN app.planted(1); END $f$;
+CREATE TABLE app.moods (mood app.mood); INSERT INTO app.moods VALUES ('good');
+CREATE TABLE app.planned (id int); INSERT INTO app.planned VALUES (1);
+CREATE VIEW app.planned_view AS SELECT id FROM app.planned;
+CREATE TABLE app.planned_by_body (id int); CREATE INDEX ON app.planned_by_body (app.body(id));
+CREATE TABLE app.heir_of (id int); CREATE TABLE app.heir () INHERITS (app.heir_of); INSERT INTO app.heir VALUES (1);`;
 
 /** What a caller would be told, answer or failure. */
 async function told(work: Promise<QueryAnswer>): Promise<{ text: string; refused: boolean }> {
@@ -185,26 +231,9 @@ describe("judgeStatement", () => {
       ["a view", "SELECT code FROM app.order_view ORDER BY id LIMIT 1", []],
     ])("runs what was judged when another session swaps everything in between: %s", async (_, sql, params) => {
       const swapped: string[] = [];
-      // The moment after the judgement is when the transaction becomes one that only reads.
-      const postgres: TestDatabase["postgres"] = {
-        ...database.postgres,
-        capabilities: async (options) => ({ ...(await database.postgres.capabilities(options)), resolves }),
-        scratch: (work, options) =>
-          database.postgres.scratch(
-            (tx) =>
-              work({
-                major: tx.major,
-                query: async (text, values, limits) => {
-                  if (text === "SET TRANSACTION READ ONLY") swapped.push(...(await swapEverything(sql)));
-                  return await tx.query(text, values, limits);
-                },
-                describe: (text) => tx.describe(text),
-                copyIn: (text) => tx.copyIn(text),
-                savepoint: (inner) => tx.savepoint(inner),
-              }),
-            options,
-          ),
-      };
+      const postgres = beforeRun(resolves, async () => {
+        swapped.push(...(await swapEverything(sql)));
+      });
       try {
         const policy = { ...everything, schemasAllow: ["app"] };
         const { text, refused } = await told(query(sql, { postgres, params, policy }));
@@ -217,6 +246,94 @@ describe("judgeStatement", () => {
         await database.admin.query("DROP FUNCTION IF EXISTS app.upper(varchar)");
       }
     });
+  });
+
+  describe.each([
+    { resolves: true, by: "what the server resolves" },
+    { resolves: false, by: "the text" },
+  ])("by $by", ({ resolves }) => {
+    it.each([
+      ["an index", "SELECT id FROM app.planned", "CREATE INDEX ON app.planned ((id + app.planted(1)))"],
+      [
+        "a part of an index",
+        "SELECT id FROM app.planned WHERE id = 1",
+        "CREATE INDEX ON app.planned (id) WHERE id > app.planted(1)",
+      ],
+      [
+        "statistics",
+        "SELECT id FROM app.planned",
+        "CREATE STATISTICS app.planted_counts ON (id + app.planted(1)), id FROM app.planned",
+      ],
+      [
+        "a table that inherits",
+        "SELECT id FROM app.planned WHERE id = 1",
+        "CREATE TABLE app.planted_child (CHECK (id > app.planted(1))) INHERITS (app.planned)",
+      ],
+      [
+        "a check on a table that inherits",
+        "SELECT id FROM app.heir_of WHERE id = 1",
+        "ALTER TABLE app.heir ADD CHECK (id >= app.planted(1))",
+      ],
+      [
+        "an index below a view",
+        "SELECT id FROM app.planned_view",
+        "CREATE INDEX ON app.planned ((id + app.planted(1)))",
+      ],
+      [
+        "the check of a domain",
+        "SELECT id::app.number FROM app.planned",
+        "ALTER DOMAIN app.number ADD CHECK (app.planted(VALUE) > 0)",
+      ],
+      [
+        "the body of a function",
+        "SELECT id FROM app.planned_by_body",
+        "CREATE OR REPLACE FUNCTION app.body(x int) RETURNS int LANGUAGE sql IMMUTABLE AS 'SELECT x + app.planted(1)'",
+      ],
+      [
+        "a cast to JSON",
+        "SELECT to_json(mood) FROM app.moods",
+        "CREATE CAST (app.mood AS json) WITH FUNCTION app.planted_json(app.mood)",
+      ],
+    ])("judges anew what another session plants between judgement and plan: %s", async (_, sql, planting) => {
+      if (planting.includes("STATISTICS") && (await serverMajor()) < 14) return;
+      await database.admin.query(plantable);
+      try {
+        let planted = 0;
+        const postgres = beforeRun(resolves, async () => {
+          if (planted++ === 0) await database.admin.query(planting);
+        });
+        const { text } = await told(query(sql, { postgres }));
+        expect(text).not.toContain("planted code ran");
+        expect(text).toMatch(/function_refused.*app[.]planted/);
+        expect(planted).toBe(1);
+        // Nobody else is kept from running it.
+        const other = new Client({ connectionString: database.url, application_name: "pg-mcp" });
+        await other.connect();
+        const failure: unknown = await other.query(sql).catch((error: unknown) => error);
+        await other.end();
+        expect(String(failure)).toContain("planted code ran");
+      } finally {
+        await database.admin.query(`DROP TABLE app.planned, app.heir_of, app.planned_by_body, app.moods CASCADE;
+          DROP DOMAIN app.number; DROP TYPE app.mood CASCADE; DROP FUNCTION app.body, app.planted`);
+      }
+    });
+  });
+
+  it("makes no plan while another session holds what the plan needs, and waits for it", async () => {
+    await database.admin.query("CREATE TABLE app.heir_of (id int); CREATE TABLE app.heir () INHERITS (app.heir_of)");
+    try {
+      await database.admin.query("BEGIN; LOCK TABLE app.heir IN ACCESS EXCLUSIVE MODE");
+      expect(await told(query("SELECT id FROM app.heir_of"))).toMatchObject({
+        refused: true,
+        text: expect.stringContaining("lock_timeout"),
+      });
+      const answer = query("SELECT id FROM app.heir_of");
+      await sleep(300);
+      await database.admin.query("ROLLBACK");
+      expect((await answer).rows).toEqual([]);
+    } finally {
+      await database.admin.query("ROLLBACK; DROP TABLE app.heir_of CASCADE");
+    }
   });
 
   it("runs what was judged row by row: the first rows of an endless query come at once", async () => {
@@ -300,9 +417,40 @@ describe("runQuery", () => {
     });
   });
 
+  it.each([
+    "DELETE FROM app.orders",
+    "WITH x AS (SELECT 1) UPDATE app.orders SET code = 'x'",
+    "INSERT INTO app.audit VALUES ('x')",
+    "DROP TABLE app.audit",
+    "VACUUM",
+  ])("says that it does not write: %s", async (sql) => {
+    for (const resolves of [true, false]) {
+      const postgres = beforeRun(resolves, async () => {});
+      expect(await told(query(sql, { postgres }))).toMatchObject({
+        refused: true,
+        text: expect.stringMatching(/^\["sql_refused".*statements that write/),
+      });
+    }
+  });
+
   it("counts parameters before it runs", async () => {
     await expect(query("SELECT $1::int + $2", { params: [1] })).rejects.toMatchObject({ code: "parameter_mismatch" });
     await expect(query("SELECT 1", { params: [1] })).rejects.toMatchObject({ code: "parameter_mismatch" });
+  });
+
+  it.each([
+    ["a parameter", () => query("SELECT $1::text", { params: ["a\ud800"] })],
+    ["an element of a parameter", () => query("SELECT $1::text[]", { params: [["a\udfff"]] })],
+    ["the text", () => query("SELECT 'a\ud800'")],
+    [
+      "a name",
+      () =>
+        database.postgres.read((tx) => tx.query("SELECT $1::text[]", [["\ud800"]]), {
+          signal: AbortSignal.timeout(9_000),
+        }),
+    ],
+  ])("sends no half of a character: %s", async (_, send) => {
+    await expect(send()).rejects.toMatchObject({ message: expect.stringContaining("half of a surrogate pair") });
   });
 
   it("writes parameters as their types want them", async () => {

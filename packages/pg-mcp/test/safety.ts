@@ -8,10 +8,14 @@ import { connectionFromUrl } from "../src/config.ts";
 import { translate } from "../src/errors.ts";
 import { everything, openPostgres, type Postgres, type TablePolicy } from "../src/postgres/index.ts";
 import { type QueryAnswer, runQuery } from "../src/query/index.ts";
+import type { Standby } from "./standby.ts";
 import { createDatabase, randomName, type TestDatabase } from "./support.ts";
 
-/** Who asks: with rights over everything, over the tables, to read alone, and to read without temporary objects. */
-export const roleNames = ["superuser", "owner", "reader", "reader without TEMPORARY"] as const;
+/**
+ * Who asks: with rights over everything, over the tables, to read alone, to read without temporary objects, and to read
+ * with the tables' schema, and all the functions in it, on the search path.
+ */
+export const roleNames = ["superuser", "owner", "reader", "reader without TEMPORARY", "reader of app"] as const;
 
 export type RoleName = (typeof roleNames)[number];
 
@@ -24,6 +28,7 @@ interface Role {
 /** One way to try an attack, a costly statement or a question: what `execute_query` gets. */
 export interface Case {
   sql: string;
+  beside?: string | undefined;
   params?: unknown[] | undefined;
 }
 
@@ -33,6 +38,8 @@ const caseSchema = z.strictObject({
   denial: z.string().optional(),
   sql: z.string(),
   params: z.array(z.unknown()).optional(),
+  /** What another role runs at the same time, in a session of its own. */
+  beside: z.string().optional(),
   only: z.array(z.enum(roleNames)).optional(),
   /** Roles that may be refused it. */
   except: z.array(z.enum(roleNames)).optional(),
@@ -60,7 +67,16 @@ function repeated(text: string): string {
 const restMs = 3_000;
 
 /** Extensions that reach outside, where the server has them. */
-const extensions = ["dblink", "adminpack", "file_fdw", "tablefunc", "pg_prewarm", "pgcrypto", "fuzzystrmatch"];
+const extensions = [
+  "dblink",
+  "adminpack",
+  "file_fdw",
+  "tablefunc",
+  "pg_prewarm",
+  "pgcrypto",
+  "fuzzystrmatch",
+  "hstore",
+];
 
 /**
  * What can be attacked. `app.evil` stands for any code of a user: that it ran shows by a session of the same role that
@@ -111,6 +127,8 @@ CREATE FUNCTION app.inlined(x int) RETURNS int LANGUAGE sql IMMUTABLE AS 'SELECT
 CREATE FUNCTION app.definer(x int) RETURNS int LANGUAGE plpgsql SECURITY DEFINER AS $f$ BEGIN DELETE FROM app.orders; RETURN app.evil(x); END $f$;
 CREATE FUNCTION app.trigger() RETURNS trigger LANGUAGE plpgsql AS $f$ BEGIN PERFORM app.evil(1); RETURN NEW; END $f$;
 CREATE OPERATOR app.<~~> (FUNCTION = app.evil2, LEFTARG = int, RIGHTARG = int);
+CREATE OPERATOR app.~? (FUNCTION = pg_catalog.current_setting, RIGHTARG = text);
+CREATE OPERATOR app.@/ (FUNCTION = pg_catalog.xpath, LEFTARG = text, RIGHTARG = xml);
 CREATE OPERATOR app.@@~ (FUNCTION = app.evil, RIGHTARG = int);
 CREATE OPERATOR app.= (FUNCTION = app.evil_equal, LEFTARG = text, RIGHTARG = text);
 CREATE OPERATOR app.<~~< (FUNCTION = app.evil_less, LEFTARG = int, RIGHTARG = int, COMMUTATOR = OPERATOR(app.>~~>));
@@ -134,6 +152,7 @@ CREATE DOMAIN app.mail AS text CHECK (VALUE ~ '@');
 CREATE TYPE app.person AS (name text, mail app.mail);
 CREATE TABLE app.people (name text, mail app.mail);
 CREATE TABLE app.boxes (parcel app.parcel, checks app.checked[], one app.checked);
+INSERT INTO app.boxes VALUES (NULL, NULL, NULL);
 CREATE VIEW app.boxes_view AS SELECT one FROM app.boxes;
 CREATE TYPE app.colour AS ENUM ('red', 'blue');
 CREATE FUNCTION app.evil_json(x app.colour) RETURNS json LANGUAGE plpgsql IMMUTABLE AS $f$ BEGIN PERFORM app.evil(1); RETURN '1'; END $f$;
@@ -276,7 +295,9 @@ class Victim {
     client.on("error", () => {});
     client.on("notification", () => this.notified++);
     await client.connect();
-    await client.query("LISTEN here");
+    // A standby takes no LISTEN.
+    const isStandby = (await client.query("SELECT WHERE pg_is_in_recovery()")).rowCount === 1;
+    if (!isStandby) await client.query("LISTEN here");
     const { rows } = await client.query<{ pid: number }>("SELECT pg_backend_pid() AS pid");
     this.pid = rows[0]?.pid ?? 0;
     this.notified = 0;
@@ -298,14 +319,26 @@ export class Safety {
   readonly #roles: Record<RoleName, Role>;
   readonly #names: { owner: string; reader: string };
   readonly #file = `/tmp/${randomName("pgq_file")}`;
+  readonly #standby: Standby | undefined;
+  /** Sees the sessions of the server that is asked. */
+  readonly #witness: Client;
 
-  private constructor(database: TestDatabase, roles: Record<RoleName, Role>, names: { owner: string; reader: string }) {
-    this.database = database;
-    this.#roles = roles;
-    this.#names = names;
+  private constructor(options: {
+    database: TestDatabase;
+    roles: Record<RoleName, Role>;
+    names: { owner: string; reader: string };
+    standby: Standby | undefined;
+    witness: Client;
+  }) {
+    this.database = options.database;
+    this.#roles = options.roles;
+    this.#names = options.names;
+    this.#standby = options.standby;
+    this.#witness = options.witness;
   }
 
-  static async open(databaseUrl: string): Promise<Safety> {
+  /** With a standby it is that one which is asked. */
+  static async open(databaseUrl: string, standby?: Standby): Promise<Safety> {
     const names = { owner: randomName("pgq_owner"), reader: randomName("pgq_reader") };
     const server = new Client({ connectionString: databaseUrl });
     await server.connect();
@@ -317,23 +350,30 @@ export class Safety {
     // A database of its own, because the right to temporary objects is one of a whole database.
     await database.admin.query(`REVOKE TEMPORARY ON DATABASE ${database.name} FROM PUBLIC`);
     await database.admin.query(`GRANT TEMPORARY ON DATABASE ${database.name} TO ${names.owner}`);
+    await standby?.catchUp();
+    const asked = new URL(database.url);
+    if (standby !== undefined) asked.port = new URL(standby.url).port;
     const as = (user: string): string => {
-      const url = new URL(database.url);
+      const url = new URL(asked);
       url.username = user;
       url.password = "pgq";
       return url.href;
     };
-    const safety = new Safety(
+    const witness = standby === undefined ? database.admin : new Client({ connectionString: asked.href });
+    if (standby !== undefined) await witness.connect();
+    return new Safety({
       database,
-      {
-        superuser: roleOf(database.url),
+      roles: {
+        superuser: roleOf(asked.href),
         owner: roleOf(as(names.owner)),
         reader: roleOf(as(names.reader)),
         "reader without TEMPORARY": roleOf(as(names.reader)),
+        "reader of app": roleOf(as(names.reader)),
       },
       names,
-    );
-    return safety;
+      standby,
+      witness,
+    });
   }
 
   /** Makes the role's rights what its name says; one role at a time. */
@@ -345,6 +385,12 @@ export class Safety {
         ? `REVOKE TEMPORARY ON DATABASE ${name} FROM ${reader}`
         : `GRANT TEMPORARY ON DATABASE ${name} TO ${reader}`,
     );
+    await admin.query(
+      role === "reader of app"
+        ? `ALTER ROLE ${reader} SET search_path = app`
+        : `ALTER ROLE ${reader} RESET search_path`,
+    );
+    await this.#standby?.catchUp();
     for (const { victim } of Object.values(this.#roles)) await victim.close();
     await this.#roles[role].victim.open();
   }
@@ -355,6 +401,7 @@ export class Safety {
       await postgres.close();
     }
     const { admin } = this.database;
+    if (this.#standby !== undefined) await this.#witness.end();
     await admin.query(`ALTER ROLE CURRENT_USER RESET app.secret`);
     for (const role of Object.values(this.#names))
       await admin.query(`DROP OWNED BY ${role} CASCADE; DROP ROLE ${role}`);
@@ -364,7 +411,7 @@ export class Safety {
   /** Runs one case as a role and answers what the caller is told. */
   async ask(
     role: RoleName,
-    { sql, params = [] }: Case,
+    { sql, params = [], beside }: Case,
     options: { timeoutMs?: number; policy?: TablePolicy } = {},
   ): Promise<{ text: string; refused: boolean }> {
     const { postgres, victim } = this.#roles[role];
@@ -375,6 +422,7 @@ export class Safety {
         .replaceAll("{database}", this.database.name)
         .replaceAll("{dsn}", this.database.url)
         .replaceAll("{large object}", "777");
+    const neighbour = beside === undefined ? undefined : await this.#neighbourOf(role, beside);
     try {
       const answer: QueryAnswer = await runQuery({
         postgres,
@@ -392,7 +440,21 @@ export class Safety {
       const failure = error instanceof ToolError ? error : translate(error);
       if (failure === undefined) throw error;
       return { text: JSON.stringify([failure.code, failure.message, failure.details, failure.next]), refused: true };
+    } finally {
+      await neighbour?.end();
     }
+  }
+
+  /** A session of another role, which has just run a statement. */
+  async #neighbourOf(role: RoleName, sql: string): Promise<Client> {
+    const url = new URL(this.database.url);
+    if (this.#standby !== undefined) url.port = new URL(this.#standby.url).port;
+    url.username = role === "owner" ? this.#names.reader : this.#names.owner;
+    url.password = "pgq";
+    const client = new Client({ connectionString: url.href });
+    await client.connect();
+    await client.query(sql);
+    return client;
   }
 
   /** What can be seen to have changed since `before`, and what was told that must not be; undefined where nothing. */
@@ -401,7 +463,7 @@ export class Safety {
     const effects: string[] = [];
     if (!(await this.comesToRest())) effects.push("a session works on");
     if ((await this.state()) !== before) effects.push("the database changed");
-    const { rows } = await this.database.admin.query("SELECT FROM pg_stat_activity WHERE pid = $1", [victim.pid]);
+    const { rows } = await this.#witness.query("SELECT FROM pg_stat_activity WHERE pid = $1", [victim.pid]);
     if (rows.length !== 1) effects.push("a session ended");
     if (victim.notified > 0) effects.push("a session was notified");
     if (existsSync(this.#file)) effects.push("a file was written");
@@ -434,7 +496,7 @@ export class Safety {
   }
 
   async #working(): Promise<number> {
-    const { rows } = await this.database.admin.query<{ n: number }>(
+    const { rows } = await this.#witness.query<{ n: number }>(
       `SELECT count(*)::int AS n FROM pg_stat_activity
        WHERE datname = current_database() AND application_name = 'pg-mcp' AND state <> 'idle'`,
     );

@@ -50,6 +50,23 @@ export interface RawResult {
   rowCount: number;
 }
 
+/** One statement of several that are sent at once. */
+export interface BatchStatement {
+  sql: string;
+  params?: readonly (string | null)[];
+  /** Only what it takes and answers is asked: it is neither planned nor run. */
+  describe?: boolean;
+}
+
+export type BatchResult = RawResult & Described;
+
+/** Which statement of a batch an error is about; undefined where it is about none. */
+export function failedStatement(error: unknown): number | undefined {
+  return error instanceof Error && "statement" in error && typeof error.statement === "number"
+    ? error.statement
+    : undefined;
+}
+
 /**
  * One session of the server. All values travel as text, one statement at a time; everything but our own settings goes
  * by the extended protocol, which takes exactly one statement.
@@ -97,6 +114,7 @@ export class Connection {
 
   /** Runs one or several statements of our own that answer nothing, by the simple protocol. */
   async execute(sql: string): Promise<void> {
+    mustBeWellFormed(sql, []);
     await this.#guard(() => this.#client.query(sql), undefined);
   }
 
@@ -105,6 +123,7 @@ export class Connection {
     sql: string,
     options: { params?: readonly unknown[]; answerBytesMax?: number | undefined } = {},
   ): Promise<RawResult> {
+    mustBeWellFormed(sql, options.params ?? []);
     const result = await this.#guard(
       () =>
         this.#client.query<(string | null)[], unknown[]>({
@@ -137,14 +156,41 @@ export class Connection {
 
   /** What a statement takes and answers, without planning or running it. */
   async describe(sql: string): Promise<Described> {
+    mustBeWellFormed(sql, []);
     return await this.#guard(
       () => new Promise((resolve, reject) => this.#client.query(new Description(sql, resolve, reject))),
       undefined,
     );
   }
 
+  /**
+   * Runs statements one after the other by the extended protocol, all sent before the first is answered; after one that
+   * fails none of the rest runs. `opening` is sent before them: statements of our own, by the simple protocol.
+   */
+  async batch(
+    statements: readonly BatchStatement[],
+    options: { opening?: string | undefined; answerBytesMax?: number | undefined } = {},
+  ): Promise<BatchResult[]> {
+    for (const { sql, params = [] } of statements) mustBeWellFormed(sql, params);
+    return await this.#guard(async () => {
+      const { promise, resolve, reject } = Promise.withResolvers<BatchResult[]>();
+      const batch = new Batch(statements, resolve, reject);
+      if (options.opening === undefined) this.#client.query(batch);
+      else {
+        const opening = Promise.withResolvers<void>();
+        this.#client.query(new Opening(options.opening, batch, opening));
+        this.#client.query(batch);
+        // What the statements answer where the opening failed is only that it did.
+        promise.catch(() => {});
+        await opening.promise;
+      }
+      return await promise;
+    }, options.answerBytesMax);
+  }
+
   /** The stream takes what `COPY … FROM STDIN` reads; it finishes when the server has taken all of it. */
   copyIn(sql: string): CopyStream {
+    mustBeWellFormed(sql, []);
     if (this.#broken) throw connectionLost();
     return this.#client.query(this.#copyFrom(sql));
   }
@@ -246,6 +292,134 @@ class Description implements Submittable {
   handleError(error: Error): void {
     this.#reject(error);
   }
+}
+
+/** Statements by the extended protocol up to one Sync, as pg's queue takes them. */
+class Batch implements Submittable {
+  readonly #statements: readonly BatchStatement[];
+  readonly #resolve: (results: BatchResult[]) => void;
+  readonly #reject: (error: Error) => void;
+  readonly #results: BatchResult[];
+  #connection: PgConnectionType | undefined;
+  /** Statements that have ended: the position of the one that is answered. */
+  #ended = 0;
+  readonly #onParameters = ({ dataTypeIDs }: { dataTypeIDs: number[] }): void => {
+    const result = this.#results[this.#ended];
+    if (result !== undefined) result.parameterTypeOids = dataTypeIDs;
+  };
+  readonly #onNoData = (): void => {
+    if (this.#statements[this.#ended]?.describe === true) this.#ended++;
+  };
+
+  constructor(
+    statements: readonly BatchStatement[],
+    resolve: (results: BatchResult[]) => void,
+    reject: (error: Error) => void,
+  ) {
+    this.#statements = statements;
+    this.#resolve = resolve;
+    this.#reject = reject;
+    this.#results = statements.map(() => ({ rows: [], fields: [], rowCount: 0, parameterTypeOids: [] }));
+  }
+
+  submit(connection: PgConnectionType): void {
+    // Not where it has gone out behind an opening.
+    if (this.#connection === undefined) this.write(connection);
+  }
+
+  write(connection: PgConnectionType): void {
+    this.#connection = connection;
+    connection.on("parameterDescription", this.#onParameters);
+    connection.on("noData", this.#onNoData);
+    connection.stream.cork();
+    for (const { sql, params = [], describe = false } of this.#statements) {
+      connection.parse({ name: "", text: sql, types: [] }, true);
+      if (describe) connection.describe({ type: "S", name: "" }, true);
+      else {
+        connection.bind({ portal: "", statement: "", values: [...params] }, true);
+        connection.describe({ type: "P", name: "" }, true);
+        connection.execute({ portal: "" }, true);
+      }
+    }
+    connection.sync();
+    connection.stream.uncork();
+  }
+
+  handleRowDescription(message: { fields: FieldDef[] }): void {
+    const result = this.#results[this.#ended];
+    if (result !== undefined) result.fields = message.fields.map(rawField);
+    if (this.#statements[this.#ended]?.describe === true) this.#ended++;
+  }
+
+  handleDataRow(message: { fields: (string | null)[] }): void {
+    this.#results[this.#ended]?.rows.push(message.fields);
+  }
+
+  handleCommandComplete(): void {
+    const result = this.#results[this.#ended];
+    if (result !== undefined) result.rowCount = result.rows.length;
+    this.#ended++;
+  }
+
+  handleEmptyQuery(): void {
+    this.#ended++;
+  }
+
+  handleReadyForQuery(): void {
+    this.#leave();
+    this.#resolve(this.#results);
+  }
+
+  handleError(error: Error): void {
+    this.#leave();
+    this.#reject(Object.assign(error, { statement: this.#ended }));
+  }
+
+  #leave(): void {
+    this.#connection?.removeListener("parameterDescription", this.#onParameters);
+    this.#connection?.removeListener("noData", this.#onNoData);
+  }
+}
+
+/** Statements of our own that answer nothing, with a batch sent right behind them. */
+class Opening implements Submittable {
+  readonly #sql: string;
+  readonly #batch: Batch;
+  readonly #done: { resolve: () => void; reject: (error: Error) => void };
+
+  constructor(sql: string, batch: Batch, done: { resolve: () => void; reject: (error: Error) => void }) {
+    this.#sql = sql;
+    this.#batch = batch;
+    this.#done = done;
+  }
+
+  submit(connection: PgConnectionType): void {
+    connection.query(this.#sql);
+    this.#batch.write(connection);
+  }
+
+  handleRowDescription(): void {}
+
+  handleDataRow(): void {}
+
+  handleCommandComplete(): void {}
+
+  handleReadyForQuery(): void {
+    this.#done.resolve();
+  }
+
+  handleError(error: Error): void {
+    this.#done.reject(error);
+  }
+}
+
+/** Half of a surrogate pair would arrive as another character than the one that was judged, or that a name has. */
+function mustBeWellFormed(sql: string, params: readonly unknown[]): void {
+  const texts = [sql, ...params.flat(2)];
+  if (texts.every((text) => typeof text !== "string" || text.isWellFormed())) return;
+  throw new ToolError("invalid_value", "A text or a name holds half of a surrogate pair, which is no character.", {
+    next: "Send whole characters.",
+  });
 }
 
 function rawField(field: FieldDef): RawResult["fields"][number] {

@@ -1,5 +1,5 @@
 export * from "./catalog.ts";
-export { AnswerTooLarge } from "./connection.ts";
+export { AnswerTooLarge, type BatchStatement, failedStatement } from "./connection.ts";
 export * from "./identifiers.ts";
 export * from "./listing.ts";
 export * from "./policy.ts";

@@ -1,6 +1,6 @@
 import { ToolError } from "@es-to-pg/mcp-kit";
 import type { ConnectionOptions } from "../config.ts";
-import { type Connection, type CopyStream, connect } from "./connection.ts";
+import { type BatchStatement, type Connection, type CopyStream, connect, type RawResult } from "./connection.ts";
 import { Pool } from "./pool.ts";
 import { type Capabilities, readCapabilities } from "./posture.ts";
 import { builtInTypeName, renderValue } from "./types.ts";
@@ -20,6 +20,14 @@ export interface Transaction {
   query(sql: string, params?: readonly unknown[], options?: { answerBytesMax?: number }): Promise<QueryResult>;
   /** The types a statement takes and the columns it answers, without planning or running it. */
   describe(sql: string): Promise<{ parameterTypes: string[]; columns: { name: string; type: string }[] }>;
+  /**
+   * Statements by the extended protocol, all sent before the first is answered. After one that fails none of the rest
+   * runs, and `failedStatement` tells which it was.
+   */
+  batch(
+    statements: readonly BatchStatement[],
+    options?: { answerBytesMax?: number },
+  ): Promise<(QueryResult & { parameterTypes: string[] })[]>;
   /** The stream takes what `COPY … FROM STDIN` reads; wait for its end (`finished`) before the next statement. */
   copyIn(sql: string): CopyStream;
   /** Runs the work under a savepoint and goes back to it when the work throws. */
@@ -124,7 +132,8 @@ export function openPostgres(options: PostgresOptions): Postgres {
         `SET LOCAL idle_in_transaction_session_timeout = ${idleInTransactionMs}`,
         ...setup,
       ];
-      await session.start(begin.join("; "));
+      if (kind === "scratch") session.startWithNext(begin.join("; "));
+      else await session.start(begin.join("; "));
       const result = await work(session);
       signal.throwIfAborted();
       if (kind === "scratch") {
@@ -174,6 +183,15 @@ export function openPostgres(options: PostgresOptions): Postgres {
   };
 }
 
+/** Rows and columns as the rest of the server sees them. */
+function rendered({ rows, fields, rowCount }: RawResult, types: readonly string[]): QueryResult {
+  return {
+    rows: rows.map((row) => row.map((text, index) => renderValue(fields[index]?.typeOid ?? 0, text))),
+    columns: fields.map((field, index) => ({ name: field.name, type: types[index] ?? "unknown" })),
+    rowCount,
+  };
+}
+
 function leftRunning(cause: unknown): ToolError {
   return new ToolError(
     "statement_left_running",
@@ -194,6 +212,8 @@ class Session implements Transaction {
   };
   #running: Promise<unknown> | undefined;
   #savepoints = 0;
+  /** What begins the transaction, where it has not been sent yet. */
+  #opening: string | undefined;
 
   constructor(connection: Connection, signal: AbortSignal, clientTimeoutMs: number) {
     this.#connection = connection;
@@ -214,23 +234,49 @@ class Session implements Transaction {
     await this.#track(this.#connection.execute(sql));
   }
 
+  /** Begins the transaction together with its first batch, or before its first statement. */
+  startWithNext(sql: string): void {
+    this.#opening = sql;
+  }
+
+  async #open(): Promise<void> {
+    this.#signal.throwIfAborted();
+    const opening = this.#opening;
+    this.#opening = undefined;
+    if (opening !== undefined) await this.start(opening);
+  }
+
   async query(
     sql: string,
     params: readonly unknown[] = [],
     options: { answerBytesMax?: number } = {},
   ): Promise<QueryResult> {
-    this.#signal.throwIfAborted();
+    await this.#open();
     const raw = await this.#track(this.#connection.query(sql, { params, ...options }));
     const names = await this.#names(raw.fields);
-    return {
-      rows: raw.rows.map((row) => row.map((text, index) => renderValue(raw.fields[index]?.typeOid ?? 0, text))),
-      columns: raw.fields.map((field, index) => ({ name: field.name, type: names[index] ?? "unknown" })),
-      rowCount: raw.rowCount,
-    };
+    return rendered(raw, names);
+  }
+
+  async batch(
+    statements: readonly BatchStatement[],
+    options: { answerBytesMax?: number } = {},
+  ): Promise<(QueryResult & { parameterTypes: string[] })[]> {
+    this.#signal.throwIfAborted();
+    const opening = this.#opening;
+    this.#opening = undefined;
+    const results = await this.#track(this.#connection.batch(statements, { ...options, opening }));
+    const parameters = results.map(({ parameterTypeOids }) =>
+      parameterTypeOids.map((typeOid) => ({ typeOid, modifier: -1 })),
+    );
+    const names = await this.#names(results.flatMap(({ fields }, index) => [...(parameters[index] ?? []), ...fields]));
+    return results.map((raw) => ({
+      parameterTypes: names.splice(0, raw.parameterTypeOids.length),
+      ...rendered(raw, names.splice(0, raw.fields.length)),
+    }));
   }
 
   async describe(sql: string): Promise<{ parameterTypes: string[]; columns: { name: string; type: string }[] }> {
-    this.#signal.throwIfAborted();
+    await this.#open();
     const { parameterTypeOids, fields } = await this.#track(this.#connection.describe(sql));
     const parameters = parameterTypeOids.map((typeOid) => ({ typeOid, modifier: -1 }));
     const names = await this.#names([...parameters, ...fields]);
@@ -256,6 +302,7 @@ class Session implements Transaction {
   }
 
   async savepoint<T>(work: () => Promise<T>): Promise<T> {
+    await this.#open();
     const name = `s${++this.#savepoints}`;
     await this.#track(this.#connection.execute(`SAVEPOINT ${name}`));
     try {

@@ -26,9 +26,16 @@ const builtInTypes: ReadonlyMap<number, string> = new Map([
   [1231, "numeric[]"],
 ]);
 
-/** The printed name of a built-in type without a modifier, if it is one of the usual ones. */
+/** The printed name of a built-in type, if it is one of the usual ones. */
 export function builtInTypeName(oid: number, modifier: number): string | undefined {
-  return modifier === -1 ? builtInTypes.get(oid) : undefined;
+  if (modifier === -1) return builtInTypes.get(oid);
+  // Modifiers of lengths and digits count their own four bytes.
+  const size = modifier - 4;
+  if (oid === 1043) return `character varying(${size})`;
+  if (oid === 1042) return `character(${size})`;
+  if (oid !== 1700) return undefined;
+  // The scale has eleven bits with its sign.
+  return `numeric(${(size >> 16) & 0xffff},${((size & 0x7ff) ^ 1024) - 1024})`;
 }
 
 const booleanOid = 16;

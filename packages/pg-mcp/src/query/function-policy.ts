@@ -108,6 +108,9 @@ export const typeReaders: ReadonlySet<string> = new Set(["pg_input_error_info", 
 /** Functions that make JSON of any value, and call the cast to JSON of a user's type where there is one. */
 export const jsonMakers = /^(?:row_to_json|array_to_json|to_jsonb?|jsonb?_(?:build_|(?:object_)?agg).*)$/;
 
+/** Functions of PostGIS that make JSON of a row's other columns. */
+export const jsonMakersOfExtensions = /^st_as(?:geojson|mvt)/;
+
 /** `to_json`, which stands for the constructors of the SQL standard. */
 export const toJson = 3176;
 
@@ -156,6 +159,14 @@ const secretSettings = [
 const roleSettings = `SELECT FROM pg_catalog.pg_roles, LATERAL pg_catalog.unnest(rolconfig) AS s(setting)
   WHERE pg_catalog.split_part(setting, '=', 1) LIKE '%.%'`;
 
+/**
+ * Statements of others that hold literals. Who may see them at all is the server's matter: a superuser, and who reads
+ * all statistics. The server shows a transaction one and the same state of the sessions, so what is looked at here is
+ * what the statement reads.
+ */
+const statementsOfOthers = String.raw`SELECT FROM pg_catalog.pg_stat_activity
+  WHERE usesysid <> (SELECT oid FROM pg_catalog.pg_roles WHERE rolname = current_user) AND query ~ '''|[$]\w*[$]'`;
+
 interface HeldSecret {
   /** Answers a row where there is one. */
   query: string;
@@ -166,11 +177,19 @@ interface HeldSecret {
 
 /**
  * Relations that are read every day and may hold a secret beside what is asked for, with what tells whether they do.
- * By the names of the server's own views; `pg_settings` also stands for the function below it.
+ * By the names of the server's own views, which also stand for the functions below them.
  */
 export const heldSecrets: ReadonlyMap<string, HeldSecret> = new Map([
   ["pg_roles", { query: roleSettings, column: "rolconfig", next: "Name the columns, without rolconfig." }],
   ["pg_user", { query: roleSettings, column: "useconfig", next: "Name the columns, without useconfig." }],
+  [
+    "pg_stat_activity",
+    {
+      query: statementsOfOthers,
+      column: "query",
+      next: "Statements of other roles hold literals just now. Name the columns, without query; query_id tells statements apart.",
+    },
+  ],
   [
     "pg_settings",
     {
@@ -181,8 +200,12 @@ export const heldSecrets: ReadonlyMap<string, HeldSecret> = new Map([
   ],
 ]);
 
-/** `pg_show_all_settings`, which `pg_settings` is made of. */
-export const settingsFunction = 2084;
+/** Functions that such relations are made of, by OID: `pg_show_all_settings` and those that show statements. */
+export const functionsOfHeld: ReadonlyMap<number, string> = new Map([
+  [2084, "pg_settings"],
+  [1940, "pg_stat_activity"],
+  [2022, "pg_stat_activity"],
+]);
 
 /** Extensions whose functions compute on their arguments alone. */
 const trustedExtensions = new Set([

@@ -1,8 +1,9 @@
 import { ToolError } from "@es-to-pg/mcp-kit";
 import { quoteIdentifier, type Transaction } from "../postgres/index.ts";
 import { firstUserOid, isShowableSetting, type JudgePolicy } from "./function-policy.ts";
-import { judgeTree, noReferences, refused, refusedWriting } from "./judge-tree.ts";
+import { type Grounds, judgeTree, noReferences, refused, refusedWriting } from "./judge-tree.ts";
 import { parseText } from "./parse-text.ts";
+import { checkPath, pathFunctions } from "./xpath.ts";
 
 /** A name of up to three parts as the text writes it. */
 type Name = readonly string[];
@@ -22,9 +23,13 @@ interface Named {
  * parameters): PostgreSQL's own grammar tells every name in the text, and the catalog what the names mean. So that they
  * mean the same when the statement runs, functions, operators and types without a schema are looked for in the server's
  * own alone, and relations are given theirs. It refuses more than the other: functions of extensions and of users only
- * run where they are named with their schema and the operator vouches for them. Answers the text to run.
+ * run where they are named with their schema and the operator vouches for them. Answers the text to run, and what the
+ * judgement rests on.
  */
-export async function judgeText(tx: Transaction, options: { sql: string; policy: JudgePolicy }): Promise<string> {
+export async function judgeText(
+  tx: Transaction,
+  options: { sql: string; policy: JudgePolicy },
+): Promise<{ text: string; grounds: Grounds }> {
   const { sql, policy } = options;
   const parsed = await parseText(sql);
   const named = namesOf(parsed.statement);
@@ -60,8 +65,7 @@ export async function judgeText(tx: Transaction, options: { sql: string; policy:
             : found.relations;
     set.add(Number(oid));
   }
-  await judgeTree(tx, [], policy, found);
-  return text;
+  return { text, grounds: await judgeTree(tx, [], policy, found) };
 }
 
 /** Schemas, empty where there is none, and names. */
@@ -177,8 +181,15 @@ function visit(key: string, node: Node, named: Named): void {
       const name = parts(node["funcname"]);
       named.functions.push(name);
       if (name.at(-1) === "current_setting") checkSetting(node["args"]);
+      if (pathFunctionNames.has(name.at(-1) ?? "")) checkPath(textArgument(node["args"]));
       return;
     }
+    case "RangeTableFunc":
+      checkPath(textOf(node["rowexpr"]));
+      return;
+    case "RangeTableFuncCol":
+      if (node["colexpr"] !== undefined) checkPath(textOf(node["colexpr"]), { perRow: true });
+      return;
     case "TypeName":
     case "typeName":
       named.types.push(parts(node["names"]));
@@ -230,11 +241,23 @@ function parts(list: unknown): string[] {
   });
 }
 
-function checkSetting(args: unknown): void {
+const pathFunctionNames = new Set(pathFunctions.values());
+
+/** The text of a literal, undefined for anything else. */
+function textOf(expression: unknown): string | undefined {
+  const constant = isNode(expression) && isNode(expression["A_Const"]) ? expression["A_Const"]["sval"] : undefined;
+  const text = isNode(constant) ? constant["sval"] : undefined;
+  return typeof text === "string" ? text : undefined;
+}
+
+function textArgument(args: unknown): string | undefined {
   const [first]: unknown[] = Array.isArray(args) ? args : [];
-  const constant = isNode(first) && isNode(first["A_Const"]) ? first["A_Const"]["sval"] : undefined;
-  const setting = isNode(constant) ? constant["sval"] : undefined;
-  if (typeof setting !== "string") {
+  return textOf(first);
+}
+
+function checkSetting(args: unknown): void {
+  const setting = textArgument(args);
+  if (setting === undefined) {
     throw refused("current_setting of a computed name", "Write the name of the setting as a literal.");
   }
   if (!isShowableSetting(setting)) {

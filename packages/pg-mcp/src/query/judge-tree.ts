@@ -1,6 +1,7 @@
 import { ToolError } from "@es-to-pg/mcp-kit";
 import {
   allowsTable,
+  type BatchStatement,
   everything,
   isRestricted,
   type TablePolicy,
@@ -10,14 +11,15 @@ import {
 import {
   type CalledFunction,
   firstUserOid,
+  functionsOfHeld,
   heldSecrets,
   isShowableSetting,
   type JudgePolicy,
   jsonMakers,
+  jsonMakersOfExtensions,
   judgeFunction,
   refusedFunction,
   secretRelations,
-  settingsFunction,
   toJson,
   typeReaders,
   valueRelations,
@@ -26,6 +28,7 @@ import { namesIn } from "./names.ts";
 import {
   constantParts,
   nodesOf,
+  numbersIn,
   numbersOf,
   parseTree,
   type TreeNode,
@@ -33,6 +36,7 @@ import {
   textConstant,
   valuesOf,
 } from "./node-tree.ts";
+import { checkPath, pathFunctions } from "./xpath.ts";
 
 /** Everything a tree calls or reads, by OID. */
 export interface References {
@@ -71,7 +75,7 @@ function columnKey(relation: number, bit: number): number {
   return relation * columnsMax + bit;
 }
 
-const functionFields = [
+const functionFields = new Set([
   "funcid",
   "opfuncid",
   "aggfnoid",
@@ -80,10 +84,13 @@ const functionFields = [
   "endInRangeFunc",
   "tsmhandler",
   "hashfuncid",
-];
+]);
 /** Types of values that come into being; a column's own type is none of them, what is stored was checked then. */
-const valueFields = [
+const valueFields = new Set([
+  "aggtype",
+  "opresulttype",
   "resulttype",
+  "wintype",
   "funcresulttype",
   "consttype",
   "funccoltypes",
@@ -92,12 +99,12 @@ const valueFields = [
   "paramtype",
   "array_typeid",
   "typid",
-];
+]);
 /** Fields that hold types of values, whatever the node. */
 const fieldOfType = /types?$|typid$|typeid$/;
-const operatorFields = ["opno", "opnos"];
+const operatorFields = new Set(["opno", "opnos"]);
 /** Operators that put rows in order: no planner estimates by them, so only a user's are looked at. */
-const orderFields = ["eqop", "sortop", "reverse_sort_op"];
+const orderFields = new Set(["eqop", "sortop", "reverse_sort_op"]);
 /** `current_setting`, with one argument and with two. */
 const currentSetting = [2077, 3294];
 
@@ -120,26 +127,33 @@ function collect(queries: readonly TreeNode[], found: References): void {
       if (flag(node, "hasForUpdate") || !isEmpty(node, "rowMarks"))
         throw refused("FOR UPDATE or FOR SHARE", "Leave the locking clause out.");
     }
-    for (const field of functionFields) for (const oid of numbersOf(node, field)) found.functions.add(oid);
-    for (const field of operatorFields) for (const oid of numbersOf(node, field)) found.operators.add(oid);
-    for (const field of orderFields) {
-      for (const oid of numbersOf(node, field)) if (oid >= firstUserOid) found.operators.add(oid);
-    }
-    for (const oid of numbersOf(node, "relid")) {
-      found.relations.add(oid);
-      for (const bit of numbersOf(node, "selectedCols")) found.columns.add(columnKey(oid, bit));
-    }
-    for (const field of valueFields) {
-      for (const oid of numbersOf(node, field)) if (oid >= firstUserOid) found.values.add(oid);
-    }
-    for (const { name } of node.fields) {
-      if (!fieldOfType.test(name)) continue;
-      for (const oid of numbersOf(node, name)) if (oid >= firstUserOid) found.met.add(oid);
+    for (const { name, values } of node.fields) {
+      if (functionFields.has(name)) for (const oid of numbersIn(values)) found.functions.add(oid);
+      else if (operatorFields.has(name)) for (const oid of numbersIn(values)) found.operators.add(oid);
+      else if (orderFields.has(name)) addOfUsers(found.operators, values);
+      else if (name === "relid") {
+        for (const oid of numbersIn(values)) {
+          found.relations.add(oid);
+          for (const bit of numbersOf(node, "selectedCols")) found.columns.add(columnKey(oid, bit));
+        }
+      }
+      if (valueFields.has(name)) addOfUsers(found.values, values);
+      if (fieldOfType.test(name)) addOfUsers(found.met, values);
     }
     if (node.kind === "COERCEVIAIO") {
       for (const oid of numbersOf(node, "resulttype")) found.types.add(oid);
     }
     if (node.kind === "JSONCONSTRUCTOREXPR") found.functions.add(toJson);
+    if (node.kind === "FUNCEXPR" && numbersOf(node, "funcid").some((oid) => pathFunctions.has(oid))) {
+      checkPath(textConstant(valuesOf(node, "args").flat()[0]));
+    }
+    if (node.kind === "TABLEFUNC") {
+      // JSON_TABLE has none.
+      for (const path of valuesOf(node, "rowexpr")) if (path !== "<>") checkPath(textConstant(path));
+      for (const path of valuesOf(node, "colexprs").flat()) {
+        if (path !== "<>") checkPath(textConstant(path), { perRow: true });
+      }
+    }
     if (node.kind === "FUNCEXPR" && numbersOf(node, "funcid").some((oid) => currentSetting.includes(oid))) {
       const setting = textConstant(valuesOf(node, "args").flat()[0]);
       if (setting === undefined)
@@ -149,6 +163,10 @@ function collect(queries: readonly TreeNode[], found: References): void {
     }
   }
   for (const set of Object.values(found)) set.delete(0);
+}
+
+function addOfUsers(set: Set<number>, values: readonly TreeValue[]): void {
+  for (const oid of numbersIn(values)) if (oid >= firstUserOid) set.add(oid);
 }
 
 /** Depth of views over views, and of domains over domains, that is followed. */
@@ -161,8 +179,9 @@ export async function judgeTree(
   policy: JudgePolicy,
   /** What is referred to besides, where the references come from a text and not from a tree. */
   besides: References = noReferences(),
-): Promise<void> {
+): Promise<Grounds> {
   const done = noReferences();
+  const grounds = noGrounds();
   let found = besides;
   let makesJson = false;
   collect(queries, found);
@@ -173,15 +192,37 @@ export async function judgeTree(
       fresh[kind].push(...[...found[kind]].filter((reference) => !done[kind].has(reference)));
       for (const reference of fresh[kind]) done[kind].add(reference);
     }
-    makesJson = (await judgeFunctions(tx, fresh, policy)) || makesJson;
     found = noReferences();
-    await follow(tx, fresh, { policy: policy.tables ?? everything, isBeneathView: level > 0, found });
+    const called: FoundFunction[] = [];
+    const facts = noFacts();
+    await ask(tx, [
+      ...questionsOfFunctions(fresh, called),
+      ...questionsOfRelations(fresh.relations, { major: tx.major, isBeneathView: level > 0, facts, grounds }),
+      ...questionsOfTypes(fresh.values, { facts, grounds }),
+    ]);
+    makesJson = (await judgeFunctions(tx, called, policy)) || makesJson;
+    await follow(tx, fresh, { policy: policy.tables ?? everything, facts, grounds, found });
   }
-  await judgeUnseen(tx, done, { policy, makesJson });
+  await judgeUnseen(tx, done, { policy, makesJson, grounds });
+  return grounds;
+}
+
+/** A statement of our own with what becomes of its rows. */
+interface Question {
+  sql: string;
+  params: readonly string[];
+  take: (rows: readonly unknown[][]) => void;
+}
+
+/** Asks all at once: every round trip costs as much as what is asked. */
+async function ask(tx: Transaction, questions: readonly Question[]): Promise<void> {
+  if (questions.length === 0) return;
+  const answers = await tx.batch(questions);
+  for (const [index, question] of questions.entries()) question.take(answers[index]?.rows ?? []);
 }
 
 /** The server's own functions, by which nearly all statements are made. */
-const builtInQuery = "SELECT oid::int8::text, proname, provolatile FROM pg_catalog.pg_proc WHERE oid = ANY($1::oid[])";
+const builtInQuery = "SELECT oid, proname, provolatile FROM pg_catalog.pg_proc WHERE oid = ANY($1::oid[])";
 
 /** `internal` and C, in which only a superuser makes functions. */
 const superuserLanguages = [12, 13];
@@ -196,7 +237,7 @@ WITH called(oid) AS (
       aggmtransfn, aggminvtransfn, aggmfinalfn]::oid[]) AS f
     WHERE aggfnoid = ANY($1::oid[]) AND aggfnoid >= ${firstUserOid}
 )
-SELECT p.oid::int8::text, n.nspname, p.proname, p.provolatile,
+SELECT p.oid, n.nspname, p.proname, p.provolatile,
   CASE WHEN p.prolang IN (${superuserLanguages.join()}) OR (SELECT rolsuper FROM pg_catalog.pg_roles WHERE oid = p.proowner) THEN e.extname END
 FROM called
 JOIN pg_catalog.pg_proc p ON p.oid = called.oid
@@ -211,19 +252,32 @@ function oids(numbers: Iterable<number>): string {
   return `{${[...numbers].join(",")}}`;
 }
 
+/** Functions whose first argument is judged where it is seen; behind an operator of a user nobody sees it. */
+const judgedByArgument = new Set([...currentSetting, ...pathFunctions.keys()]);
+
 /** Judges what is called, and answers whether it makes JSON of values. */
 async function judgeFunctions(
   tx: Transaction,
-  called: Pick<Fresh, "functions" | "operators" | "types">,
+  called: readonly FoundFunction[],
   policy: JudgePolicy,
 ): Promise<boolean> {
-  const functions = (await functionsOf(tx, called)).map(({ called: one }) => one);
+  const functions = called.map((found) => found.called);
   for (const one of functions) judgeFunction(one, policy);
+  const hidden = called.find(({ oid, isBehind }) => isBehind && judgedByArgument.has(oid));
+  if (hidden !== undefined) {
+    throw refusedFunction(
+      hidden.called.schema,
+      hidden.called.name,
+      "an operator of a user stands for it: call it by its name",
+    );
+  }
   const reader = functions.find(({ builtIn, name }) => builtIn && typeReaders.has(name));
   if (reader !== undefined && (await typesThatRun(tx, policy)).length > 0) {
     throw refusedFunction(reader.schema, reader.name, "this database has types whose reading calls functions of users");
   }
-  return functions.some(({ builtIn, name }) => builtIn && jsonMakers.test(name));
+  return functions.some(({ builtIn, extension, name }) =>
+    builtIn ? jsonMakers.test(name) : extension !== undefined && jsonMakersOfExtensions.test(name),
+  );
 }
 
 /**
@@ -233,49 +287,80 @@ async function judgeFunctions(
 async function judgeUnseen(
   tx: Transaction,
   { met, values, operators }: References,
-  { policy, makesJson }: { policy: JudgePolicy; makesJson: boolean },
+  { policy, makesJson, grounds }: { policy: JudgePolicy; makesJson: boolean; grounds: Grounds },
 ): Promise<void> {
   const types = new Set([...met, ...values]);
   if (types.size === 0 || (!makesJson && operators.size === 0)) return;
-  const { rows } = await tx.query(unseenQuery, [oids(types), makesJson, oids(operators)]);
+  const params = [oids(types), String(makesJson), oids(operators)] as const;
+  const { rows } = await tx.query(unseenQuery, params);
   const functions = rows.map(([oid]) => Number(oid));
+  grounds.unseen = { params, functions };
   for (const { called } of await functionsOf(tx, { functions, operators: [], types: [] }))
     judgeFunction(called, policy);
 }
 
+interface FoundFunction {
+  oid: number;
+  /** What the tree names is something of a user that stands for it. */
+  isBehind: boolean;
+  called: CalledFunction;
+}
+
 async function functionsOf(
   tx: Transaction,
+  references: Pick<Fresh, "functions" | "operators" | "types">,
+): Promise<FoundFunction[]> {
+  const called: FoundFunction[] = [];
+  await ask(tx, questionsOfFunctions(references, called));
+  return called;
+}
+
+/** Asks what the references call. */
+function questionsOfFunctions(
   { functions, operators, types }: Pick<Fresh, "functions" | "operators" | "types">,
-): Promise<{ oid: number; called: CalledFunction }[]> {
+  called: FoundFunction[],
+): Question[] {
   // Behind operators and types of the server's own there are only functions that compute, in every version: a test looks.
   const own = [functions, operators, types].map((list) => list.filter((oid) => oid >= firstUserOid));
   const builtIn = functions.filter((oid) => oid < firstUserOid);
-  const called: { oid: number; called: CalledFunction }[] = [];
+  const questions: Question[] = [];
   if (builtIn.length > 0) {
-    const { rows } = await tx.query(builtInQuery, [oids(builtIn)]);
-    for (const [oid, name, volatility] of rows) {
-      const volatile = volatility === "v";
-      called.push({
-        oid: Number(oid),
-        called: { builtIn: true, schema: "pg_catalog", name: String(name), volatile, extension: undefined },
-      });
-    }
-  }
-  if (own.every((list) => list.length === 0)) return called;
-  const { rows } = await tx.query(functionsQuery, own.map(oids));
-  for (const [oid, schema, name, volatility, extension] of rows) {
-    called.push({
-      oid: Number(oid),
-      called: {
-        builtIn: Number(oid) < firstUserOid,
-        schema: String(schema),
-        name: String(name),
-        volatile: volatility === "v",
-        extension: typeof extension === "string" ? extension : undefined,
+    questions.push({
+      sql: builtInQuery,
+      params: [oids(builtIn)],
+      take(rows) {
+        for (const [oid, name, volatility] of rows) {
+          const volatile = volatility === "v";
+          called.push({
+            oid: Number(oid),
+            isBehind: false,
+            called: { builtIn: true, schema: "pg_catalog", name: String(name), volatile, extension: undefined },
+          });
+        }
       },
     });
   }
-  return called;
+  if (own.every((list) => list.length === 0)) return questions;
+  questions.push({
+    sql: functionsQuery,
+    params: own.map(oids),
+    take(rows) {
+      for (const [oid, schema, name, volatility, extension] of rows) {
+        called.push({
+          oid: Number(oid),
+          isBehind: true,
+          called: {
+            builtIn: Number(oid) < firstUserOid,
+            schema: String(schema),
+            name: String(name),
+            volatile: volatility === "v",
+            extension: typeof extension === "string" ? extension : undefined,
+          },
+        });
+      }
+    },
+  });
+  return questions;
 }
 
 /** What ranges `r` are brought into form, compared and, where the planner estimates, measured with. */
@@ -286,10 +371,10 @@ function functionsOfRanges({ measured = false } = {}): string {
   WHERE f.oid >= ${firstUserOid}`;
 }
 
-/** Types `$1`, and all that a value of them can hold: base types, elements, attributes, bounds of ranges. */
-const made = `
+/** Types of a list, and all that a value of them can hold: base types, elements, attributes, bounds of ranges. */
+const madeOf = (types: string): string => `
 WITH RECURSIVE made(oid) AS (
-  SELECT unnest($1::oid[])
+  SELECT unnest(${types})
   UNION
   SELECT part.oid FROM made
   JOIN pg_catalog.pg_type t ON t.oid = made.oid
@@ -305,15 +390,15 @@ WITH RECURSIVE made(oid) AS (
   WHERE part.oid >= ${firstUserOid})`;
 
 /** The checks of all domains that a value of these types can hold, and what compares its ranges. */
-const domainChecks = `${made}
-SELECT k.conbin::text, NULL FROM made JOIN pg_catalog.pg_constraint k ON k.contypid = made.oid WHERE k.conbin IS NOT NULL
-UNION ALL SELECT NULL, f.oid::int8::text FROM made JOIN pg_catalog.pg_range r ON r.rngtypid = made.oid
+const domainChecks = `${madeOf("$1::oid[]")}
+SELECT k.oid, k.conbin::text, NULL FROM made JOIN pg_catalog.pg_constraint k ON k.contypid = made.oid WHERE k.conbin IS NOT NULL
+UNION ALL SELECT NULL, NULL, f.oid::int8::text FROM made JOIN pg_catalog.pg_range r ON r.rngtypid = made.oid
   ${functionsOfRanges()}`;
 
 /** What is called for values of types that a value of `$1` can hold, where `$2` JSON is made, and by the operators `$3`. */
-const unseenQuery = `${made}
+const unseenQuery = `${madeOf("$1::oid[]")}
 SELECT k.castfunc::int8::text FROM made JOIN pg_catalog.pg_cast k ON k.castsource = made.oid
-  WHERE $2 AND k.castfunc >= ${firstUserOid} AND k.casttarget IN ('pg_catalog.json'::regtype, 'pg_catalog.jsonb'::regtype)
+  WHERE $2::boolean AND k.castfunc >= ${firstUserOid} AND k.casttarget IN ('pg_catalog.json'::regtype, 'pg_catalog.jsonb'::regtype)
 UNION SELECT f.oid::int8::text FROM made JOIN pg_catalog.pg_range r ON r.rngtypid = made.oid
   ${functionsOfRanges({ measured: true })} AND EXISTS (SELECT FROM pg_catalog.pg_operator
     WHERE oid = ANY($3::oid[]) AND oprrest::text ~ '^(?:pg_catalog[.])?(?:multi)?rangesel$')`;
@@ -326,55 +411,255 @@ const statisticsSince = 14;
 const virtualColumnsSince = 18;
 
 /** What comes with a relation because it is read, though no statement names it. */
-type Brought = "view" | "policy" | "children" | "index" | "class" | "check" | "partition" | "statistics" | "virtual";
+type Brought = "policy" | "children" | "check" | "partition" | "class" | "virtual";
 
-/** What a relation brings along by its entry in the catalog; most bring no more than an index of columns. Cheap to plan. */
-const broughtQuery = `SELECT c.oid::int8::text, (SELECT n.nspname FROM pg_catalog.pg_namespace n WHERE n.oid = c.relnamespace), c.relname,
-  CASE WHEN c.oid >= ${firstUserOid} THEN pg_catalog.concat_ws(',',
-    CASE WHEN c.relkind = 'v' THEN 'view' END,
-    -- Beneath a view it is the view's owner whom the policies may hold for.
-    CASE WHEN c.relrowsecurity AND ($2 OR pg_catalog.row_security_active(c.oid)) THEN 'policy' END,
-    CASE WHEN c.relhassubclass THEN 'children' END,
-    CASE WHEN c.relhasindex THEN 'indexes' END,
-    CASE WHEN c.relchecks > 0 THEN 'check' END,
-    CASE WHEN c.relkind = 'p' THEN 'partition' END,
-    CASE WHEN c.relkind IN ('r', 'p', 'm') THEN 'table' END) END
-  FROM pg_catalog.pg_class c WHERE c.oid = ANY($1::oid[])`;
-
-/** What the indexes and the statistics of tables are over, where it is more than columns and the server's own order. */
-function indexesQuery(major: number): string {
-  const branches = [
-    `SELECT 'index' FROM pg_catalog.pg_index WHERE indrelid = ANY($1::oid[]) AND (indexprs IS NOT NULL OR indpred IS NOT NULL)`,
-    `SELECT 'class' FROM pg_catalog.pg_index, unnest(indclass) AS k WHERE indrelid = ANY($1::oid[]) AND k >= ${firstUserOid}`,
-    ...(major >= statisticsSince
-      ? [
-          "SELECT 'statistics' FROM pg_catalog.pg_statistic_ext WHERE stxrelid = ANY($1::oid[]) AND stxexprs IS NOT NULL",
-        ]
-      : []),
-    ...(major >= virtualColumnsSince
-      ? ["SELECT 'virtual' FROM pg_catalog.pg_attribute WHERE attrelid = ANY($1::oid[]) AND attgenerated = 'v'"]
-      : []),
-  ];
-  return branches.join(" UNION ALL ");
+/** What a level of relations is, and holds. */
+interface Facts {
+  relations: { oid: number; schema: string; table: string }[];
+  brought: Set<string>;
+  /** Trees that are run for rows. */
+  whole: TreeNode[];
+  /** Trees of which the planner computes what is constant. */
+  constant: TreeNode[];
+  functions: number[];
 }
 
-/** Trees by what they come from. `whole` is run for rows; of what is `constant` in the rest the planner computes the value. */
-const treesOf: Record<Exclude<Brought, "children">, string> = {
-  view: "SELECT 'whole', r.ev_action::text FROM read JOIN pg_catalog.pg_rewrite r ON r.ev_class = read.oid AND r.ev_type = '1'",
+function noFacts(): Facts {
+  return { relations: [], brought: new Set(), whole: [], constant: [], functions: [] };
+}
+
+/**
+ * What a judgement rests on and an owner could add to without a lock that we hold against it. Between the judgement and
+ * the plan nothing may be added: `groundsHold` looks.
+ */
+export interface Grounds {
+  /** Tables of users that are read, those that inherit from them included. */
+  relations: Set<number>;
+  parents: Set<number>;
+  indexes: Set<number>;
+  statistics: Set<number>;
+  /** User types that values are made of. */
+  values: Set<number>;
+  /** Checks of domains and of inheriting tables. */
+  checks: Set<number>;
+  /** SQL functions whose bodies were read, and the transactions that wrote them. */
+  bodies: Map<number, string>;
+  unseen: { params: readonly [string, string, string]; functions: number[] } | undefined;
+}
+
+function noGrounds(): Grounds {
+  return {
+    relations: new Set(),
+    parents: new Set(),
+    indexes: new Set(),
+    statistics: new Set(),
+    values: new Set(),
+    checks: new Set(),
+    bodies: new Map(),
+    unseen: undefined,
+  };
+}
+
+/** Whether another session could add anything to what was judged. */
+export function canGroundsChange({ relations, values, bodies, unseen }: Grounds): boolean {
+  return relations.size > 0 || values.size > 0 || bodies.size > 0 || unseen !== undefined;
+}
+
+/**
+ * A statement that fails where by now there is something that was not judged. It is sent in one batch with the statement
+ * that makes the plan, right before it.
+ */
+export function groundsHold(grounds: Grounds, major: number): BatchStatement {
+  const params: string[] = [];
+  const given = (list: Iterable<number>): string => `$${params.push(oids(list))}::oid[]`;
+  const added: string[] = [];
+  if (grounds.relations.size > 0) {
+    const relations = given(grounds.relations);
+    added.push(
+      `SELECT FROM pg_catalog.pg_index WHERE indrelid = ANY(${relations}) AND indexrelid <> ALL(${given(grounds.indexes)})`,
+      `SELECT FROM pg_catalog.pg_inherits WHERE inhparent = ANY(${relations}) AND inhrelid <> ALL(${relations})`,
+    );
+    if (major >= statisticsSince) {
+      added.push(
+        `SELECT FROM pg_catalog.pg_statistic_ext WHERE stxrelid = ANY(${relations}) AND oid <> ALL(${given(grounds.statistics)})`,
+      );
+    }
+    if (grounds.parents.size > 0) {
+      added.push(
+        `SELECT FROM pg_catalog.pg_constraint WHERE conrelid = ANY(${relations}) AND contype = 'c' AND oid <> ALL(${given(grounds.checks)})`,
+      );
+    }
+  }
+  if (grounds.values.size > 0) {
+    added.push(
+      `${madeOf(given(grounds.values))} SELECT FROM made JOIN pg_catalog.pg_constraint k ON k.contypid = made.oid
+       WHERE k.conbin IS NOT NULL AND k.oid <> ALL(${given(grounds.checks)})`,
+    );
+  }
+  if (grounds.bodies.size > 0) {
+    const written = `$${params.push(`{${[...grounds.bodies.values()].join(",")}}`)}::text[]`;
+    added.push(
+      `SELECT FROM pg_catalog.pg_proc WHERE oid = ANY(${given(grounds.bodies.keys())}) AND xmin::text <> ALL(${written})`,
+    );
+  }
+  if (grounds.unseen !== undefined) {
+    const first = params.length;
+    params.push(...grounds.unseen.params);
+    const query = unseenQuery.replaceAll(/\$(\d)/g, (_, number: string) => `$${first + Number(number)}`);
+    added.push(`SELECT FROM (${query}) AS u(oid) WHERE u.oid::oid <> ALL(${given(grounds.unseen.functions)})`);
+  }
+  return {
+    sql: `SELECT 1 / CASE WHEN ${added.map((query) => `EXISTS (${query})`).join(" OR ")} THEN 0 ELSE 1 END`,
+    params,
+  };
+}
+
+/** What relations are, and what they bring along by their entry in the catalog. */
+const relationsQuery = `SELECT oid, relnamespace::pg_catalog.regnamespace::text, relname, relkind, relhassubclass, relchecks,
+  relrowsecurity, relrowsecurity AND pg_catalog.row_security_active(oid)
+  FROM pg_catalog.pg_class WHERE oid = ANY($1::oid[])`;
+
+/** A name as it is in the catalog, from the form in which it is printed for SQL. */
+function unquoted(name: string): string {
+  return name.startsWith('"') ? name.slice(1, -1).replaceAll('""', '"') : name;
+}
+
+/** Queries of one catalog each: they are planned on every call, and planning is what they cost. */
+const viewsQuery =
+  "SELECT ev_action::text FROM pg_catalog.pg_rewrite WHERE ev_class = ANY($1::oid[]) AND ev_type = '1'";
+const indexesQuery =
+  "SELECT indexrelid, indclass::text, indexprs::text, indpred::text FROM pg_catalog.pg_index WHERE indrelid = ANY($1::oid[])";
+const statisticsQuery = "SELECT oid, stxexprs::text FROM pg_catalog.pg_statistic_ext WHERE stxrelid = ANY($1::oid[])";
+const virtualQuery =
+  "SELECT FROM pg_catalog.pg_attribute WHERE attrelid = ANY($1::oid[]) AND attgenerated = 'v' LIMIT 1";
+
+/** Asks what relations are, and what most of them bring along. */
+function questionsOfRelations(
+  relations: readonly number[],
+  { major, isBeneathView, facts, grounds }: { major: number; isBeneathView: boolean; facts: Facts; grounds: Grounds },
+): Question[] {
+  if (relations.length === 0) return [];
+  const questions: Question[] = [
+    {
+      sql: relationsQuery,
+      params: [oids(relations)],
+      take(rows) {
+        for (const [id, schema, table, kind, hasChildren, checks, hasPolicies, policiesHold] of rows) {
+          const oid = Number(id);
+          facts.relations.push({ oid, schema: unquoted(String(schema)), table: String(table) });
+          if (oid < firstUserOid) continue;
+          // Beneath a view it is the view's owner whom the policies may hold for.
+          if (policiesHold === true || (isBeneathView && hasPolicies === true)) facts.brought.add("policy");
+          if (hasChildren === true) {
+            facts.brought.add("children");
+            grounds.parents.add(oid);
+          }
+          if (checks !== 0) facts.brought.add("check");
+          if (kind === "p") facts.brought.add("partition");
+        }
+      },
+    },
+  ];
+  const ofUsers = relations.filter((oid) => oid >= firstUserOid);
+  if (ofUsers.length === 0) return questions;
+  questions.push(
+    {
+      sql: viewsQuery,
+      params: [oids(ofUsers)],
+      take(rows) {
+        for (const [rule] of rows) facts.whole.push(...topNodes(rule));
+      },
+    },
+    ...questionsOfTables(ofUsers, { major, facts, grounds }),
+  );
+  return questions;
+}
+
+/** Asks what the planner computes of tables of users: what their indexes and statistics are over. */
+function questionsOfTables(
+  tables: readonly number[],
+  { major, facts, grounds }: { major: number; facts: Facts; grounds: Grounds },
+): Question[] {
+  for (const oid of tables) grounds.relations.add(oid);
+  const params = [oids(tables)];
+  const questions: Question[] = [
+    {
+      sql: indexesQuery,
+      params,
+      take(rows) {
+        for (const [oid, classes, ...trees] of rows) {
+          grounds.indexes.add(Number(oid));
+          if (
+            String(classes)
+              .split(" ")
+              .some((one) => Number(one) >= firstUserOid)
+          )
+            facts.brought.add("class");
+          for (const tree of trees) if (typeof tree === "string") facts.constant.push(...topNodes(tree));
+        }
+      },
+    },
+  ];
+  if (major >= statisticsSince) {
+    questions.push({
+      sql: statisticsQuery,
+      params,
+      take(rows) {
+        for (const [oid, tree] of rows) {
+          grounds.statistics.add(Number(oid));
+          if (typeof tree === "string") facts.constant.push(...topNodes(tree));
+        }
+      },
+    });
+  }
+  if (major >= virtualColumnsSince) {
+    questions.push({
+      sql: virtualQuery,
+      params,
+      take(rows) {
+        if (rows.length > 0) facts.brought.add("virtual");
+      },
+    });
+  }
+  return questions;
+}
+
+/** Asks what checks and compares values of types of users. */
+function questionsOfTypes(
+  values: readonly number[],
+  { facts, grounds }: { facts: Facts; grounds: Grounds },
+): Question[] {
+  if (values.length === 0) return [];
+  for (const oid of values) grounds.values.add(oid);
+  return [
+    {
+      sql: domainChecks,
+      params: [oids(values)],
+      take(rows) {
+        for (const [check, condition, called] of rows) {
+          if (typeof called === "string") facts.functions.push(Number(called));
+          else {
+            grounds.checks.add(Number(check));
+            facts.whole.push(...topNodes(condition));
+          }
+        }
+      },
+    },
+  ];
+}
+
+/** What few relations bring along. `whole` is run for rows; of what is `constant` the planner computes the value. */
+const rareQueries: Record<Exclude<Brought, "children">, string> = {
   policy:
-    "SELECT 'whole', p.polqual::text FROM read JOIN pg_catalog.pg_policy p ON p.polrelid = read.oid AND p.polcmd IN ('r', '*') AND p.polqual IS NOT NULL",
-  virtual: `SELECT 'whole', d.adbin::text FROM planned JOIN pg_catalog.pg_attribute a ON a.attrelid = planned.oid AND a.attgenerated = 'v'
-    JOIN pg_catalog.pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum`,
-  index: `SELECT 'constant', t.tree FROM planned JOIN pg_catalog.pg_index i ON i.indrelid = planned.oid
-    CROSS JOIN LATERAL (VALUES (i.indexprs::text), (i.indpred::text)) t(tree) WHERE t.tree IS NOT NULL`,
+    "SELECT 'whole', polqual::text FROM pg_catalog.pg_policy WHERE polrelid = ANY($1::oid[]) AND polcmd IN ('r', '*') AND polqual IS NOT NULL",
+  virtual: `SELECT 'whole', d.adbin::text FROM pg_catalog.pg_attribute a
+    JOIN pg_catalog.pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum WHERE a.attrelid = ANY($1::oid[]) AND a.attgenerated = 'v'`,
   check:
-    "SELECT 'constant', k.conbin::text FROM planned JOIN pg_catalog.pg_constraint k ON k.conrelid = planned.oid AND k.contype = 'c'",
-  partition: `SELECT 'constant', p.partexprs::text FROM planned JOIN pg_catalog.pg_partitioned_table p ON p.partrelid = planned.oid
-    WHERE p.partexprs IS NOT NULL`,
-  statistics: `SELECT 'constant', s.stxexprs::text FROM planned JOIN pg_catalog.pg_statistic_ext s ON s.stxrelid = planned.oid
-    WHERE s.stxexprs IS NOT NULL`,
+    "SELECT 'constant', conbin::text, oid FROM pg_catalog.pg_constraint WHERE conrelid = ANY($1::oid[]) AND contype = 'c'",
+  partition:
+    "SELECT 'constant', partexprs::text FROM pg_catalog.pg_partitioned_table WHERE partrelid = ANY($1::oid[]) AND partexprs IS NOT NULL",
   // What an index of a user's own operator class compares by.
-  class: `SELECT 'function', f.oid::int8::text FROM planned JOIN pg_catalog.pg_index i ON i.indrelid = planned.oid
+  class: `SELECT 'function', f.oid::int8::text FROM pg_catalog.pg_index i
     CROSS JOIN LATERAL unnest(i.indclass) k(oid)
     JOIN pg_catalog.pg_opclass o ON o.oid = k.oid AND o.oid >= ${firstUserOid}
     CROSS JOIN LATERAL (
@@ -382,72 +667,61 @@ const treesOf: Record<Exclude<Brought, "children">, string> = {
       UNION SELECT p.oprcode::oid FROM pg_catalog.pg_amop m JOIN pg_catalog.pg_operator p ON p.oid = m.amopopr
         WHERE m.amopfamily = o.opcfamily
     ) f(oid)
-    WHERE f.oid >= ${firstUserOid}`,
+    WHERE i.indrelid = ANY($1::oid[]) AND f.oid >= ${firstUserOid}`,
 };
 
-function isTreeSource(brought: string): brought is keyof typeof treesOf {
-  return brought in treesOf;
-}
+const rareKinds = ["policy", "virtual", "check", "partition", "class"] as const;
 
-/** One query for the trees of relations that bring these along. What children bring nobody has looked at: all of it. */
-function treesQuery(brought: ReadonlySet<string>, major: number): string | undefined {
-  const known = Object.keys(treesOf)
-    .filter(isTreeSource)
-    .filter((source) => source !== "statistics" || major >= statisticsSince)
-    .filter((source) => source !== "virtual" || major >= virtualColumnsSince);
-  const wanted = known.filter(
-    (source) => brought.has(source) || (brought.has("children") && source !== "view" && source !== "policy"),
-  );
-  if (wanted.length === 0) return undefined;
-  const children = brought.has("children")
-    ? " UNION SELECT i.inhrelid FROM planned JOIN pg_catalog.pg_inherits i ON i.inhparent = planned.oid"
-    : "";
-  return `WITH RECURSIVE read(oid) AS (SELECT unnest($1::oid[])), planned(oid) AS (SELECT oid FROM read${children})
-    ${wanted.map((source) => treesOf[source]).join("\n    UNION ALL ")}`;
-}
+/** Those that inherit from `$1`, and those from them. */
+const inheritingQuery = `WITH RECURSIVE below(oid) AS (
+  SELECT inhrelid FROM pg_catalog.pg_inherits WHERE inhparent = ANY($1::oid[])
+  UNION SELECT i.inhrelid FROM below JOIN pg_catalog.pg_inherits i ON i.inhparent = below.oid)
+SELECT oid FROM below`;
 
 /** Looks into what the references hold: relations by name, the trees that come with them, the checks of domains. */
 async function follow(
   tx: Transaction,
   fresh: Fresh,
-  { policy, isBeneathView, found }: { policy: TablePolicy; isBeneathView: boolean; found: References },
+  { policy, facts, grounds, found }: { policy: TablePolicy; facts: Facts; grounds: Grounds; found: References },
 ): Promise<void> {
-  if (fresh.functions.includes(settingsFunction)) await refuseHeld(tx, "pg_settings");
-  if (fresh.relations.length > 0) {
-    const named = await tx.query(broughtQuery, [oids(fresh.relations), isBeneathView]);
-    const bringing: number[] = [];
-    const tables: number[] = [];
-    const all = new Set<string>();
-    for (const [oid, schema, relation, brought] of named.rows) {
-      const known = { oid: Number(oid), schema: String(schema), table: String(relation) };
-      await judgeRelation(tx, known, { policy, columns: fresh.columns });
-      if (typeof brought !== "string" || brought === "") continue;
-      for (const one of brought.split(",")) all.add(one);
-      if (brought !== "table") bringing.push(known.oid);
-      if (brought.includes("table")) tables.push(known.oid);
-    }
-    if (all.has("children")) await judgeChildren(tx, bringing, policy);
-    if (tables.length > 0) {
-      for (const [one] of (await tx.query(indexesQuery(tx.major), [oids(tables)])).rows) all.add(String(one));
-    }
-    const query = treesQuery(all, tx.major);
-    const trees = query === undefined ? [] : (await tx.query(query, [oids([...bringing, ...tables])])).rows;
-    for (const [kind, content] of trees) {
-      if (kind === "function") found.functions.add(Number(content));
-      else if (kind === "whole") collect(topNodes(content), found);
-      else {
-        collect(constantParts(topNodes(content)), found);
-        await collectInlined(tx, topNodes(content), found);
-      }
-    }
+  for (const oid of fresh.functions) {
+    const relation = functionsOfHeld.get(oid);
+    if (relation !== undefined) await refuseHeld(tx, relation);
   }
-  if (fresh.values.length > 0) {
-    const { rows } = await tx.query(domainChecks, [oids(fresh.values)]);
-    for (const [condition, called] of rows) {
-      if (typeof called === "string") found.functions.add(Number(called));
-      else collect(topNodes(condition), found);
+  for (const relation of facts.relations) await judgeRelation(tx, relation, { policy, columns: fresh.columns });
+  const tables = fresh.relations.filter((oid) => oid >= firstUserOid);
+  if (facts.brought.size > 0) {
+    const hasChildren = facts.brought.has("children");
+    if (hasChildren) {
+      await judgeChildren(tx, tables, policy);
+      const below = (await tx.query(inheritingQuery, [oids(tables)])).rows.map(([oid]) => Number(oid));
+      await ask(tx, questionsOfTables(below, { major: tx.major, facts, grounds }));
+      tables.push(...below);
     }
+    // What children bring nobody has looked at: all of it, but for the policies, which hold for the table that is named.
+    const wanted = rareKinds.filter((kind) => facts.brought.has(kind) || (hasChildren && kind !== "policy"));
+    await ask(
+      tx,
+      wanted
+        .filter((kind) => kind !== "virtual" || tx.major >= virtualColumnsSince)
+        .map((kind) => ({
+          sql: rareQueries[kind],
+          params: [oids(tables)],
+          take(rows) {
+            for (const [how, content, check] of rows) {
+              if (how === "function") facts.functions.push(Number(content));
+              else if (how === "whole") facts.whole.push(...topNodes(content));
+              else facts.constant.push(...topNodes(content));
+              if (check !== undefined) grounds.checks.add(Number(check));
+            }
+          },
+        })),
+    );
   }
+  for (const oid of facts.functions) found.functions.add(oid);
+  collect(facts.whole, found);
+  collect(constantParts(facts.constant), found);
+  await collectInlined(tx, facts.constant, { found, grounds });
 }
 
 /** `sql`, the language of functions that the planner replaces by their bodies. */
@@ -457,16 +731,25 @@ const inlinedLanguage = 14;
  * Adds what the bodies of SQL functions call, of which the planner computes the constants. A body that is text is read
  * when it is planned, so whatever has a name that stands in it may be what it calls.
  */
-async function collectInlined(tx: Transaction, tree: readonly TreeNode[], found: References): Promise<void> {
-  const called = [...nodesOf(tree)].flatMap((node) => functionFields.flatMap((field) => numbersOf(node, field)));
-  const ofUsers = called.filter((oid) => oid >= firstUserOid);
-  if (ofUsers.length === 0) return;
+async function collectInlined(
+  tx: Transaction,
+  trees: readonly TreeNode[],
+  { found, grounds }: { found: References; grounds: Grounds },
+): Promise<void> {
+  const called = noReferences();
+  for (const node of nodesOf(trees)) {
+    for (const { name, values } of node.fields) if (functionFields.has(name)) addOfUsers(called.functions, values);
+  }
+  if (called.functions.size === 0) return;
   const { rows } = await tx.query(
-    `SELECT prosrc, ${tx.major >= parsedBodiesSince ? "prosqlbody::text" : "NULL"} FROM pg_catalog.pg_proc
-     WHERE oid = ANY($1::oid[]) AND prolang = ${inlinedLanguage}`,
-    [oids(ofUsers)],
+    `SELECT oid, xmin::text, prolang, prosrc, ${tx.major >= parsedBodiesSince ? "prosqlbody::text" : "NULL"} FROM pg_catalog.pg_proc
+     WHERE oid = ANY($1::oid[])`,
+    [oids(called.functions)],
   );
-  for (const [text, body] of rows) {
+  for (const [oid, writtenBy, language, text, body] of rows) {
+    // Its owner can replace any of them by one that is replaced by its body.
+    grounds.bodies.set(Number(oid), String(writtenBy));
+    if (language !== inlinedLanguage) continue;
     if (typeof body === "string") {
       collect(topNodes(body), found);
       continue;
@@ -479,9 +762,9 @@ async function collectInlined(tx: Transaction, tree: readonly TreeNode[], found:
       // A name in Unicode escapes could be any.
       [namesIn(source), source, /u&"/i.test(source)],
     );
-    for (const [kind, oid] of named.rows) {
+    for (const [kind, one] of named.rows) {
       const into = kind === "functions" ? found.functions : kind === "values" ? found.values : found.operators;
-      into.add(Number(oid));
+      into.add(Number(one));
     }
   }
 }

@@ -1,8 +1,8 @@
 import { ToolError } from "@es-to-pg/mcp-kit";
 import { isServerError } from "../errors.ts";
-import { quoteIdentifier, type Transaction } from "../postgres/index.ts";
+import { failedStatement, quoteIdentifier, type Transaction } from "../postgres/index.ts";
 import type { JudgePolicy } from "./function-policy.ts";
-import { flag, isEmpty, judgeTree, refused, refusedWriting } from "./judge-tree.ts";
+import { flag, type Grounds, isEmpty, judgeTree, refused, refusedWriting } from "./judge-tree.ts";
 import { refuseRunningLiterals } from "./literals.ts";
 import { nodesOf, numbersOf, parseTree, type TreeNode, type TreeValue, valuesOf } from "./node-tree.ts";
 import { checkSqlText } from "./sql-text.ts";
@@ -14,17 +14,64 @@ import { checkSqlText } from "./sql-text.ts";
  *
  * Refuses a statement that is not one plain query of functions that read. What was checked stays in the transaction as
  * `pg_temp.judged`, a function of the parameters or a view: reading it runs the very tree that was judged, whatever has
- * come to answer to its names since. False where no view can be made of the statement.
+ * come to answer to its names since. Answers what the judgement rests on, undefined where no view can be made of the
+ * statement.
  */
 export async function judgeStatement(
   tx: Transaction,
   options: { sql: string; parameterTypes: readonly string[]; policy: JudgePolicy },
-): Promise<boolean> {
+): Promise<Grounds | undefined> {
   const queries = await resolveQuery(tx, options.sql, options.parameterTypes);
-  if (queries === undefined) return false;
+  if (queries === undefined) return undefined;
+  return await judgeQueries(tx, queries, options.policy);
+}
+
+/** Judges what the server resolved a statement to. */
+export async function judgeQueries(
+  tx: Transaction,
+  queries: readonly TreeNode[],
+  policy: JudgePolicy,
+): Promise<Grounds> {
   if (queries.length !== 1) throw refused("more than one statement", "Send one statement per call.");
-  await judgeTree(tx, queries, options.policy);
-  return true;
+  return await judgeTree(tx, queries, policy);
+}
+
+/** What a statement without parameters takes and answers, and what the server resolves it to. */
+export interface Resolved {
+  described: { parameterTypes: string[]; columns: { name: string; type: string }[] };
+  queries: TreeNode[];
+  /** Which transactions had ended before anything was judged. */
+  snapshot: string;
+}
+
+/** Which transactions have ended, in the order of whole transactions; on a standby it does not tell all. */
+export const snapshotQuery = "SELECT pg_catalog.pg_current_snapshot()::text";
+
+/**
+ * Describes and resolves a statement without parameters in one round trip. Undefined where that is not possible; whoever
+ * takes the steps one by one then learns why. Fails where the statement itself cannot be parsed.
+ */
+export async function resolveAtOnce(
+  tx: Transaction,
+  sql: string,
+  goBack: () => Promise<void>,
+): Promise<Resolved | undefined> {
+  if (!judgesAsFunction(tx.major)) return undefined;
+  const { before, after, tree } = functionResolver([]);
+  try {
+    const [described, , printed, seen] = await tx.batch([
+      { sql, describe: true },
+      { sql: `${before}${sql}${after}` },
+      { sql: tree },
+      { sql: snapshotQuery },
+    ]);
+    if (described === undefined) return undefined;
+    return { described, queries: queriesIn(readTree(printed?.rows ?? [])), snapshot: String(seen?.rows[0]?.[0]) };
+  } catch (error) {
+    if (!isServerError(error) || failedStatement(error) === 0 || failedStatement(error) === undefined) throw error;
+    await goBack();
+    return undefined;
+  }
 }
 
 /**
@@ -122,10 +169,10 @@ interface Resolver {
  * A tree takes some thirty times its text in memory here. The longest that people write, with a list of some thousand
  * constants, print half a megabyte.
  */
-const treeBytesMax = 2_000_000;
+const treeCharactersMax = 2_000_000;
 
 function boundedTree(column: string): string {
-  return `CASE WHEN pg_catalog.octet_length(${column}::text) <= ${treeBytesMax} THEN ${column}::text END`;
+  return `pg_catalog.left(${column}::text, ${treeCharactersMax + 1})`;
 }
 
 function functionResolver(parameterTypes: readonly string[]): Resolver {
@@ -133,8 +180,7 @@ function functionResolver(parameterTypes: readonly string[]): Resolver {
     // STABLE, because only then is the call replaced by the query itself, and rows come as they are found.
     before: `CREATE OR REPLACE FUNCTION pg_temp.judged(${parameterTypes.join(", ")}) RETURNS SETOF record LANGUAGE sql STABLE BEGIN ATOMIC `,
     after: "\n; END",
-    tree: `SELECT ${boundedTree("prosqlbody")} FROM pg_catalog.pg_proc
-      WHERE proname = 'judged' AND pronamespace = pg_catalog.pg_my_temp_schema()`,
+    tree: `SELECT ${boundedTree("prosqlbody")} FROM pg_catalog.pg_proc WHERE oid = 'pg_temp.judged'::pg_catalog.regproc`,
   };
 }
 
@@ -173,22 +219,36 @@ async function resolve(
     after,
     tree: treeSql,
   } = judgesAsFunction(tx.major) ? functionResolver(parameterTypes) : viewResolver(columns);
-  let printed = "";
-  let view: number | undefined;
+  let printed: PrintedTree | undefined;
   const read = async (): Promise<void> => {
-    await withPosition(tx.query(`${before}${sql}${after}`), before.length + ownCharacters);
-    const { rows } = await tx.query(treeSql);
-    const tree = rows[0]?.[0];
-    if (typeof tree !== "string") {
-      throw refused("a statement of so many parts", "Pass long lists as one array parameter: = ANY($1).");
-    }
-    printed = tree;
-    view = rows[0]?.[1] === undefined ? undefined : Number(rows[0][1]);
+    const [, answer] = await withPosition(
+      tx.batch([{ sql: `${before}${sql}${after}` }, { sql: treeSql }]),
+      before.length + ownCharacters,
+    );
+    printed = readTree(answer?.rows ?? []);
   };
   if (keep) await read();
   else await undone(tx, read);
+  return printed === undefined ? [] : queriesIn(printed);
+}
+
+/** A tree as the server prints it, and the view that it is in, if that it is. */
+interface PrintedTree {
+  text: string;
+  view: number | undefined;
+}
+
+function readTree(rows: readonly unknown[][]): PrintedTree {
+  const [text, view] = rows[0] ?? [];
+  if (typeof text !== "string" || text.length > treeCharactersMax) {
+    throw refused("a statement of so many parts", "Pass long lists as one array parameter: = ANY($1).");
+  }
+  return { text, view: view === undefined ? undefined : Number(view) };
+}
+
+function queriesIn({ text, view }: PrintedTree): TreeNode[] {
   const queries: TreeNode[] = [];
-  const waiting: TreeValue[] = parseTree(printed);
+  const waiting: TreeValue[] = parseTree(text);
   for (let value = waiting.shift(); value !== undefined; value = waiting.shift()) {
     if (typeof value === "string") continue;
     if (Array.isArray(value)) waiting.push(...value);

@@ -97,10 +97,18 @@ export function valuesOf(node: TreeNode, name: string): TreeValue[] {
 
 /** The numbers of a field, lists of them included: `:funcid 42`, `:opnos (o 96 97)`. */
 export function numbersOf(node: TreeNode, name: string): number[] {
-  return valuesOf(node, name)
-    .flat()
-    .filter((value): value is string => typeof value === "string" && /^\d+$/.test(value))
-    .map(Number);
+  return numbersIn(valuesOf(node, name));
+}
+
+/** The numbers among values and the lists in them. */
+export function numbersIn(values: readonly TreeValue[]): number[] {
+  const numbers: number[] = [];
+  for (const value of values) {
+    if (Array.isArray(value)) {
+      for (const inner of value) if (typeof inner === "string" && /^\d+$/.test(inner)) numbers.push(Number(inner));
+    } else if (typeof value === "string" && /^\d+$/.test(value)) numbers.push(Number(value));
+  }
+  return numbers;
 }
 
 /** The text of a constant of type text, undefined for any other node. */

@@ -26,6 +26,11 @@ function scalar(value: unknown): string {
           next: "Remove it.",
         });
       }
+      if (!value.isWellFormed()) {
+        throw new ToolError("invalid_value", "A parameter holds half of a surrogate pair, which is no character.", {
+          next: "Send whole characters.",
+        });
+      }
       return value;
     case "number":
     case "boolean":

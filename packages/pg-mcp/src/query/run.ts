@@ -1,9 +1,12 @@
+import { setTimeout as sleep } from "node:timers/promises";
 import { clip, nearest, ToolError } from "@es-to-pg/mcp-kit";
 import { isServerError, translate } from "../errors.ts";
 import {
   AnswerTooLarge,
+  type BatchStatement,
   type Capabilities,
   defaultSchemas,
+  failedStatement,
   nearestTables,
   type Postgres,
   type QueryResult,
@@ -13,8 +16,16 @@ import {
   type Transaction,
 } from "../postgres/index.ts";
 import { isShowableSetting, type JudgePolicy } from "./function-policy.ts";
-import { judgeStatement, judgesAsFunction } from "./judge.ts";
+import {
+  judgeQueries,
+  judgeStatement,
+  judgesAsFunction,
+  type Resolved,
+  resolveAtOnce,
+  snapshotQuery,
+} from "./judge.ts";
 import { judgeText } from "./judge-text.ts";
+import { canGroundsChange, type Grounds, groundsHold, refusedWriting } from "./judge-tree.ts";
 import { refuseRunningLiterals } from "./literals.ts";
 import { encodeParameter } from "./parameters.ts";
 import { parseText } from "./parse-text.ts";
@@ -69,12 +80,15 @@ export async function runQuery(request: QueryRequest): Promise<QueryAnswer> {
     if (statement.kind === "show") return await show(request, statement.setting);
     const capabilities = await request.postgres.capabilities({ signal: request.signal });
     try {
-      return await inScratch(request, capabilities, statement, undefined);
+      return await whileGroundsHold(() => inScratch(request, capabilities, statement, undefined), request.signal);
     } catch (error) {
       if (!(error instanceof AnswerTooLarge) || statement.kind !== "query") throw error;
     }
     // A value too large to hold: once more, and the server shortens the values.
-    return await inScratch(request, capabilities, statement, serverClipCharactersMax);
+    return await whileGroundsHold(
+      () => inScratch(request, capabilities, statement, serverClipCharactersMax),
+      request.signal,
+    );
   } catch (error) {
     if (error instanceof AnswerTooLarge) throw resultTooLarge();
     throw await withNearest(shifted(error, statement.kind === "explain" ? statement.offset : 0, request), request);
@@ -94,25 +108,41 @@ async function inScratch(
   return await postgres.scratch(
     async (tx) => {
       await refuseRunningLiterals(tx, statement.sql, judgePolicy);
-      const described = await tx.describe(statement.sql);
+      const atOnce =
+        resolves && request.params.length === 0 && clipAtServer === undefined
+          ? await resolveAtOnce(tx, statement.sql, () => goBack(tx))
+          : undefined;
+      const described = atOnce?.described ?? (await tx.describe(statement.sql));
       const values =
         request.areParamsTexts === true
           ? textsOf(described.parameterTypes, request.params)
           : bindParameters(described.parameterTypes, request.params);
       const { sql, columns } = await callable(tx, statement.sql, described.columns, clipAtServer);
-      const resolved = resolves && (await judgeIfWritable(tx, sql, described.parameterTypes, judgePolicy));
-      const judged = resolved
-        ? readOfJudged(tx.major, columns, described.parameterTypes)
-        : await judgeText(tx, { sql, policy: judgePolicy });
-      await tx.query("SET TRANSACTION READ ONLY");
+      const parameterTypes = described.parameterTypes;
+      const resolved = sql === statement.sql ? atOnce : undefined;
+      const judge = async (): Promise<Judged> => {
+        const grounds = resolves
+          ? await judgeIfWritable(tx, { sql, parameterTypes, policy: judgePolicy, resolved })
+          : undefined;
+        if (grounds === undefined)
+          return { ...(await judgeText(tx, { sql, policy: judgePolicy })), snapshot: undefined };
+        return { text: readOfJudged(tx.major, columns, parameterTypes), grounds, snapshot: resolved?.snapshot };
+      };
+      // What answers no columns and is a syntax error where a query stands is none.
+      const judged = await judge().catch((error: unknown) => {
+        throw described.columns.length === 0 && isSyntaxError(error) ? refusedWriting() : error;
+      });
       if (statement.kind === "explain") {
-        const plan = await tx.query(`EXPLAIN ${statement.options} ${judged}`, values, {
-          answerBytesMax: fetchBytesMax,
-        });
+        const plan = await runJudged(tx, judged, [
+          { sql: `EXPLAIN ${statement.options} ${judged.text}`, params: values },
+        ]);
         return shape(plan.columns, plan.rows, { ...request, cellMax: request.bytesMax });
       }
-      await tx.query(`DECLARE answer NO SCROLL CURSOR FOR ${judged}`, values);
-      const answer = await fetchRowsOf(tx, request, columns);
+      const first = await runJudged(tx, judged, [
+        { sql: `DECLARE answer NO SCROLL CURSOR FOR ${judged.text}`, params: values },
+        { sql: fetchOf(Math.min(firstFetchRows, request.rowsMax + 1)) },
+      ]);
+      const answer = await fetchRowsOf(tx, request, { columns, first: first.rows });
       const rows = described.columns.length === 0 ? answer.rows.map(() => []) : answer.rows;
       // The types that the values have, not those of their shortened text.
       return {
@@ -126,19 +156,119 @@ async function inScratch(
   );
 }
 
-/** Judges by what the server resolves; false where it cannot, or turns out to be read-only, as behind some poolers. */
+/** How long a statement is judged anew, as long as somebody changes or locks what it reads. */
+const rejudgeMs = 2_000;
+const rejudgePauseMs = 50;
+
+async function whileGroundsHold<T>(work: () => Promise<T>, signal: AbortSignal): Promise<T> {
+  for (const deadline = Date.now() + rejudgeMs; ; await sleep(rejudgePauseMs, undefined, { signal })) {
+    try {
+      return await work();
+    } catch (error) {
+      if (!(error instanceof GroundsGone)) throw error;
+      if (Date.now() < deadline) continue;
+      if (isLockTimeout(error.cause)) throw error.cause;
+      throw new ToolError("tables_changing", "What the statement reads is being changed by another session.", {
+        retryable: true,
+        next: "Make the same call again when the tables are left alone.",
+        cause: error,
+      });
+    }
+  }
+}
+
+/** Judges by what the server resolves; undefined where it cannot, or turns out to be read-only, as behind some poolers. */
 async function judgeIfWritable(
   tx: Transaction,
-  sql: string,
-  parameterTypes: readonly string[],
-  policy: JudgePolicy,
-): Promise<boolean> {
+  options: { sql: string; parameterTypes: readonly string[]; policy: JudgePolicy; resolved: Resolved | undefined },
+): Promise<Grounds | undefined> {
+  const { sql, parameterTypes, policy, resolved } = options;
+  if (resolved !== undefined) return await judgeQueries(tx, resolved.queries, policy);
   try {
     return await judgeStatement(tx, { sql, parameterTypes, policy });
   } catch (error) {
     if (!isServerError(error) || error.code !== "25006") throw error;
-    await tx.query(`ROLLBACK TO SAVEPOINT ${savepoint}`);
-    return false;
+    await goBack(tx);
+    return undefined;
+  }
+}
+
+/** What is run for a statement, and what lets it run. */
+interface Judged {
+  text: string;
+  grounds: Grounds;
+  snapshot: string | undefined;
+}
+
+function isSyntaxError(error: unknown): boolean {
+  return isServerError(error) ? error.code === "42601" : error instanceof ToolError && error.code === "syntax_error";
+}
+
+/** Where the transaction was before anything foreign had been sent. */
+async function goBack(tx: Transaction): Promise<void> {
+  await tx.query(`ROLLBACK TO SAVEPOINT ${savepoint}`);
+}
+
+/** Between the judgement and the plan somebody has added, or locked, what the plan would have been made with. */
+class GroundsGone extends Error {
+  override readonly name = "GroundsGone";
+}
+
+/**
+ * How long the plan waits for a lock. The relations are locked since they were judged; whoever holds an index or an
+ * inheriting table just now could add to them while the plan waits.
+ */
+const planLockTimeoutMs = 1;
+
+/**
+ * Runs what was judged, with what the judgement rests on looked at once more right before the plan is made: the
+ * statements travel together, so that there is no time between the two but the server's own. Answers the last result.
+ */
+async function runJudged(
+  tx: Transaction,
+  { grounds, snapshot }: Judged,
+  statements: readonly BatchStatement[],
+): Promise<QueryResult> {
+  const readOnly = { sql: "SET TRANSACTION READ ONLY" };
+  if (!canGroundsChange(grounds)) return await lastOf(tx, [readOnly, ...statements]);
+  const lockTimeout = { sql: `SET LOCAL lock_timeout = ${planLockTimeoutMs}` };
+  const run = (before: readonly BatchStatement[], guard: BatchStatement) =>
+    ifGuarded(lastOf(tx, [...before, guard, ...statements]), before.length);
+  if (snapshot !== undefined) {
+    // Where no transaction at all has ended in between, nobody need look what it did: that is planned faster.
+    const guard = { sql: `SELECT 1 / CASE WHEN (${snapshotQuery}) = $1::text THEN 1 ELSE 0 END`, params: [snapshot] };
+    const before = [readOnly, lockTimeout, { sql: `SAVEPOINT ${beforeRun}` }];
+    try {
+      return await run(before, guard);
+    } catch (error) {
+      if (!(error instanceof GroundsGone) || isLockTimeout(error.cause)) throw error;
+    }
+    return await run([{ sql: `ROLLBACK TO SAVEPOINT ${beforeRun}` }], groundsHold(grounds, tx.major));
+  }
+  return await run([readOnly, lockTimeout], groundsHold(grounds, tx.major));
+}
+
+/** Where a judged statement goes back to when more has to be known before it runs. */
+const beforeRun = "before_running";
+
+function isLockTimeout(error: unknown): boolean {
+  return isServerError(error) && error.code === "55P03";
+}
+
+async function lastOf(tx: Transaction, statements: readonly BatchStatement[]): Promise<QueryResult> {
+  const answers = await tx.batch(statements, { answerBytesMax: fetchBytesMax });
+  return answers.at(-1) ?? { rows: [], columns: [], rowCount: 0 };
+}
+
+/** Tells what the guard, or the plan right behind it, met from the statement's own failures. */
+async function ifGuarded(work: Promise<QueryResult>, guard: number): Promise<QueryResult> {
+  try {
+    return await work;
+  } catch (error) {
+    const failed = failedStatement(error);
+    const isAdded = failed === guard && isServerError(error) && error.code === "22012";
+    if (isAdded || (failed === guard + 1 && isLockTimeout(error))) throw new GroundsGone("", { cause: error });
+    throw error;
   }
 }
 
@@ -252,21 +382,26 @@ function bindParameters(types: readonly string[], params: readonly unknown[]): (
   return params.map((value, index) => encodeParameter(value, types[index] ?? "text"));
 }
 
+function fetchOf(rowCount: number): string {
+  return `FETCH FORWARD ${rowCount} FROM answer`;
+}
+
 async function fetchRowsOf(
   tx: Transaction,
   request: QueryRequest,
-  columns: QueryResult["columns"],
+  { columns, first }: { columns: QueryResult["columns"]; first: readonly unknown[][] },
 ): Promise<QueryAnswer> {
   const rows: unknown[][] = [];
   let bytes = 0;
-  for (let size = firstFetchRows; ; size = fetchRows) {
-    const wanted = Math.min(size, request.rowsMax + 1 - rows.length);
-    const batch = await tx.query(`FETCH FORWARD ${wanted} FROM answer`, [], { answerBytesMax: fetchBytesMax });
-    rows.push(...batch.rows);
-    bytes += batch.rows.reduce((sum, row) => sum + JSON.stringify(row).length, 0);
-    if (batch.rows.length < wanted || rows.length > request.rowsMax || bytes > fetchBytesMax) break;
+  let wanted = Math.min(firstFetchRows, request.rowsMax + 1);
+  for (let batch = first; ; ) {
+    rows.push(...batch);
+    bytes += batch.reduce((sum, row) => sum + JSON.stringify(row).length, 0);
+    if (batch.length < wanted || rows.length > request.rowsMax || bytes > fetchBytesMax) break;
     // Clipping makes rows smaller than they came, so a few are read beyond what the answer may have.
     if (bytes > request.bytesMax * 4 && shape(columns, rows, request).cutBy === "bytes") break;
+    wanted = Math.min(fetchRows, request.rowsMax + 1 - rows.length);
+    batch = (await tx.query(fetchOf(wanted), [], { answerBytesMax: fetchBytesMax })).rows;
   }
   return shape(columns, rows, request);
 }
@@ -313,7 +448,8 @@ function clippingStatement(sql: string, columns: QueryResult["columns"], charact
       || '… (' || pg_catalog.length(${whole}) || ' characters)' ELSE ${whole} END AS ${column}`;
   });
   const aliases = columns.map((_, index) => `c${index}`);
-  return `SELECT ${list.join(", ")} FROM (${sql}\n) AS answer(${aliases.join(", ")})`;
+  // OFFSET keeps a long value from being computed once for every time that it is named here.
+  return `SELECT ${list.join(", ")} FROM (SELECT * FROM (${sql}\n) AS whole OFFSET 0) AS answer(${aliases.join(", ")})`;
 }
 
 async function show(request: QueryRequest, setting: string): Promise<QueryAnswer> {
