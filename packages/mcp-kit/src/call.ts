@@ -1,6 +1,7 @@
 import { ANSWER_BYTES_MAX, clip, visibleJson } from "./answer.ts";
 import { readArguments } from "./arguments.ts";
 import { digest } from "./digest.ts";
+import { type Example, exampleOf } from "./example.ts";
 import type { Logger } from "./log.ts";
 import { withoutHostPhrases, withoutPasswords } from "./redact.ts";
 import type { AnyTool, ToolCall } from "./tool.ts";
@@ -120,7 +121,7 @@ async function run<Context>(
     return { result, outcome: "ok", rows: rowsOf(answer) };
   } catch (error) {
     const failure = expected(error, tool.name, call, boundary);
-    return { result: errorResult(failure), outcome: failure.code };
+    return { result: errorResult(failure, exampleOf(failure, tool, given)), outcome: failure.code };
   }
 }
 
@@ -134,7 +135,7 @@ function expected<Context>(error: unknown, tool: string, call: ToolCall, boundar
 }
 
 /** A failure as the model reads it. The text is made harmless last, so that no field is forgotten. */
-function errorResult(error: ToolError): ToolResult {
+function errorResult(error: ToolError, example: Example | undefined): ToolResult {
   const { code, retryable, next, details } = error;
   const short = {
     code,
@@ -142,7 +143,8 @@ function errorResult(error: ToolError): ToolResult {
     retryable,
     ...(next === undefined ? {} : { next: clip(next, MESSAGE_CHARACTERS_MAX) }),
   };
-  let text = visibleJson({ error: { ...short, ...details, ...short } });
+  const shown = example === undefined ? {} : { example };
+  let text = visibleJson({ error: { ...short, ...details, ...short, ...shown } });
   if (Buffer.byteLength(text) > ANSWER_BYTES_MAX) text = visibleJson({ error: short });
   return { content: [{ type: "text", text: withoutHostPhrases(withoutPasswords(text)) }], isError: true };
 }

@@ -1,5 +1,7 @@
 export * from "./answer.ts";
+export { readShape } from "./arguments.ts";
 export * from "./completion.ts";
+export { suggesting } from "./correct.ts";
 export * from "./cursor.ts";
 export * from "./digest.ts";
 export * from "./jobs.ts";

@@ -387,7 +387,7 @@ async function mustBeAllowed(tx: Transaction, { table }: LoadPlan, mode: LoadMod
   const missing = rows.map(([privilege]) => String(privilege));
   if (missing.length === 0) return;
   throw new ToolError("permission_denied", `The server's role may not ${missing.join(", ")} on the table.`, {
-    next: "Have the table's owner run details.sql, or load as a role that may.",
+    next: "Have the table's owner run the statement in sql, or load as a role that may.",
     details: { missing, sql: `GRANT ${missing.join(", ")} ON ${quoteTable(table)} TO <the server's role>` },
   });
 }
@@ -446,6 +446,7 @@ async function confirmedDeletes(
     if (dry !== undefined && confirmToken(dry.load_id, dry.digest) === request.confirm) return dry.deleted;
     throw new ToolError("confirm_mismatch", "The confirm token is not that of the latest dry run of these arguments.", {
       next: "Repeat the call with dry_run:true (and fresh:true), and pass the token it answers.",
+      instead: { arguments: { confirm: undefined, dry_run: true, fresh: true } },
     });
   }
   const { rows } = await tx.query(`SELECT EXISTS (SELECT 1 FROM ${quoteTable(plan.table)})`);
