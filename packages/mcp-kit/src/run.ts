@@ -39,6 +39,8 @@ export interface Opening {
 /** What a server is once it is open. */
 export interface OpenServer<Context> extends Partial<Offers<Context>> {
   tools: readonly AnyTool<Context>[];
+  /** In place of the definition's, where the settings leave out what those speak of. */
+  instructions?: string;
   context: Context;
   /** Throws a `ToolError` while a dependency is down. */
   ready(): Promise<void>;
@@ -110,12 +112,12 @@ async function serve<Context, Definition extends SettingsDefinition>(
   const open = await definition.open(own, { logger, jobs, transport });
 
   const way = new WayOut({ jobs, logger, close: () => open.close() });
-  const { name, title, version, instructions } = definition;
+  const { name, title, version } = definition;
   const server = serverFactory({
     name,
     title,
     version,
-    instructions,
+    instructions: open.instructions ?? definition.instructions,
     logger,
     translate: (error) => definition.translate?.(error),
     tools: open.tools,

@@ -101,7 +101,9 @@ test("answers wrong arguments as a result that the model reads", async () => {
       code: "invalid_arguments",
       message: "echo: tons is unknown, did you mean tone.",
       retryable: false,
+      next: "If that is meant, make the call of example.",
       problems: [{ argument: "tons", nearest: ["tone"] }],
+      example: { tool: "echo", arguments: { message: "a", tone: "loud" } },
     },
   });
 });

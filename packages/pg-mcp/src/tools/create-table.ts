@@ -93,7 +93,14 @@ export const createTable = defineTool({
     table: z.string(),
     action,
     children: z
-      .array(z.object({ table: z.string(), action, ddl: z.array(z.string()), missing_columns: z.array(z.string()) }))
+      .array(
+        z.object({
+          table: z.string(),
+          action: z.string(),
+          ddl: z.array(z.string()),
+          missing_columns: z.array(z.string()),
+        }),
+      )
       .optional(),
     ddl: z.array(z.string()),
     missing_columns: z.array(z.string()).optional(),

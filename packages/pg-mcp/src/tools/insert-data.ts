@@ -23,7 +23,7 @@ export const insertData = defineTool({
     outcome: z.enum(["inserted", "updated", "unchanged", "skipped", "suppressed"]),
     table: z.string(),
     row: z.record(z.string(), z.unknown()).nullable(),
-    cut: z.array(z.string()).optional().describe("Columns whose value was too long to show whole."),
+    cut: z.array(z.string()).optional(),
   }),
   annotations: { readOnlyHint: false, destructiveHint: true, idempotentHint: false, openWorldHint: false },
   handler: (params, context) => insertRow(context, params),

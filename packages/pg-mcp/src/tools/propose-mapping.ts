@@ -57,7 +57,7 @@ export const proposeMapping = defineTool({
       fieldsByPath,
     )
       .optional()
-      .describe("Instead of an export: fields as get_mapping lists them."),
+      .describe("Instead: fields as get_mapping lists them."),
     table: tableName.describe("Table name, or schema.table."),
     schema: z.string().optional(),
   }),
@@ -84,7 +84,7 @@ export const proposeMapping = defineTool({
     child_tables: z
       .array(z.object({ field: z.string(), changes: z.record(z.string(), z.unknown()) }))
       .optional()
-      .describe("Nested fields that could be tables of their own: changes for the mapping."),
+      .describe("Nested fields as tables: changes for the mapping."),
     ddl: z.array(z.string()).optional(),
     next: z.string(),
   }),
