@@ -22,7 +22,7 @@ const misuseSchema = z.strictObject({
   says: z.array(z.string()).optional(),
   /** The next call: the example of the answer as it stands, or one that follows its words. It must succeed. */
   next: z
-    .union([z.literal("example"), callSchema.extend({ server: z.enum(["es-mcp", "pg-mcp"]).optional() })])
+    .union([z.literal("example"), callSchema.extend({ server: z.enum(["es-mcp", "pg-mcp"]).exactOptional() })])
     .optional(),
 });
 export type Misuse = z.infer<typeof misuseSchema>;
@@ -39,7 +39,7 @@ const LARGE_COUNT = 20_000;
 export interface Scene extends AsyncDisposable {
   call(server: ServerName, tool: string, args: Record<string, unknown>): Promise<Answer>;
   /** The value with `{{name}}` filled in. */
-  fill<T>(value: T): T;
+  filled<T>(value: T): T;
   keep(name: string, value: unknown): void;
 }
 
@@ -67,7 +67,7 @@ export async function makeScene(): Promise<Scene> {
   ]);
   const scene: Scene = {
     call: (server, tool, args) => sessions[server].call(tool, args),
-    fill: (value) =>
+    filled: (value) =>
       JSON.parse(JSON.stringify(value), (_key, member: unknown) =>
         typeof member === "string" ? member.replaceAll(/\{\{(\w+)\}\}/g, (_all, name: string) => known(name)) : member,
       ),
@@ -89,9 +89,9 @@ export async function makeScene(): Promise<Scene> {
   };
   const target = { table: "products", schema };
   await done("es-mcp", "bulk_export", { index, wait_seconds: 45 }, "export", "export_id");
-  await done("pg-mcp", "propose_mapping", scene.fill({ ...target, export_id: "{{export}}" }), "map", "mapping_id");
-  await done("pg-mcp", "create_table", scene.fill({ ...target, mapping: "{{map}}" }), "table", "table");
-  const load = scene.fill({ ...target, export_id: "{{export}}", mapping: "{{map}}", wait_seconds: 45 });
+  await done("pg-mcp", "propose_mapping", scene.filled({ ...target, export_id: "{{export}}" }), "map", "mapping_id");
+  await done("pg-mcp", "create_table", scene.filled({ ...target, mapping: "{{map}}" }), "table", "table");
+  const load = scene.filled({ ...target, export_id: "{{export}}", mapping: "{{map}}", wait_seconds: 45 });
   await done("pg-mcp", "bulk_insert", load, "load", "load_id");
   await done("pg-mcp", "bulk_insert", { table: "orders", schema, rows: [{ id: 1 }] }, "inline_load", "load_id");
   return scene;

@@ -114,8 +114,8 @@ describe("pg-mcp", () => {
       .object({ tools: z.array(z.object({ name: z.string(), annotations: z.record(z.string(), z.boolean()) })) })
       .parse(await ask("tools/list"));
     expect(tools.map(({ name }) => name)).toContain("execute_query");
-    expect(tools.filter(({ annotations }) => annotations["readOnlyHint"] !== true)).toEqual([]);
-    expect(tools.filter(({ annotations }) => annotations["destructiveHint"] !== false)).toEqual([]);
+    expect(tools.filter(({ annotations }) => !annotations["readOnlyHint"])).toEqual([]);
+    expect(tools.filter(({ annotations }) => annotations["destructiveHint"])).toEqual([]);
     expect(await ask("prompts/list")).toMatchObject({ prompts: [{ name: "explain_rejects" }] });
     expect(await ask("prompts/get", { name: "resume_load", arguments: { load_id: loadId } })).toMatchObject({
       message: "There is no prompt resume_load; there are explain_rejects.",

@@ -113,12 +113,16 @@ test("shows the corrected call where the failure says how it would have been rig
 });
 
 test("puts the nearest name in place of the wrong one, wherever it stands by itself", async () => {
-  const named = { ...tool, input: z.strictObject({ index: z.string(), query: z.record(z.string(), z.unknown()) }) };
+  const named = {
+    ...tool,
+    input: z.strictObject({ index: z.string(), query: z.record(z.string(), z.unknown()) }),
+    handler: async (_params: unknown, { answer }: Context) => answer(),
+  };
   const error = new ToolError("unknown_field", "No.", { details: { field: "titel", nearest: ["title", "tile"] } });
   const given = { index: "titel_2", query: { match: { titel: "a titel" } } };
   const boundary = { context: { answer: throwing(error) }, structuredOutput: true, logger: quiet() };
   const call = callUntil(new AbortController().signal);
-  const { content } = await callTool({ ...named, handler: tool.handler }, given, call, boundary);
+  const { content } = await callTool(named, given, call, boundary);
   expect(JSON.parse(content[0].text).error.example.arguments).toEqual({
     index: "titel_2",
     query: { match: { title: "a titel" } },

@@ -54,10 +54,13 @@ test.each([{}, { match: { name: 5 } }, { range: { price: { gte: 1 } } }, { zzz: 
   },
 );
 
-test("adds the corrected query to a refusal of the query, and to no other failure", async () => {
-  const failing = (code: string) => async () => {
+function failing(code: string) {
+  return async () => {
     throw new ToolError(code, "No.", { details: { status: 400 } });
   };
+}
+
+test("adds the corrected query to a refusal of the query, and to no other failure", async () => {
   await expect(explainingQuery({ brand: "acme" }, failing("query_invalid"))).rejects.toMatchObject({
     code: "query_invalid",
     details: { status: 400 },

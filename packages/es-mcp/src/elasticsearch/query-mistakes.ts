@@ -2,14 +2,16 @@ import { nearest, ToolError } from "@es-to-pg/mcp-kit";
 import { isRecord } from "./record.ts";
 
 /** Kinds of query that Elasticsearch has had since 7.14; a name that is none of them is a field, or a misspelt kind. */
-const KINDS = [
-  ...["bool", "boosting", "constant_score", "dis_max", "function_score", "nested", "has_child", "has_parent"],
-  ...["match", "match_all", "match_none", "match_phrase", "match_phrase_prefix", "match_bool_prefix", "multi_match"],
-  ...["combined_fields", "query_string", "simple_query_string", "intervals", "term", "terms", "terms_set", "range"],
-  ...["exists", "prefix", "wildcard", "regexp", "fuzzy", "ids", "type", "geo_bounding_box", "geo_distance"],
-  ...["geo_polygon", "geo_shape", "shape", "parent_id", "percolate", "pinned", "rank_feature", "distance_feature"],
-  ...["script", "script_score", "more_like_this", "knn", "semantic", "wrapper", "span_term", "span_near", "span_or"],
-];
+const KINDS = `
+  bool boosting constant_score dis_max function_score nested has_child has_parent match match_all
+  match_none match_phrase match_phrase_prefix match_bool_prefix multi_match combined_fields
+  query_string simple_query_string intervals term terms terms_set range exists prefix wildcard regexp
+  fuzzy ids type geo_bounding_box geo_distance geo_polygon geo_shape shape parent_id percolate pinned
+  rank_feature distance_feature script script_score more_like_this knn semantic wrapper span_term
+  span_near span_or
+`
+  .trim()
+  .split(/\s+/);
 
 /** What stands in a request's body beside its query. */
 const BODY_PARTS = ["aggs", "aggregations", "sort", "size", "from", "_source", "highlight", "track_total_hits"];
@@ -49,7 +51,7 @@ export function correctedQuery(query: Record<string, unknown>): Record<string, u
     return { bool: { filter: each } };
   }
   if (name === "range" && isRecord(value)) {
-    const [[field = "", bounds] = [], ...more] = Object.entries(value);
+    const [[field, bounds] = ["", undefined], ...more] = Object.entries(value);
     const isBare = typeof bounds === "number" || typeof bounds === "string";
     return isBare && more.length === 0 ? { range: { [field]: { gte: bounds } } } : undefined;
   }

@@ -131,7 +131,9 @@ const SORTABLE = new Set(
 
 /** The text field that a sort or an aggregation stumbled over. */
 function unsortableField({ details }: ToolError): string | undefined {
-  return /(?:Fielddata is disabled on|fielddata=true on) \[([^\]]+)\]/.exec(String(details["reason"] ?? ""))?.[1];
+  const { reason } = details;
+  if (typeof reason !== "string") return undefined;
+  return /(?:Fielddata is disabled on|fielddata=true on) \[([^\]]+)\]/.exec(reason)?.[1];
 }
 
 async function sortableFields(elasticsearch: Elasticsearch, index: string, signal: AbortSignal): Promise<string[]> {

@@ -7,7 +7,7 @@ const INLINE_ROWS_MAX = 1_000;
 const INLINE_BYTES_MAX = 1024 * 1024;
 
 /** Rows as a call gives them; each names its columns, or the paths of a mapping. */
-const rows = z
+const rowList = z
   .array(z.record(z.string(), z.unknown()))
   .min(1, "is empty; give at least one row, or export_id")
   .max(INLINE_ROWS_MAX, `at most ${INLINE_ROWS_MAX} rows in one call; stage more with bulk_export`)
@@ -17,6 +17,6 @@ const rows = z
   );
 
 /** One row may come without its list. */
-export const inlineRows = suggesting(rows, (given) =>
+export const inlineRows = suggesting(rowList, (given) =>
   typeof given === "object" && given !== null && !Array.isArray(given) ? [given] : undefined,
 );

@@ -80,10 +80,10 @@ const ELSEWHERE: Readonly<Record<string, string>> = {
   uniqueidentifier: "uuid",
 };
 
-const TYPES = [
-  ...["text", "varchar", "smallint", "integer", "bigint", "numeric", "real", "double precision", "boolean", "date"],
-  ...["timestamp", "timestamptz", "time", "interval", "uuid", "jsonb", "json", "bytea", "inet", "point"],
-];
+const TYPES =
+  "text,varchar,smallint,integer,bigint,numeric,real,double precision,boolean,date,timestamp,timestamptz,time,interval,uuid,jsonb,json,bytea,inet,point".split(
+    ",",
+  );
 
 function unknownType(type: string): ToolError {
   const plain = type.trim().toLowerCase();
