@@ -3,6 +3,7 @@ import { readArguments } from "./arguments.ts";
 import { digest } from "./digest.ts";
 import { type Example, exampleOf } from "./example.ts";
 import type { Logger } from "./log.ts";
+import { QuestionOpen } from "./question.ts";
 import { withoutHostPhrases, withoutPasswords } from "./redact.ts";
 import type { AnyTool, ToolCall } from "./tool.ts";
 import { ToolError } from "./tool-error.ts";
@@ -39,7 +40,8 @@ export interface Boundary<Context> {
 
 /**
  * The boundary around every tool: checks the arguments, runs the handler, and turns its answer, or whatever it throws,
- * into a result. Nothing else in a server catches to report. Every call leaves one line in the log, the audit.
+ * into a result. Nothing else in a server catches to report. Every call leaves one line in the log, the audit. Throws
+ * `QuestionOpen` where a person is to be asked first.
  */
 export async function callTool<Context>(
   tool: AnyTool<Context>,
@@ -58,8 +60,9 @@ export async function callTool<Context>(
     outcome,
     ...(rows === undefined ? {} : { rows }),
     durationMs: Math.round(performance.now() - startedAt),
-    bytes: Buffer.byteLength(result.content[0].text),
+    bytes: result instanceof QuestionOpen ? 0 : Buffer.byteLength(result.content[0].text),
   });
+  if (result instanceof QuestionOpen) throw result;
   return result;
 }
 
@@ -75,7 +78,7 @@ function digestOf(given: unknown): string | null {
 
 /** What a call came to, for the audit besides the caller. */
 interface Done {
-  result: ToolResult;
+  result: ToolResult | QuestionOpen;
   /** `ok`, or the code of the failure. */
   outcome: string;
   rows?: number | undefined;
@@ -120,6 +123,7 @@ async function run<Context>(
     };
     return { result, outcome: "ok", rows: rowsOf(answer) };
   } catch (error) {
+    if (error instanceof QuestionOpen) return { result: error, outcome: "input_required" };
     const failure = expected(error, tool.name, call, boundary);
     return { result: errorResult(failure, exampleOf(failure, tool, given)), outcome: failure.code };
   }

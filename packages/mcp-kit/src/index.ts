@@ -10,6 +10,7 @@ export { createLogger, type Logger, type LogLevel } from "./log.ts";
 export * from "./nearest.ts";
 export type * from "./prompt.ts";
 export * from "./publish.ts";
+export type { Question } from "./question.ts";
 export * from "./repeat.ts";
 export type * from "./resource.ts";
 export { type Opening, type OpenServer, runServer, type ServerDefinition } from "./run.ts";

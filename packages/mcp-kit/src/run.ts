@@ -125,6 +125,7 @@ async function serve<Context, Definition extends SettingsDefinition>(
     resources: open.resources ?? [],
     context: open.context,
     structuredOutput: settings.MCP_STRUCTURED_OUTPUT,
+    askMs: settings.MCP_ASK_SECONDS * 1_000,
     cursors: new Cursors(cursorSecret(settings)),
   });
   if (http !== undefined && access !== undefined) {

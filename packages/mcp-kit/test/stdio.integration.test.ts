@@ -77,8 +77,8 @@ test("lists its tools in one order, without output schemas where they are off", 
   const off = await startInitialized({ env: { MCP_STRUCTURED_OUTPUT: "off" } });
   const { tools } = (await on.request(1, "tools/list")).result;
   const bare = (await off.request(1, "tools/list")).result.tools;
-  expect(tools.map(({ name }: { name: string }) => name)).toEqual(["echo", "fail", "start_job"]);
-  expect(bare.map(({ name }: { name: string }) => name)).toEqual(["echo", "fail", "start_job"]);
+  expect(tools.map(({ name }: { name: string }) => name)).toEqual(["echo", "fail", "start_job", "erase"]);
+  expect(bare.map(({ name }: { name: string }) => name)).toEqual(["echo", "fail", "start_job", "erase"]);
   expect(tools[0]).toHaveProperty("outputSchema");
   expect(bare[0]).not.toHaveProperty("outputSchema");
   expect((await off.request(2, "tools/call", echo("a"))).result).toEqual({
@@ -137,7 +137,7 @@ test("reports progress to a caller who asked, in both generations", async () => 
     expect(updates.length).toBeGreaterThan(1);
     const done = updates.map((update) => Number(update["progress"]));
     expect(done).toEqual([...new Set(done)].toSorted((a, b) => a - b));
-    expect(updates.at(-1)).toMatchObject({ progress: 4, total: 4, message: "step 4" });
+    expect(updates.at(-1)).toMatchObject({ progress: 4, total: 4, message: expect.stringMatching(/^step 4/) });
   }
 });
 

@@ -12,6 +12,7 @@ import type { LoadContext } from "./context.ts";
 import { openLedger } from "./ledger.ts";
 import { confirmNeeded, type MergeOutcome } from "./merge.ts";
 import type { LoadMode } from "./plan-sql.ts";
+import { questionBefore } from "./question.ts";
 import { openRejects, type RejectLimits } from "./rejects.ts";
 import { type LoadJob, runLoad } from "./run.ts";
 import {
@@ -146,7 +147,14 @@ export async function startLoad(context: LoadContext, given: LoadRequest, signal
         const finished = await ledger.findCompleted(tx, loadDigest, reuseSeconds);
         if (finished !== undefined) return { loadId: finished.load_id, reused: true };
       }
-      const deletesMax = await confirmedDeletes(tx, context, request, plan, digest({ ...identity, dry_run: true }));
+      const dryDigest = digest({ ...identity, dry_run: true });
+      const deletesMax = await confirmedDeletes(tx, context, request, plan, dryDigest);
+      if (!request.dryRun && context.confirm !== undefined) {
+        const rejected = (await ledger.findCompleted(tx, dryDigest, CONFIRM_SECONDS))?.rejected;
+        const question = questionBefore(plan, { request, deletesMax, rejected, expected: source.expected });
+        // The answer is out when this throws: the transaction is undone, and the call comes again with it.
+        if (question !== undefined) context.confirm(question);
+      }
       const created = await ledger.create(tx, {
         loadId,
         owner,
