@@ -3,6 +3,8 @@ import {
   type ElicitRequestFormParams,
   inputRequired,
   inputResponse,
+  ProtocolError,
+  ProtocolErrorCode,
   type ServerContext,
 } from "@modelcontextprotocol/server";
 import { z } from "zod";
@@ -62,12 +64,16 @@ export interface AskedRequest {
  */
 export class Questions {
   readonly #request: AskedRequest;
+  /** The question that the client says it was asked, if this server did ask it, of this call and not long ago. */
+  readonly #askedBefore: string | undefined;
   /** How the person answered what the client of the generation before was asked. */
   #answered: { question: string; action: string } | undefined;
   #hasGivenUp = false;
 
+  /** Throws where the client brings a state that this server never made for this call. */
   constructor(request: AskedRequest) {
     this.#request = request;
+    this.#askedBefore = askedBefore(request);
   }
 
   /** The `confirm` of a call; undefined where nobody can be asked. */
@@ -152,23 +158,26 @@ export class Questions {
     if (this.#answered !== undefined) return this.#answered.question === asked ? this.#answered.action : undefined;
     const { mcpReq } = this.#request;
     const response = inputResponse(mcpReq.inputResponses, KEY);
-    if (response.kind !== "elicit" || this.#askedBefore() !== asked) return undefined;
+    if (response.kind !== "elicit" || this.#askedBefore !== asked) return undefined;
     if (response.action !== "accept") return response.action;
     return acceptedContent(mcpReq.inputResponses, KEY, yesSchema) === undefined ? "decline" : "accept";
   }
+}
 
-  /** The question that the client was asked, if this server asked it of this call and not long ago. */
-  #askedBefore(): string | undefined {
-    const { tool, given, cursors, mcpReq } = this.#request;
-    const state: unknown = mcpReq.requestState();
-    if (typeof state !== "string") return undefined;
-    try {
-      const { question, until } = cursors.decode({ tool, arguments: given }, state, askedSchema);
-      return until > Date.now() ? question : undefined;
-    } catch (error) {
-      if (error instanceof ToolError) return undefined;
-      throw error;
-    }
+function askedBefore({ tool, given, cursors, mcpReq }: AskedRequest): string | undefined {
+  const state: unknown = mcpReq.requestState();
+  if (typeof state !== "string") return undefined;
+  try {
+    const { question, until } = cursors.decode({ tool, arguments: given }, state, askedSchema);
+    // Who has thought for too long is asked again.
+    return until > Date.now() ? question : undefined;
+  } catch (error) {
+    if (!(error instanceof ToolError)) throw error;
+    throw new ProtocolError(
+      ProtocolErrorCode.InvalidParams,
+      "The requestState is none that this server made for this call; make the call without it.",
+      { reason: "invalid_request_state" },
+    );
   }
 }
 

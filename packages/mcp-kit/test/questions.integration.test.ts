@@ -207,9 +207,9 @@ describe("on the wire of 2026", () => {
     const without = await server.request(2, "tools/call", retry);
     expect(without.result.resultType).toBe("input_required");
     const forged = await server.request(3, "tools/call", { ...retry, requestState: "forged" });
-    expect(forged.result.resultType).toBe("input_required");
+    expect(forged.error).toMatchObject({ code: -32_602, data: { reason: "invalid_request_state" } });
     const other = { ...retry, arguments: { rows: 500 }, requestState };
-    expect((await server.request(4, "tools/call", other)).result.resultType).toBe("input_required");
+    expect((await server.request(4, "tools/call", other)).error).toMatchObject({ code: -32_602 });
     expect(server.stderr).not.toContain("erased");
     const right = await server.request(5, "tools/call", { ...retry, requestState });
     expect(right.result.structuredContent).toEqual({ erased: 5, asked: true });

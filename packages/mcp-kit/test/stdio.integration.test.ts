@@ -42,7 +42,7 @@ test("answers initialize again and again, at each version that is asked for", as
       instructions: "A server for tests.",
     });
   }
-  expect((await server.request(9, "tools/list")).result.tools).toHaveLength(3);
+  expect((await server.request(9, "tools/list")).result.tools).toHaveLength(4);
 });
 
 test("goes on after a line that is no message", async () => {
@@ -68,7 +68,7 @@ test("serves both generations on one pipe, the older one first", async () => {
   expect((await server.request(1, "tools/call", echo("old"))).result.structuredContent).toEqual({ message: "old" });
   const { result } = await server.request(2, "tools/list", modern());
   expect(result).toMatchObject({ ttlMs: 300_000, cacheScope: "public" });
-  expect(result.tools).toHaveLength(3);
+  expect(result.tools).toHaveLength(4);
   expect((await server.request(3, "ping")).result).toEqual({});
 });
 
