@@ -77,7 +77,7 @@ export function serverEnvironment(env: Record<string, string>): Record<string, s
 export async function openSession(options: SessionOptions): Promise<Session> {
   const { client = "v2", transport = "stdio" } = options;
   if (transport === "stdio") return await openStdio(options, client);
-  const http = await startHttpServer(options.server, options.env);
+  const http = await startHttpServer(entryPoint(options.server), options.env);
   try {
     const address = new URL(http.url);
     const { person } = options;
@@ -220,10 +220,10 @@ export interface HttpServer {
   stop(): Promise<void>;
 }
 
-/** Starts a built server with `--http` and waits until it says that it is alive. */
-async function startHttpServer(server: ServerName, env: Record<string, string>): Promise<HttpServer> {
+/** Starts a server's program with `--http` and waits until it says that it is alive. */
+export async function startHttpServer(program: string, env: Record<string, string>): Promise<HttpServer> {
   const port = await freePort();
-  const child = spawn(process.execPath, [entryPoint(server), "--http"], {
+  const child = spawn(process.execPath, [program, "--http"], {
     env: serverEnvironment({ ...env, MCP_HTTP_PORT: String(port) }),
     stdio: ["ignore", "ignore", "pipe"],
   });
@@ -240,7 +240,7 @@ async function startHttpServer(server: ServerName, env: Record<string, string>):
   while (!(await isAlive(port))) {
     if (child.exitCode !== null || Date.now() > deadline) {
       await stop();
-      throw new Error(`${server} --http did not come up: ${log}`);
+      throw new Error(`${program} --http did not come up: ${log}`);
     }
     await new Promise((resolve) => setTimeout(resolve, 50));
   }

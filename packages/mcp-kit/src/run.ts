@@ -42,6 +42,8 @@ export interface OpenServer<Context> extends Partial<Offers<Context>> {
   /** In place of the definition's, where the settings leave out what those speak of. */
   instructions?: string;
   context: Context;
+  /** How long the person behind a call may take to answer a question of a tool; 0, which is the default, asks nobody. */
+  askSeconds?: number;
   /** Throws a `ToolError` while a dependency is down. */
   ready(): Promise<void>;
   /** Gives back connections and files. Jobs have ended before. */
@@ -125,7 +127,7 @@ async function serve<Context, Definition extends SettingsDefinition>(
     resources: open.resources ?? [],
     context: open.context,
     structuredOutput: settings.MCP_STRUCTURED_OUTPUT,
-    askMs: settings.MCP_ASK_SECONDS * 1_000,
+    askMs: (open.askSeconds ?? 0) * 1_000,
     cursors: new Cursors(cursorSecret(settings)),
   });
   if (http !== undefined && access !== undefined) {

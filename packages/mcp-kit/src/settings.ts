@@ -240,11 +240,6 @@ export const kitSettings = defineSettings({
     description: "Browser origins that may call, besides those on loopback.",
     example: "https://app.example.com",
   },
-  MCP_ASK_SECONDS: {
-    schema: integer({ min: 0, max: 600, default: 45 }),
-    description:
-      "Seconds that a person may take to answer a question before a load that removes or loses rows; asked where the client can ask. 0 asks nobody.",
-  },
   MCP_WAIT_SECONDS_DEFAULT: {
     schema: integer({ min: 0, max: WAIT_SECONDS_MAX, default: 20 }),
     description: "Seconds that a call waits for a job where it gives no `wait_seconds`.",

@@ -21,7 +21,7 @@ interface Asked {
 const info = { name: "test", version: "1" };
 const capabilities = { elicitation: {} };
 const child = { command: process.execPath, args: [fixturePath], stderr: "ignore" as const };
-const impatient = { ...child, env: { PATH: process.env["PATH"] ?? "", MCP_ASK_SECONDS: "1" } };
+const impatient = { ...child, env: { PATH: process.env["PATH"] ?? "", FIXTURE_ASK_SECONDS: "1" } };
 
 let http: FixtureProcess;
 let url: URL;
@@ -173,7 +173,7 @@ test.each([
 });
 
 test("asks nobody where the settings say so", async () => {
-  const silent = { ...child, env: { PATH: process.env["PATH"] ?? "", MCP_ASK_SECONDS: "0" } };
+  const silent = { ...child, env: { PATH: process.env["PATH"] ?? "", FIXTURE_ASK_SECONDS: "0" } };
   const client = await newer(new StdioClientTransport(silent), "auto", accept);
   expect((await client.callTool({ rows: 5 })).data).toEqual({ erased: 5, asked: false });
   await client.close();

@@ -64,6 +64,7 @@ function open(settings: PgSettings, { logger, jobs, transport }: Opening): OpenS
   return {
     tools: toolsOf(settings.PG_MCP_ACCESS),
     ...(settings.PG_MCP_ACCESS === "read-only" ? { instructions: readOnlyInstructions } : {}),
+    askSeconds: settings.PG_MCP_ASK_SECONDS,
     prompts: promptsOf(settings.PG_MCP_ACCESS),
     resources,
     context,
