@@ -54,10 +54,7 @@ const [SAME, LIKE, MEANT] = [SYNONYMS, RELATED, VALUES].map((groups) =>
 
 /** Of the known names, those that `name` may have been meant for: near in letters, then in meaning. */
 export function nearestNames(name: string, known: readonly string[]): string[] {
-  const inMeaning = [...related(SAME, name, known), ...related(LIKE, name, known)];
-  // A word that is known for another thing is no misspelling of a shorter one.
-  const inLetters = nearest(name, known, 2);
-  return [...new Set([...inLetters, ...inMeaning])];
+  return [...new Set([...nearest(name, known, 2), ...related(SAME, name, known), ...related(LIKE, name, known)])];
 }
 
 /** Whether what was given as `name` can be tried as `known`. */
