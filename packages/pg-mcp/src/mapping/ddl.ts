@@ -195,7 +195,7 @@ async function createTable(
   tx: Transaction,
   draft: TableDraft,
   existing: Table | undefined,
-  options: { ifNotExists: boolean; addColumns: boolean },
+  options: { ifNotExists: boolean; addColumns: boolean; policy?: TablePolicy },
 ): Promise<CreateResult> {
   const formatted = await formatTypes(
     tx,
@@ -204,7 +204,7 @@ async function createTable(
   const columns = draft.columns.map((column) => ({ ...column, type: formatted.get(column.type) ?? column.type }));
   checkNames({ ...draft, columns });
   if (existing === undefined) {
-    await requireSchema(tx, draft.schema);
+    await requireSchema(tx, draft.schema, options.policy);
     const statements = createTableStatements({ ...draft, columns });
     for (const statement of statements) await tx.query(statement);
     return { action: "created", statements, missing: [], different: [] };
@@ -232,7 +232,7 @@ async function createTable(
 export async function createTables(
   tx: Transaction,
   drafts: readonly { draft: TableDraft; existing: Table | undefined }[],
-  options: { ifNotExists: boolean; addColumns: boolean; dryRun: boolean },
+  options: { ifNotExists: boolean; addColumns: boolean; dryRun: boolean; policy?: TablePolicy },
 ): Promise<CreateResult[]> {
   const results: CreateResult[] = [];
   const undo = new Error("undo");

@@ -36,6 +36,8 @@ export interface QueryRequest {
   policy: TablePolicy;
   functionsAllow: readonly string[];
   signal: AbortSignal;
+  /** Whether the server has tools that write, which an error may name. Default true. */
+  isWritable?: boolean;
   /** Characters before the caller's own text in `sql`, for the positions in errors. */
   ownCharacters?: number;
 }
@@ -374,7 +376,7 @@ async function withNearest(error: unknown, request: QueryRequest): Promise<unkno
   const written = request.sql.slice(request.ownCharacters ?? 0);
   if (NO_STATEMENT.has(error.code) && request.ownCharacters === undefined) {
     const refusal = translate(error);
-    return (refusal === undefined ? undefined : explained(written, refusal)) ?? error;
+    return (refusal === undefined ? undefined : explained(written, refusal, request)) ?? error;
   }
   if (error.code !== "42P01" && error.code !== "42703") return error;
   const known = translate(error);

@@ -40,6 +40,12 @@ test.each(["SELECT 1", "SELECT updated FROM t", "WITH a AS (SELECT 1) SELECT * F
   },
 );
 
+test("names no tool that writes where there is none", () => {
+  const refusal = new ToolError("syntax_error", "PostgreSQL: syntax error.");
+  const next = explained("INSERT INTO t VALUES (1)", refusal, { isWritable: false })?.next;
+  expect(next).toBe("Read with SELECT; this server has no tool that writes.");
+});
+
 test("keeps what the server said of the statement", () => {
   const refusal = new ToolError("syntax_error", "PostgreSQL: syntax error.", { details: { sqlstate: "42601" } });
   expect(explained("SELECT a FROM t WHERE b = ?", refusal)).toMatchObject({

@@ -138,13 +138,20 @@ function invalid(message: string, next: string, instead?: Instead): Mistake {
 }
 
 /** A refusal of the server in words that say what was meant, where a mistake is seen; undefined elsewhere. */
-export function explained(sql: string, refusal: ToolError): ToolError | undefined {
+export function explained(
+  sql: string,
+  refusal: ToolError,
+  { isWritable = true }: { isWritable?: boolean } = {},
+): ToolError | undefined {
   const several = /multiple commands/.test(refusal.message);
   const mistake = several
     ? invalid("One call runs one statement.", "Send the statements one by one, or join them by UNION ALL or WITH.")
     : mistakeOf(sql);
   if (mistake === undefined) return undefined;
-  const { code, message, next, instead } = mistake;
+  const { code, message, instead } = mistake;
+  // Where no tool writes, none is to be named.
+  const next =
+    code === "read_only" && !isWritable ? "Read with SELECT; this server has no tool that writes." : mistake.next;
   return new ToolError(code, message, {
     next,
     details: refusal.details,

@@ -149,6 +149,7 @@ export const createTable = defineTool({
           ifNotExists: params.if_not_exists,
           addColumns: params.add_columns,
           dryRun: params.dry_run,
+          policy,
         });
         const results = made.map((one, index) => ({ ...one, table: drafts[index]?.draft.table ?? "" }));
         const changed = made.filter((one) => one.action === "created" || one.action === "columns_added");
