@@ -1,6 +1,6 @@
 import { defineConfig } from "vitest/config";
 
-/** What takes minutes and is no part of `npm test`: other PostgreSQL versions, a pooler, Docker, a browser, exports and loads that are ill-treated, and fuzzing. */
+/** What takes minutes and is no part of `npm test`: other PostgreSQL versions, a pooler, Docker, a browser, exports and loads that are ill-treated, fuzzing, and the protocol's own suite. */
 export default defineConfig({
   test: {
     projects: [
@@ -54,6 +54,15 @@ export default defineConfig({
           include: ["packages/pg-mcp/test/**/*.long.test.ts"],
           globalSetup: ["packages/engines/src/vitest.ts"],
           testTimeout: 600_000,
+        },
+      },
+      {
+        test: {
+          // Fetches the conformance suite of the protocol from the registry.
+          name: "conformance",
+          include: ["packages/e2e/test/**/*.suite.test.ts"],
+          testTimeout: 60_000,
+          hookTimeout: 300_000,
         },
       },
       {

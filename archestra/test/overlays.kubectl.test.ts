@@ -107,14 +107,18 @@ describe.each(overlays)("the overlay %s", (overlay) => {
       const selector = selectorOf(object);
       if (selector === undefined) continue;
       const chosen = labels.filter((one) => Object.entries(selector).every(([key, value]) => one[key] === value));
-      expect(chosen, `${object.kind} ${object.metadata.name} chooses no pod`).not.toEqual([]);
+      expect({ object: `${object.kind} ${object.metadata.name}`, choosesPods: chosen.length > 0 }).toEqual({
+        object: `${object.kind} ${object.metadata.name}`,
+        choosesPods: true,
+      });
     }
   });
 
   it("gives nobody more than they need", () => {
     for (const { kind, metadata, spec } of objectsIn(build(overlay))) {
       if (kind !== "Deployment" && kind !== "StatefulSet") continue;
-      expect(spec, metadata.name).toMatchObject({
+      expect({ name: metadata.name, ...z.looseObject({}).parse(spec) }).toMatchObject({
+        name: metadata.name,
         template: {
           spec: {
             automountServiceAccountToken: false,

@@ -14,7 +14,7 @@ import { AppClient } from "./app-client.ts";
 import { openBrowser } from "./browser.ts";
 import { elasticsearchEnvironment } from "./elasticsearch-environment.ts";
 import { serveHostSite } from "./host-site.ts";
-import { startHttpServer } from "./servers.ts";
+import { entryPoint, startHttpServer } from "./servers.ts";
 
 /** Enough to be seen at work, and one bad document of each kind in every thousand. */
 const documents = 300_000;
@@ -109,7 +109,7 @@ async function pictureLoad(export_id: string): Promise<void> {
 }
 
 async function pictureServer(): Promise<void> {
-  const server = await startHttpServer("pg-mcp", { ...env, MCP_HTTP_TOKEN: token });
+  const server = await startHttpServer(entryPoint("pg-mcp"), { ...env, MCP_HTTP_TOKEN: token });
   stack.defer(() => server.stop());
   const page = await openPage(browser, new URL("/", server.url).href);
   await page.getByLabel("Token").fill(token);

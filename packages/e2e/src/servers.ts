@@ -6,6 +6,7 @@ import { StdioClientTransport as StdioV2 } from "@modelcontextprotocol/client/st
 import { Client as ClientV1 } from "@modelcontextprotocol/sdk/client/index.js";
 import { StdioClientTransport as StdioV1 } from "@modelcontextprotocol/sdk/client/stdio.js";
 import { StreamableHTTPClientTransport as HttpV1 } from "@modelcontextprotocol/sdk/client/streamableHttp.js";
+import { ElicitRequestSchema } from "@modelcontextprotocol/sdk/types.js";
 
 export type ServerName = "es-mcp" | "pg-mcp";
 
@@ -15,7 +16,14 @@ export interface SessionOptions {
   env: Record<string, string>;
   client?: "v1" | "v2";
   transport?: "stdio" | "http";
+  /** Who answers the questions of the server; without one the client cannot ask. */
+  person?: Person;
 }
+
+/** What a person does with a question. */
+export type Person = (
+  message: string,
+) => Promise<{ action: "accept" | "decline" | "cancel"; content?: Record<string, boolean> }>;
 
 /** What a tool answered. */
 export interface Answer {
@@ -69,10 +77,12 @@ export function serverEnvironment(env: Record<string, string>): Record<string, s
 export async function openSession(options: SessionOptions): Promise<Session> {
   const { client = "v2", transport = "stdio" } = options;
   if (transport === "stdio") return await openStdio(options, client);
-  const http = await startHttpServer(options.server, options.env);
+  const http = await startHttpServer(entryPoint(options.server), options.env);
   try {
     const address = new URL(http.url);
-    const connected = client === "v1" ? await connectV1(new HttpV1(address)) : await connectV2(new HttpV2(address));
+    const { person } = options;
+    const connected =
+      client === "v1" ? await connectV1(new HttpV1(address), person) : await connectV2(new HttpV2(address), person);
     return session(connected, {
       pid: http.process.pid ?? null,
       log: () => http.log(),
@@ -87,10 +97,11 @@ export async function openSession(options: SessionOptions): Promise<Session> {
   }
 }
 
-async function openStdio({ server, env }: SessionOptions, client: "v1" | "v2"): Promise<Session> {
+async function openStdio({ server, env, person }: SessionOptions, client: "v1" | "v2"): Promise<Session> {
   return await openCommand(
     { command: process.execPath, args: [entryPoint(server)], env: serverEnvironment(env) },
     client,
+    person,
   );
 }
 
@@ -102,7 +113,11 @@ export interface ServerCommand {
 }
 
 /** Starts a program that serves on a pipe, such as `docker run -i`, and connects to it as a host would. */
-export async function openCommand(command: ServerCommand, client: "v1" | "v2" = "v2"): Promise<Session> {
+export async function openCommand(
+  command: ServerCommand,
+  client: "v1" | "v2" = "v2",
+  person?: Person,
+): Promise<Session> {
   const parameters = { ...command, stderr: "pipe" as const };
   const pipe = client === "v1" ? new StdioV1(parameters) : new StdioV2(parameters);
   let log = "";
@@ -110,7 +125,7 @@ export async function openCommand(command: ServerCommand, client: "v1" | "v2" = 
     log += String(chunk);
   });
   try {
-    const connected = pipe instanceof StdioV1 ? await connectV1(pipe) : await connectV2(pipe);
+    const connected = pipe instanceof StdioV1 ? await connectV1(pipe, person) : await connectV2(pipe, person);
     return session(connected, { pid: pipe.pid, log: () => log, close: () => connected.close() });
   } catch (error) {
     await pipe.close();
@@ -144,8 +159,12 @@ interface Connected {
 
 const clientInfo = { name: "es-to-pg-e2e", version: "0.1.0" };
 
-async function connectV1(transport: StdioV1 | HttpV1): Promise<Connected> {
-  const client = new ClientV1(clientInfo);
+/** What a client says that it can do where somebody is there to be asked. */
+const asking = { capabilities: { elicitation: {} } };
+
+async function connectV1(transport: StdioV1 | HttpV1, person?: Person): Promise<Connected> {
+  const client = new ClientV1(clientInfo, person === undefined ? {} : asking);
+  if (person !== undefined) client.setRequestHandler(ElicitRequestSchema, ({ params }) => person(params.message));
   await client.connect(transport);
   return {
     listTools: () => client.listTools(),
@@ -155,8 +174,12 @@ async function connectV1(transport: StdioV1 | HttpV1): Promise<Connected> {
   };
 }
 
-async function connectV2(transport: StdioV2 | HttpV2): Promise<Connected> {
-  const client = new ClientV2(clientInfo, { versionNegotiation: { mode: "auto" } });
+async function connectV2(transport: StdioV2 | HttpV2, person?: Person): Promise<Connected> {
+  const client = new ClientV2(clientInfo, {
+    versionNegotiation: { mode: "auto" },
+    ...(person === undefined ? {} : asking),
+  });
+  if (person !== undefined) client.setRequestHandler("elicitation/create", ({ params }) => person(params.message));
   await client.connect(transport);
   return {
     listTools: () => client.listTools(),
@@ -197,10 +220,10 @@ export interface HttpServer {
   stop(): Promise<void>;
 }
 
-/** Starts a built server with `--http` and waits until it says that it is alive. */
-export async function startHttpServer(server: ServerName, env: Record<string, string>): Promise<HttpServer> {
+/** Starts a server's program with `--http` and waits until it says that it is alive. */
+export async function startHttpServer(program: string, env: Record<string, string>): Promise<HttpServer> {
   const port = await freePort();
-  const child = spawn(process.execPath, [entryPoint(server), "--http"], {
+  const child = spawn(process.execPath, [program, "--http"], {
     env: serverEnvironment({ ...env, MCP_HTTP_PORT: String(port) }),
     stdio: ["ignore", "ignore", "pipe"],
   });
@@ -217,7 +240,7 @@ export async function startHttpServer(server: ServerName, env: Record<string, st
   while (!(await isAlive(port))) {
     if (child.exitCode !== null || Date.now() > deadline) {
       await stop();
-      throw new Error(`${server} --http did not come up: ${log}`);
+      throw new Error(`${program} --http did not come up: ${log}`);
     }
     await new Promise((resolve) => setTimeout(resolve, 50));
   }

@@ -5,7 +5,7 @@ import { z } from "zod";
 import { AppClient } from "../src/app-client.ts";
 import { openBrowser } from "../src/browser.ts";
 import { type HostSite, serveHostSite } from "../src/host-site.ts";
-import { type HttpServer, startHttpServer } from "../src/servers.ts";
+import { entryPoint, type HttpServer, startHttpServer } from "../src/servers.ts";
 import { makePlace, type Place } from "./support.ts";
 
 /** Values that would act if anything on the way to the page took them for markup. */
@@ -311,7 +311,7 @@ describe("at / of a server", () => {
   let loadId: string;
 
   beforeAll(async () => {
-    server = await startHttpServer("pg-mcp", { ...place.env, MCP_HTTP_TOKEN: token });
+    server = await startHttpServer(entryPoint("pg-mcp"), { ...place.env, MCP_HTTP_TOKEN: token });
     loadId = idOf(await pg.call("bulk_insert", await tableOf("served")), "load_id");
   });
 
@@ -426,7 +426,7 @@ describe("at / of a server", () => {
   });
 
   it("needs no token where the server has none, and says when the server is away", async () => {
-    const open = await startHttpServer("es-mcp", place.env);
+    const open = await startHttpServer(entryPoint("es-mcp"), place.env);
     await page.goto(new URL("/", open.url).href);
     await page.getByRole("heading", { name: "Exports" }).waitFor();
     await page.getByRole("button", { name: place.index }).first().waitFor();

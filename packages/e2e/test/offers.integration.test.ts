@@ -107,6 +107,15 @@ describe("pg-mcp", () => {
 
   it("offers a read-only session what needs no tool that writes", async () => {
     const ask = open("pg-mcp", { PG_MCP_ACCESS: "read-only" });
+    const discovered = JSON.stringify(await ask("server/discover"));
+    expect(discovered).toContain("It cannot write");
+    expect(discovered).not.toMatch(/insert_data|bulk_insert|create_table/);
+    const { tools } = z
+      .object({ tools: z.array(z.object({ name: z.string(), annotations: z.record(z.string(), z.boolean()) })) })
+      .parse(await ask("tools/list"));
+    expect(tools.map(({ name }) => name)).toContain("execute_query");
+    expect(tools.filter(({ annotations }) => !annotations["readOnlyHint"])).toEqual([]);
+    expect(tools.filter(({ annotations }) => annotations["destructiveHint"])).toEqual([]);
     expect(await ask("prompts/list")).toMatchObject({ prompts: [{ name: "explain_rejects" }] });
     expect(await ask("prompts/get", { name: "resume_load", arguments: { load_id: loadId } })).toMatchObject({
       message: "There is no prompt resume_load; there are explain_rejects.",

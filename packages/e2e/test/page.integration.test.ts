@@ -2,7 +2,7 @@ import { Client as ClientV1 } from "@modelcontextprotocol/sdk/client/index.js";
 import { StreamableHTTPClientTransport as HttpV1 } from "@modelcontextprotocol/sdk/client/streamableHttp.js";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { AppClient, pagesCapability } from "../src/app-client.ts";
-import { type HttpServer, type ServerName, startHttpServer } from "../src/servers.ts";
+import { entryPoint, type HttpServer, type ServerName, startHttpServer } from "../src/servers.ts";
 import { makePlace, type Place } from "./support.ts";
 
 const pages = {
@@ -45,7 +45,7 @@ describe.each(["es-mcp", "pg-mcp"] as const)("the page of %s", (name: ServerName
     let server: HttpServer;
 
     beforeAll(async () => {
-      server = await startHttpServer(name, { ...place.env, MCP_HTTP_TOKEN: token });
+      server = await startHttpServer(entryPoint(name), { ...place.env, MCP_HTTP_TOKEN: token });
     });
 
     afterAll(async () => {

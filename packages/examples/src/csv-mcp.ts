@@ -75,9 +75,11 @@ async function survey(path: string): Promise<Survey> {
     }
   }
   // Types are spelt as Elasticsearch spells them: propose_mapping makes PostgreSQL's of them.
-  const mapping = [...columns].map(([path, { isInteger, isDecimal, scale }]): MappingField => {
-    if (isInteger) return { path, type: "long" };
-    return isDecimal ? { path, type: "scaled_float", scaling_factor: 10 ** scale } : { path, type: "keyword" };
+  const mapping = [...columns].map(([name, { isInteger, isDecimal, scale }]): MappingField => {
+    if (isInteger) return { path: name, type: "long" };
+    return isDecimal
+      ? { path: name, type: "scaled_float", scaling_factor: 10 ** scale }
+      : { path: name, type: "keyword" };
   });
   return { rows, mapping, version };
 }

@@ -1,6 +1,7 @@
 import { expect, test } from "vitest";
 import { z } from "zod";
 import { readArguments } from "./arguments.ts";
+import { suggesting } from "./correct.ts";
 import { ToolError } from "./tool-error.ts";
 
 const condition = z.union([z.string(), z.strictObject({ column: z.string(), is: z.unknown() })]);
@@ -21,6 +22,9 @@ const tool = {
       })
       .optional(),
     id: z.string().regex(/^exp_/, "an export id begins with exp_").optional(),
+    key: suggesting(z.array(z.string()), (given) => (given === true ? ["id"] : undefined)).optional(),
+    dry_run: z.boolean().default(false),
+    token: z.string({ error: "the token of a dry run" }).optional(),
   }),
 };
 
@@ -35,7 +39,7 @@ function failure(given: unknown): ToolError {
 }
 
 test("returns the arguments with their defaults", () => {
-  expect(readArguments(tool, { table: "t" })).toEqual({ table: "t", mode: "upsert" });
+  expect(readArguments(tool, { table: "t" })).toEqual({ table: "t", mode: "upsert", dry_run: false });
 });
 
 test.each([
@@ -55,7 +59,10 @@ test.each([
   ["a wrong word", { table: "t", mode: "upsrt" }, 'mode must be "upsert" or "append" or "replace"'],
   ["a number too large", { table: "t", max_rows: 5000 }, "max_rows must be at most 1000"],
   ["a fraction", { table: "t", max_rows: 1.5 }, "max_rows must be a whole number, not this number"],
-  ["text for a number", { table: "t", max_rows: "5" }, "max_rows must be a number, not text"],
+  ["text for a number", { table: "t", max_rows: "five" }, "max_rows must be a number, not text"],
+  ["several names in one text", { table: "t", key: "a, b" }, "key must be an array, not text"],
+  ["another word for a name", { table: "t", limit: 5 }, "limit is unknown, did you mean max_rows"],
+  ["a message of the schema's own", { table: "t", token: true }, "token: the token of a dry run"],
   ["empty text", { table: "" }, "table must not be empty"],
   ["too many items", { table: "t", rows: [{}, {}, {}, {}] }, "rows must have at most 3 items"],
   ["a wrong item", { table: "t", rows: [1] }, "rows[0] must be an object, not this number"],
@@ -63,7 +70,7 @@ test.each([
   ["a value of no allowed shape", { table: "t", where: 5 }, "where must be text or an object, not this number"],
   [
     "the nearest shape with a fault",
-    { table: "t", where: { column: 5, is: 1 } },
+    { table: "t", where: { column: 0.5, is: 1 } },
     "where.column must be text, not this number",
   ],
   ["a form of its own", { table: "t", id: "load_1" }, "id: an export id begins with exp_"],
@@ -98,6 +105,7 @@ test("reads JSON text where an object or an array is wanted", () => {
   expect(readArguments(tool, given)).toEqual({
     table: "[not JSON, a name]",
     mode: "upsert",
+    dry_run: false,
     rows: [{ id: "9007199254740993" }],
     index: ["a", "b"],
     mapping: { columns: [{ column: "a" }] },
@@ -106,7 +114,53 @@ test("reads JSON text where an object or an array is wanted", () => {
 
 test("leaves text alone that may be text", () => {
   const given = { table: "t", rows: [{ note: '{"a":1}' }], where: "[1] = any(x)", index: "[a" };
-  expect(readArguments(tool, given)).toEqual({ mode: "upsert", ...given });
+  expect(readArguments(tool, given)).toEqual({ mode: "upsert", dry_run: false, ...given });
+});
+
+test.each([
+  ["a number as text", { max_rows: " 10 " }, { max_rows: 10 }],
+  ["a boolean as text", { dry_run: "True" }, { dry_run: true }],
+  ["one text for a list", { key: "id" }, { key: ["id"] }],
+  ["null for what is left out", { max_rows: null, mode: null, where: null }, { mode: "upsert" }],
+  ["a name in another case", { maxRows: 10, "dry-run": true }, { max_rows: 10, dry_run: true }],
+  ["a word in another case", { mode: "REPLACE" }, { mode: "replace" }],
+  ["an id of digits", { table: 17 }, { table: "17" }],
+])("understands %s", (_what, given, understood) => {
+  expect(readArguments(tool, { table: "t", ...given })).toEqual({
+    table: "t",
+    mode: "upsert",
+    dry_run: false,
+    ...understood,
+  });
+});
+
+test.each([
+  ["two spellings of one name", { maxRows: 1, MAX_ROWS: 2 }],
+  ["a number that text would not give back", { max_rows: "9007199254740993" }],
+  ["null in a list", { key: [null] }],
+  ["a decimal for an id", { table: 1.5 }],
+])("does not guess at %s", (_what, given) => {
+  expect(failure({ table: "t", ...given })).toMatchObject({ code: "invalid_arguments" });
+});
+
+test.each([
+  ["a misspelt name", { tabel: "t" }, { table: "t" }],
+  ["a name that means the same", { table: "t", limit: "5" }, { table: "t", max_rows: 5 }],
+  ["a number beyond the limit", { table: "t", max_rows: 5000 }, { table: "t", max_rows: 1000 }],
+  ["several names in one text", { table: "t", key: "a, b" }, { table: "t", key: ["a", "b"] }],
+  ["values by number", { table: "t", key: { 2: "b", 1: "a" } }, { table: "t", key: ["a", "b"] }],
+  ["what the schema suggests", { table: "t", key: true }, { table: "t", key: ["id"] }],
+  ["two problems", { table: "t", maping: { columns: [{ column: "a", frm: "b" }] } }, undefined],
+])("corrects %s", (_what, given, corrected) => {
+  const changes = failure(given).instead?.arguments;
+  const kept = Object.entries({ ...given, ...changes }).filter(([, value]) => value !== undefined);
+  expect(changes === undefined ? undefined : Object.fromEntries(kept)).toEqual(corrected);
+});
+
+test("chooses no word for a tool that writes", () => {
+  const annotations = { readOnlyHint: false };
+  const wrong = () => readArguments({ ...tool, annotations }, { table: "t", mode: "apend" });
+  expect(wrong).toThrow(expect.objectContaining({ instead: undefined }));
 });
 
 test.each([9007199254740992, -9007199254740992, 1e300])("refuses the number %d, whose digits are gone", (number) => {

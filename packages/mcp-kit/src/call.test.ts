@@ -53,6 +53,10 @@ async function errorOf(answer: Context["answer"], options?: Parameters<typeof ru
   return JSON.parse(content[0].text).error;
 }
 
+function quiet() {
+  return createLogger({ level: "error", write: () => {} });
+}
+
 function throwing(error: Error) {
   return () => {
     throw error;
@@ -86,6 +90,42 @@ test("answers an expected failure with all that it says", async () => {
     retryable: true,
     next: "Call list_indices.",
     nearest: ["y"],
+  });
+});
+
+test("shows the corrected call where the failure says how it would have been right", async () => {
+  const given = { size: 5 };
+  const example = async (options: ConstructorParameters<typeof ToolError>[2]) =>
+    (await errorOf(throwing(new ToolError("x", "No.", options)), { given })).example;
+  expect(await example({ instead: { arguments: { size: 3 } } })).toEqual({ tool: "answer", arguments: { size: 3 } });
+  expect(await example({ instead: { arguments: { size: undefined } } })).toEqual({ tool: "answer", arguments: {} });
+  expect(await example({ instead: { tool: "other", arguments: { a: 1 } } })).toEqual({
+    tool: "other",
+    arguments: { a: 1 },
+  });
+  // What the tool itself would refuse is no example.
+  expect(await example({ instead: { arguments: { size: "many" } } })).toBeUndefined();
+  expect(await example({ instead: { tool: "other", arguments: { a: "x".repeat(2_000) } } })).toBeUndefined();
+  expect((await errorOf(() => ({ text: "a" }), { given: { sise: 1 } })).example).toEqual({
+    tool: "answer",
+    arguments: { size: 1 },
+  });
+});
+
+test("puts the nearest name in place of the wrong one, wherever it stands by itself", async () => {
+  const named = {
+    ...tool,
+    input: z.strictObject({ index: z.string(), query: z.record(z.string(), z.unknown()) }),
+    handler: async (_params: unknown, { answer }: Context) => answer(),
+  };
+  const error = new ToolError("unknown_field", "No.", { details: { field: "titel", nearest: ["title", "tile"] } });
+  const given = { index: "titel_2", query: { match: { titel: "a titel" } } };
+  const boundary = { context: { answer: throwing(error) }, structuredOutput: true, logger: quiet() };
+  const call = callUntil(new AbortController().signal);
+  const { content } = await callTool(named, given, call, boundary);
+  expect(JSON.parse(content[0].text).error.example.arguments).toEqual({
+    index: "titel_2",
+    query: { match: { title: "a titel" } },
   });
 });
 

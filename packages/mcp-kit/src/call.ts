@@ -1,7 +1,9 @@
 import { ANSWER_BYTES_MAX, clip, visibleJson } from "./answer.ts";
 import { readArguments } from "./arguments.ts";
 import { digest } from "./digest.ts";
+import { type Example, exampleOf } from "./example.ts";
 import type { Logger } from "./log.ts";
+import { QuestionOpen } from "./question.ts";
 import { withoutHostPhrases, withoutPasswords } from "./redact.ts";
 import type { AnyTool, ToolCall } from "./tool.ts";
 import { ToolError } from "./tool-error.ts";
@@ -38,7 +40,8 @@ export interface Boundary<Context> {
 
 /**
  * The boundary around every tool: checks the arguments, runs the handler, and turns its answer, or whatever it throws,
- * into a result. Nothing else in a server catches to report. Every call leaves one line in the log, the audit.
+ * into a result. Nothing else in a server catches to report. Every call leaves one line in the log, the audit. Throws
+ * `QuestionOpen` where a person is to be asked first.
  */
 export async function callTool<Context>(
   tool: AnyTool<Context>,
@@ -57,8 +60,9 @@ export async function callTool<Context>(
     outcome,
     ...(rows === undefined ? {} : { rows }),
     durationMs: Math.round(performance.now() - startedAt),
-    bytes: Buffer.byteLength(result.content[0].text),
+    bytes: result instanceof QuestionOpen ? 0 : Buffer.byteLength(result.content[0].text),
   });
+  if (result instanceof QuestionOpen) throw result;
   return result;
 }
 
@@ -74,7 +78,7 @@ function digestOf(given: unknown): string | null {
 
 /** What a call came to, for the audit besides the caller. */
 interface Done {
-  result: ToolResult;
+  result: ToolResult | QuestionOpen;
   /** `ok`, or the code of the failure. */
   outcome: string;
   rows?: number | undefined;
@@ -119,8 +123,9 @@ async function run<Context>(
     };
     return { result, outcome: "ok", rows: rowsOf(answer) };
   } catch (error) {
+    if (error instanceof QuestionOpen) return { result: error, outcome: "input_required" };
     const failure = expected(error, tool.name, call, boundary);
-    return { result: errorResult(failure), outcome: failure.code };
+    return { result: errorResult(failure, exampleOf(failure, tool, given)), outcome: failure.code };
   }
 }
 
@@ -134,7 +139,7 @@ function expected<Context>(error: unknown, tool: string, call: ToolCall, boundar
 }
 
 /** A failure as the model reads it. The text is made harmless last, so that no field is forgotten. */
-function errorResult(error: ToolError): ToolResult {
+function errorResult(error: ToolError, example: Example | undefined): ToolResult {
   const { code, retryable, next, details } = error;
   const short = {
     code,
@@ -142,7 +147,8 @@ function errorResult(error: ToolError): ToolResult {
     retryable,
     ...(next === undefined ? {} : { next: clip(next, MESSAGE_CHARACTERS_MAX) }),
   };
-  let text = visibleJson({ error: { ...short, ...details, ...short } });
+  const shown = example === undefined ? {} : { example };
+  let text = visibleJson({ error: { ...short, ...details, ...short, ...shown } });
   if (Buffer.byteLength(text) > ANSWER_BYTES_MAX) text = visibleJson({ error: short });
   return { content: [{ type: "text", text: withoutHostPhrases(withoutPasswords(text)) }], isError: true };
 }

@@ -42,7 +42,10 @@ export class Cursors {
     throw new ToolError(
       "invalid_cursor",
       "The cursor is none that this tool gave out for these arguments, or the server has started anew since.",
-      { next: "Repeat the call that gave the cursor with the same arguments, or call without cursor to start over." },
+      {
+        next: "Repeat the call that gave the cursor with the same arguments, or call without cursor to start over.",
+        instead: { arguments: { cursor: undefined } },
+      },
     );
   }
 

@@ -1,5 +1,7 @@
 export * from "./answer.ts";
+export { readShape } from "./arguments.ts";
 export * from "./completion.ts";
+export { suggesting } from "./correct.ts";
 export * from "./cursor.ts";
 export * from "./digest.ts";
 export * from "./jobs.ts";
@@ -9,6 +11,7 @@ export * from "./nearest.ts";
 export type { Page } from "./page.ts";
 export type * from "./prompt.ts";
 export * from "./publish.ts";
+export type { Question } from "./question.ts";
 export * from "./repeat.ts";
 export type * from "./resource.ts";
 export { type Opening, type OpenServer, runServer, type ServerDefinition } from "./run.ts";

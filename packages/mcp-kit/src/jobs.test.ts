@@ -142,3 +142,19 @@ test("stops waiting when the caller goes away", async () => {
   });
   expect(state).toBe("working");
 });
+
+test("tells how many a second, after the caller's own words", async () => {
+  const messages: (string | undefined)[] = [];
+  let done = 0;
+  await waitForJob({
+    read: async () => ++done,
+    isDone: (state) => state === 12,
+    waitSeconds: 10,
+    call: { signal: new AbortController().signal, progress: ({ message }) => messages.push(message) },
+    progress: (state) => ({ done: state, total: 12, ...(state % 2 === 0 ? { message: "merging" } : {}) }),
+    pollIntervalMs: 50,
+  });
+  expect(messages[1]).toBe("merging");
+  expect(messages.at(-1)).toMatch(/^merging, [\d,]+ per second$/);
+  expect(messages.at(-2)).toMatch(/^[\d,]+ per second$/);
+});

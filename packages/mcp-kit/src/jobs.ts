@@ -114,9 +114,10 @@ export async function waitForJob<State>(options: {
   const deadline = performance.now() + Math.min(options.waitSeconds, WAIT_SECONDS_MAX) * 1000;
   let pauseMs = Math.min(25, pollIntervalMs);
   let { end } = options;
+  const rate = rateMeter();
   for (;;) {
     const state = await read();
-    if (progress !== undefined) call.progress(progress(state));
+    if (progress !== undefined) call.progress(withRate(progress(state), rate));
     const leftMs = deadline - performance.now();
     if (isDone(state) || leftMs <= 0 || call.signal.aborted) return state;
     const ended = await pause(Math.min(pauseMs, leftMs), call.signal, end);
@@ -124,6 +125,29 @@ export async function waitForJob<State>(options: {
     if (ended) end = undefined;
     pauseMs = Math.min(pauseMs * 2, pollIntervalMs);
   }
+}
+
+/** Shortest time over which a rate says something, in milliseconds. */
+const RATE_MS_MIN = 200;
+
+/** How many a second, since the first look at the job. */
+function rateMeter(): (done: number) => number | undefined {
+  let first: { done: number; at: number } | undefined;
+  return (done) => {
+    first ??= { done, at: performance.now() };
+    const elapsedMs = performance.now() - first.at;
+    return elapsedMs < RATE_MS_MIN || done <= first.done ? undefined : ((done - first.done) / elapsedMs) * 1000;
+  };
+}
+
+function withRate(
+  update: { done: number; total?: number; message?: string },
+  rate: (done: number) => number | undefined,
+): { done: number; total?: number; message?: string } {
+  const perSecond = rate(update.done);
+  if (perSecond === undefined) return update;
+  const shown = `${Math.round(perSecond).toLocaleString("en")} per second`;
+  return { ...update, message: update.message === undefined ? shown : `${update.message}, ${shown}` };
 }
 
 /** Waits, or returns early when the signal aborts or the job ends; true for the latter. */

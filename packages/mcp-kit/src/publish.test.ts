@@ -13,9 +13,13 @@ const tool = toolsFor<object>()({
     offset: z.int().nonnegative().optional(),
     query: z.record(z.string(), z.unknown()).optional(),
   }),
-  output: z.object({ count: z.int() }),
+  output: z.object({
+    count: z.int(),
+    state: z.enum(["open", "closed"]),
+    parts: z.array(z.object({ name: z.string() })),
+  }),
   annotations: { readOnlyHint: true, destructiveHint: false, idempotentHint: true, openWorldHint: false },
-  handler: async () => ({ count: 1 }),
+  handler: async () => ({ count: 1, state: "open" as const, parts: [] }),
 });
 
 test("publishes a terse schema of the input", () => {
@@ -41,9 +45,12 @@ test("publishes a terse schema of the input", () => {
 test("publishes the schema of the output where structured output is on", () => {
   expect(publishedTool(tool, { structuredOutput: true }).outputSchema).toEqual({
     type: "object",
-    properties: { count: { type: "integer" } },
-    required: ["count"],
-    additionalProperties: false,
+    properties: {
+      count: { type: "integer" },
+      state: { enum: ["open", "closed"] },
+      parts: { type: "array", items: { type: "object", properties: { name: { type: "string" } } } },
+    },
+    required: ["count", "state", "parts"],
   });
 });
 
@@ -51,4 +58,6 @@ test("counts what a model is shown at every turn", () => {
   const { inputSchema } = publishedTool(tool, { structuredOutput: false });
   const bytes = "count".length + "Counts.".length + JSON.stringify(inputSchema).length;
   expect(schemaBytes([tool, tool])).toBe(2 * bytes);
+  const { outputSchema } = publishedTool(tool, { structuredOutput: true });
+  expect(schemaBytes([tool], { structuredOutput: true })).toBe(bytes + JSON.stringify(outputSchema).length);
 });

@@ -39,7 +39,11 @@ export interface Opening {
 /** What a server is once it is open. */
 export interface OpenServer<Context> extends Partial<Offers<Context>> {
   tools: readonly AnyTool<Context>[];
+  /** In place of the definition's, where the settings leave out what those speak of. */
+  instructions?: string;
   context: Context;
+  /** How long the person behind a call may take to answer a question of a tool; 0, which is the default, asks nobody. */
+  askSeconds?: number;
   /** Throws a `ToolError` while a dependency is down. */
   ready(): Promise<void>;
   /** Gives back connections and files. Jobs have ended before. */
@@ -110,12 +114,12 @@ async function serve<Context, Definition extends SettingsDefinition>(
   const open = await definition.open(own, { logger, jobs, transport });
 
   const way = new WayOut({ jobs, logger, close: () => open.close() });
-  const { name, title, version, instructions } = definition;
+  const { name, title, version } = definition;
   const server = serverFactory({
     name,
     title,
     version,
-    instructions,
+    instructions: open.instructions ?? definition.instructions,
     logger,
     translate: (error) => definition.translate?.(error),
     tools: open.tools,
@@ -124,6 +128,7 @@ async function serve<Context, Definition extends SettingsDefinition>(
     page: open.page,
     context: open.context,
     structuredOutput: settings.MCP_STRUCTURED_OUTPUT,
+    askMs: (open.askSeconds ?? 0) * 1_000,
     cursors: new Cursors(cursorSecret(settings)),
   });
   if (http !== undefined && access !== undefined) {

@@ -7,6 +7,7 @@ import { nearest } from "./nearest.ts";
 import { type Offers, offeredCapabilities, serveOffers } from "./offers.ts";
 import { showsPages } from "./page.ts";
 import { publishedTool } from "./publish.ts";
+import { QuestionOpen, Questions } from "./question.ts";
 import type { AnyTool, ToolCall } from "./tool.ts";
 
 /** What makes an MCP server of a list of tools. */
@@ -18,6 +19,8 @@ export interface ServedTools<Context> extends Omit<Boundary<Context>, "caller">,
   /** What a model reads before it sees any tool. */
   instructions: string;
   tools: readonly AnyTool<Context>[];
+  /** How long a person may take to answer a question, in milliseconds; 0 asks nobody. */
+  askMs: number;
 }
 
 /** How long a client of the 2026 generation may keep a list, in milliseconds. It changes with a new version only. */
@@ -25,7 +28,7 @@ const TOOLS_TTL_MS = 300_000;
 
 /** Makes protocol instances over one list of tools: one for each pipe, or for each request over HTTP. */
 export function serverFactory<Context>(served: ServedTools<Context>): () => Server {
-  const { name, title, version, instructions, structuredOutput, cursors } = served;
+  const { name, title, version, instructions, structuredOutput, cursors, askMs } = served;
   const tools = new Map(served.tools.map((tool) => [tool.name, tool]));
   if (tools.size !== served.tools.length) throw new Error("two tools have the same name");
   const plain = served.tools.map((tool) => publishedTool(tool, { structuredOutput }));
@@ -58,14 +61,29 @@ export function serverFactory<Context>(served: ServedTools<Context>): () => Serv
         throw unknownTool(params.name, tools.keys());
       }
       const progress = progressReporter(mcpReq._meta?.progressToken, mcpReq.notify);
-      const result = await callTool(
-        tool,
-        params.arguments,
-        { signal: mcpReq.signal, progress: progress.report, cursors },
-        { ...served, caller: callerOf(mcpReq.envelope ?? {}) ?? server.getClientVersion() },
-      );
-      progress.end();
-      return { ...result };
+      const questions = new Questions({
+        tool: tool.name,
+        given: params.arguments,
+        mcpReq,
+        capabilities: server.getClientCapabilities(),
+        cursors,
+        waitMs: askMs,
+      });
+      const call = () =>
+        callTool(
+          tool,
+          params.arguments,
+          { signal: mcpReq.signal, progress: progress.report, cursors, confirm: questions.confirm },
+          { ...served, caller: callerOf(mcpReq.envelope ?? {}) ?? server.getClientVersion() },
+        );
+      try {
+        return { ...(await questions.askingInBetween(call)) };
+      } catch (error) {
+        if (error instanceof QuestionOpen) return questions.inputRequired(error.question);
+        throw error;
+      } finally {
+        progress.end();
+      }
     });
     serveOffers(server, served, (tool, given, { signal, envelope }) =>
       callTool(

@@ -6,7 +6,17 @@ export interface ToolErrorOptions {
   next?: string;
   /** Names and figures as data: `nearest`, `allowed`, `sqlstate`, `position` … Never row values, never secrets. */
   details?: Record<string, unknown>;
+  /** The call that would have been right, as far as it can be told. The answer shows it whole, as `example`. */
+  instead?: Instead;
   cause?: unknown;
+}
+
+/** A call in place of the one that failed: of another tool, or of the same with some arguments changed. */
+export interface Instead {
+  /** Another tool, called with these arguments alone. Default: the same tool and the same arguments with these on top. */
+  tool?: string;
+  /** An argument that is undefined here is left out. */
+  arguments: Record<string, unknown>;
 }
 
 /**
@@ -19,6 +29,7 @@ export class ToolError extends Error {
   readonly retryable: boolean;
   readonly next: string | undefined;
   readonly details: Record<string, unknown>;
+  readonly instead: Instead | undefined;
 
   constructor(code: string, message: string, options: ToolErrorOptions = {}) {
     super(message, options.cause === undefined ? undefined : { cause: options.cause });
@@ -26,5 +37,6 @@ export class ToolError extends Error {
     this.retryable = options.retryable ?? false;
     this.next = options.next;
     this.details = options.details ?? {};
+    this.instead = options.instead;
   }
 }

@@ -1,5 +1,6 @@
 import type { z } from "zod";
 import type { Cursors } from "./cursor.ts";
+import type { Question } from "./question.ts";
 
 /** The four hints, all written out: an undefined hint is a silent gap for the client that gates on it. */
 export interface ToolAnnotations {
@@ -17,6 +18,11 @@ export interface ToolCall {
   progress: (update: { done: number; total?: number; message?: string }) => void;
   /** Makes and reads the cursors of paged answers. */
   cursors: Cursors;
+  /**
+   * Asks the person behind the call, and returns after a yes. Called before anything is done, as the call is made again
+   * with the answer. Absent where nobody can be asked, so it is never the only gate.
+   */
+  confirm?: ((question: Question) => void) | undefined;
 }
 
 /**

@@ -78,7 +78,7 @@ describe.each(ways)("%s", (_name, connect) => {
   test("lists tools, calls them, reads failures and sees progress", async () => {
     client = await connect();
     const { tools } = await client.listTools();
-    expect(tools.map(({ name }) => name)).toEqual(["echo", "fail", "start_job"]);
+    expect(tools.map(({ name }) => name)).toEqual(["echo", "fail", "start_job", "erase"]);
 
     const answer = await client.callTool({
       name: "echo",

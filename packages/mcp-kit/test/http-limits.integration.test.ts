@@ -33,6 +33,7 @@ beforeAll(async () => {
     resources: [],
     context: {},
     structuredOutput: true,
+    askMs: 0,
     cursors: new Cursors(),
     logger,
   });

@@ -42,7 +42,7 @@ test("answers initialize again and again, at each version that is asked for", as
       instructions: "A server for tests.",
     });
   }
-  expect((await server.request(9, "tools/list")).result.tools).toHaveLength(3);
+  expect((await server.request(9, "tools/list")).result.tools).toHaveLength(4);
 });
 
 test("goes on after a line that is no message", async () => {
@@ -68,7 +68,7 @@ test("serves both generations on one pipe, the older one first", async () => {
   expect((await server.request(1, "tools/call", echo("old"))).result.structuredContent).toEqual({ message: "old" });
   const { result } = await server.request(2, "tools/list", modern());
   expect(result).toMatchObject({ ttlMs: 300_000, cacheScope: "public" });
-  expect(result.tools).toHaveLength(3);
+  expect(result.tools).toHaveLength(4);
   expect((await server.request(3, "ping")).result).toEqual({});
 });
 
@@ -77,8 +77,8 @@ test("lists its tools in one order, without output schemas where they are off", 
   const off = await startInitialized({ env: { MCP_STRUCTURED_OUTPUT: "off" } });
   const { tools } = (await on.request(1, "tools/list")).result;
   const bare = (await off.request(1, "tools/list")).result.tools;
-  expect(tools.map(({ name }: { name: string }) => name)).toEqual(["echo", "fail", "start_job"]);
-  expect(bare.map(({ name }: { name: string }) => name)).toEqual(["echo", "fail", "start_job"]);
+  expect(tools.map(({ name }: { name: string }) => name)).toEqual(["echo", "fail", "start_job", "erase"]);
+  expect(bare.map(({ name }: { name: string }) => name)).toEqual(["echo", "fail", "start_job", "erase"]);
   expect(tools[0]).toHaveProperty("outputSchema");
   expect(bare[0]).not.toHaveProperty("outputSchema");
   expect((await off.request(2, "tools/call", echo("a"))).result).toEqual({
@@ -101,7 +101,9 @@ test("answers wrong arguments as a result that the model reads", async () => {
       code: "invalid_arguments",
       message: "echo: tons is unknown, did you mean tone.",
       retryable: false,
+      next: "If that is meant, make the call of example.",
       problems: [{ argument: "tons", nearest: ["tone"] }],
+      example: { tool: "echo", arguments: { message: "a", tone: "loud" } },
     },
   });
 });
@@ -135,7 +137,7 @@ test("reports progress to a caller who asked, in both generations", async () => 
     expect(updates.length).toBeGreaterThan(1);
     const done = updates.map((update) => Number(update["progress"]));
     expect(done).toEqual([...new Set(done)].toSorted((a, b) => a - b));
-    expect(updates.at(-1)).toMatchObject({ progress: 4, total: 4, message: "step 4" });
+    expect(updates.at(-1)).toMatchObject({ progress: 4, total: 4, message: expect.stringMatching(/^step 4/) });
   }
 });
 

@@ -103,6 +103,11 @@ export const pgSettings = defineSettings({
     schema: integer({ min: 1, max: 45, default: 30 }),
     description: "Seconds that `execute_query` and `count_rows` may take where the call does not say.",
   },
+  PG_MCP_ASK_SECONDS: {
+    schema: integer({ min: 0, max: 600, default: 45 }),
+    description:
+      "Seconds that a person may take to answer the question before a load that removes rows or leaves many documents out; asked where the client can ask, besides the confirm token. 0 asks nobody.",
+  },
   PG_MCP_STATE_SCHEMA: {
     schema: z
       .string()

@@ -35,6 +35,14 @@ interface Meaning {
 const meanings: Readonly<Record<string, Meaning>> = {
   "0A000": { code: "not_supported" },
   "22012": { code: "invalid_value", next: "Guard the divisor: x / nullif(y, 0)." },
+  "22007": {
+    code: "invalid_value",
+    next: "Write dates as 2025-01-31 or 2025-01-31T10:00:00Z; for a time ago compute it in SQL: now() - interval '1 month'.",
+  },
+  "22P02": {
+    code: "invalid_value",
+    next: "Give the value in the form of its type: digits for a number, true or false, 2025-01-31 for a date.",
+  },
   "22": { code: "invalid_value", next: "Filter or cast the value, or give it in another form." },
   "23502": { code: "not_null_violation", next: "Give the column a value." },
   "23503": { code: "foreign_key_violation", next: "Load the referenced rows first." },

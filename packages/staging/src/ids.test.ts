@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { newId } from "./ids.ts";
+import { idProblem, newId } from "./ids.ts";
 import { exportIdSchema } from "./manifest.ts";
 
 describe("newId", () => {
@@ -15,5 +15,17 @@ describe("newId", () => {
     for (let position = 0; position < 26; position += 1) {
       expect(new Set(ids.map((id) => id.charAt(position))).size).toBe(32);
     }
+  });
+});
+
+describe("idProblem", () => {
+  it("says what id it is that was given in place of another", () => {
+    expect(idProblem("exp", newId("load"))).toBe(
+      "an export id is exp_ and 26 characters, from bulk_export; this is the id of a load",
+    );
+    expect(idProblem("load", "map_1")).toMatch(/this is the id of a mapping$/);
+    expect(idProblem("map", "exp_1")).toMatch(/this is the id of an export$/);
+    expect(idProblem("exp", "products")).toBe("an export id is exp_ and 26 characters, from bulk_export");
+    expect(idProblem("exp", "exp_1")).toBe("an export id is exp_ and 26 characters, from bulk_export");
   });
 });

@@ -1,5 +1,5 @@
 export { proposeColumnName } from "./column-name.ts";
-export { newId } from "./ids.ts";
+export { idProblem, newId } from "./ids.ts";
 export * from "./manifest.ts";
 export type { LineChunk, PartWriter } from "./part.ts";
 export { proposeType, TYPE_ROWS, type TypeProposal } from "./postgres-type.ts";

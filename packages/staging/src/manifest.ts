@@ -1,4 +1,5 @@
 import { z } from "zod";
+import { idProblem } from "./ids.ts";
 
 /** The version of the format that this package writes. A reader refuses any other. */
 export const MANIFEST_VERSION = 1;
@@ -6,9 +7,9 @@ export const MANIFEST_VERSION = 1;
 /** Largest manifest that is written or read, in bytes: it bounds what a reader parses into memory. */
 export const MANIFEST_BYTES_MAX = 8 * 1024 * 1024;
 
-export const exportIdSchema = z
-  .string()
-  .regex(/^exp_[0-9a-hjkmnp-tv-z]{26}$/, "an export id is exp_ and 26 characters");
+export const EXPORT_ID = /^exp_[0-9a-hjkmnp-tv-z]{26}$/;
+
+export const exportIdSchema = z.string().regex(EXPORT_ID, { error: ({ input }) => idProblem("exp", input) });
 
 const count = z.int().nonnegative();
 const timestamp = z.iso.datetime({ offset: true });

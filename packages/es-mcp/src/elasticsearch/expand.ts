@@ -64,7 +64,8 @@ export function refuseNames(parts: readonly string[]): void {
       next: isQuoted
         ? "Give the name without quotation marks."
         : "Give a name, an alias, a data stream or a pattern with *.",
-      details: { index: strange },
+      // Without them, as the answer's corrected call has it.
+      details: { index: strange, ...(isQuoted ? { nearest: [strange.slice(1, -1)] } : {}) },
     });
   }
 }

@@ -236,9 +236,7 @@ export function refused(answer: WireAnswer, settings: EsSettings): ToolError {
   }
   if (status === 400) {
     return new ToolError("query_invalid", "Elasticsearch refuses the request.", {
-      next: isClauseUnknown(deepest?.reason)
-        ? 'A query names its kind first: {"term":{"brand":"acme"}}, {"match":{"name":"chair"}}, {"range":{"price":{"gte":10}}}, several in {"bool":{"filter":[…]}}.'
-        : "Correct what the reason names. get_mapping shows the fields and their types.",
+      next: correctionOf(deepest?.reason ?? ""),
       details,
     });
   }
@@ -248,11 +246,30 @@ export function refused(answer: WireAnswer, settings: EsSettings): ToolError {
   });
 }
 
-/** Whether the kind of a query is missing, because the field stands in its place, or misspelt. */
-function isClauseUnknown(reason: string | null | undefined): boolean {
-  return /^unknown query \[|query malformed, no start_object after query name|malformed query, expected \[END_OBJECT\]/.test(
-    reason ?? "",
-  );
+/** What to do about a request that is refused, by the words in which Elasticsearch refuses it. */
+const CORRECTIONS: readonly (readonly [pattern: RegExp, next: string])[] = [
+  // The kind of a query is missing, because the field stands in its place, or misspelt.
+  [
+    /^unknown query \[|query malformed, no start_object after query name|malformed query, expected \[END_OBJECT\]/,
+    'A query names its kind first: {"term":{"brand":"acme"}}, {"match":{"name":"chair"}}, {"range":{"price":{"gte":10}}}, several in {"bool":{"filter":[…]}}.',
+  ],
+  [
+    /failed to parse date field|Text '.*' could not be parsed/,
+    "Write dates as ISO 8601 (2025-01-31, 2025-01-31T10:00:00Z) or as date math: now-1M/M is the beginning of last month, now-7d/d a week ago.",
+  ],
+  [
+    /\[range\] query (?:does not support|malformed)/,
+    'A range names its bounds: {"range":{"price":{"gte":10,"lt":20}}}.',
+  ],
+  [
+    /For input string: |failed to create query: .*(?:NumberFormat|number)/,
+    "The field is of a numeric type: give a number, or search a text field instead. get_mapping shows the types.",
+  ],
+];
+
+function correctionOf(reason: string): string {
+  const known = CORRECTIONS.find(([pattern]) => pattern.test(reason));
+  return known?.[1] ?? "Correct what the reason names. get_mapping shows the fields and their types.";
 }
 
 function causeOf(answer: WireAnswer): Cause | undefined {

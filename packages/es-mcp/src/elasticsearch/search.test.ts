@@ -1,5 +1,5 @@
 import { describe, expect, test } from "vitest";
-import { queryOf, sortClauses, unwrapped, unwrappedAggs } from "./search.ts";
+import { queryOf, sortClauses, unwrappedAggs } from "./search.ts";
 
 test.each<[string, unknown, unknown[]]>([
   ["nothing", undefined, []],
@@ -41,14 +41,6 @@ describe("queryOf", () => {
       query_string: { query: "name:select AND from:paris" },
     });
   });
-});
-
-test("takes the query out of a body that holds nothing else, and names what else it holds", () => {
-  const query = { match_all: {} };
-  expect(unwrapped({ query })).toBe(query);
-  expect(() => unwrapped({ query, size: 3, _source: ["id"] })).toThrow(
-    expect.objectContaining({ code: "query_invalid", details: { beside_query: ["size", "_source"] } }),
-  );
 });
 
 test("takes aggregations out of aggs", () => {

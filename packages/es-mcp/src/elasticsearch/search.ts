@@ -1,6 +1,7 @@
 import { ToolError } from "@es-to-pg/mcp-kit";
 import { z } from "zod";
 import type { Elasticsearch, IndexName, Names } from "./elasticsearch.ts";
+import { isSql, unwrapped } from "./query-mistakes.ts";
 import { isRecord } from "./record.ts";
 import { readDocuments } from "./rewritten.ts";
 import { refuseLookingPast, targetsOf } from "./targets.ts";
@@ -216,15 +217,16 @@ function sortClause(text: string): unknown {
   return /^-./.test(name) ? { [name.slice(1)]: "desc" } : name;
 }
 
-const SQL = /^\s*select\s.+\sfrom\s/is;
+/** Parts of a request's body that search_documents takes as arguments. */
+const SEARCH_TAKES = ["aggs", "sort", "size", "fields"];
 
 /** The query as the caller gave it: DSL, query string or both. */
 export function queryOf(
   query: Record<string, unknown> | undefined,
   queryString: string | undefined,
 ): Record<string, unknown> | undefined {
-  const dsl = unwrapped(query);
-  if (queryString !== undefined && SQL.test(queryString)) {
+  const dsl = unwrapped(query, SEARCH_TAKES);
+  if (queryString !== undefined && isSql(queryString)) {
     // To Lucene these are words to look for, and it would find nearly everything.
     throw new ToolError("query_invalid", "query_string is Lucene syntax and not SQL.", {
       next: "Write conditions such as brand:acme AND price:>10, or Query DSL in query; choose fields, sort and size by the arguments of these names.",
@@ -234,22 +236,6 @@ export function queryOf(
   if (dsl !== undefined && text !== undefined) return { bool: { must: [dsl, text] } };
   return dsl ?? text;
 }
-
-/** Models often send the whole body, `{"query": {…}}`, where its query is asked for. */
-export function unwrapped(query: Record<string, unknown> | undefined): Record<string, unknown> | undefined {
-  if (query === undefined || Object.keys(query).length === 0) return undefined;
-  const { query: inner, ...others } = query;
-  if (!isRecord(inner)) return query;
-  const names = Object.keys(others);
-  if (names.length === 0) return inner;
-  throw new ToolError("query_invalid", "query is the query alone, and not a whole request body.", {
-    next: "Give what stands under query; the rest has arguments of its own where the tool takes it.",
-    details: { beside_query: names.slice(0, BESIDE_MAX) },
-  });
-}
-
-/** Names that an error quotes from a body that holds too much. */
-const BESIDE_MAX = 10;
 
 /** Models often send `{"aggs": {…}}` where what is in it is asked for. No type of aggregation has such a name. */
 export function unwrappedAggs(aggs: Record<string, unknown> | undefined): Record<string, unknown> | undefined {

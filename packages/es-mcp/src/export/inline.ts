@@ -97,6 +97,7 @@ const STAGE_INSTEAD = "Leave delivery out: the export is staged, and its handle 
 function tooLarge(met: { total?: number; bytes?: number }): ToolError {
   return new ToolError("too_large_inline", "The documents are too many or too large for an answer.", {
     next: STAGE_INSTEAD,
+    instead: { arguments: { delivery: undefined } },
     details: { ...met, documents_max: INLINE_DOCUMENTS_MAX, bytes_max: ANSWER_BYTES_MAX - ANSWER_BYTES_REST },
   });
 }

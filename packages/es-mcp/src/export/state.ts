@@ -37,6 +37,17 @@ export const exportState = z.object({
   next: z.string().optional(),
 });
 
+/** What of it cancel_export answers: what has become of the export. get_export tells the rest. */
+export const cancelledState = exportState.pick({
+  export_id: true,
+  status: true,
+  documents: true,
+  expected: true,
+  bytes: true,
+  error: true,
+  next: true,
+});
+
 export type ExportState = z.infer<typeof exportState>;
 
 /** Whether nothing more happens to an export by itself. */

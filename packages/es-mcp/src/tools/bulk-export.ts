@@ -1,14 +1,22 @@
 import { waitForJob, waitSeconds } from "@es-to-pg/mcp-kit";
-import { exportIdSchema } from "@es-to-pg/staging";
+import { EXPORT_ID, idProblem } from "@es-to-pg/staging";
 import { z } from "zod";
 import { expressionParts } from "../elasticsearch/expand.ts";
-import { unwrapped } from "../elasticsearch/search.ts";
+import { explainingQuery, unwrapped } from "../elasticsearch/query-mistakes.ts";
 import { exportInline, INLINE_DOCUMENTS_MAX } from "../export/inline.ts";
 import type { ExportRequest } from "../export/request.ts";
 import { startExport } from "../export/start-export.ts";
 import { describeExport, exportState, isSettled } from "../export/state.ts";
 import { fieldPatterns, includeHidden, indexExpression, queryDsl } from "./inputs.ts";
 import { defineTool } from "./tool.ts";
+
+/** A date stands in a query; deletions and late writes are why a watermark is better. */
+const sinceExport = z.string().regex(EXPORT_ID, {
+  error: ({ input }) =>
+    /^\d{4}-\d{2}/.test(String(input))
+      ? `${idProblem("exp", input)}; a date goes into query: {"range":{"<date field>":{"gte":"${String(input).slice(0, 30)}"}}}`
+      : idProblem("exp", input),
+});
 
 export const bulkExport = defineTool({
   name: "bulk_export",
@@ -21,7 +29,7 @@ export const bulkExport = defineTool({
     fields: fieldPatterns.describe("Only these paths or globs."),
     max_documents: z.int().min(1).optional().describe("Stop after so many documents."),
     include_hidden: includeHidden,
-    since: exportIdSchema.optional().describe("Only what was written since that export. Deletions are not seen."),
+    since: sinceExport.optional().describe("Only what was written since that export. Deletions are not seen."),
     delivery: z
       .enum(["staged", "inline"])
       .default("staged")
@@ -47,15 +55,16 @@ export const bulkExport = defineTool({
     };
     const { elasticsearch, jobs, logger, signal } = context;
     if (params.delivery === "inline") {
-      const { documents, total } = await exportInline(elasticsearch, request, signal);
+      const { documents, total } = await explainingQuery(request.query, () =>
+        exportInline(elasticsearch, request, signal),
+      );
       return { documents, returned: documents.length, total };
     }
     const store = await context.store();
     const slicesAtOnce = context.settings.ES_MCP_SLICES_AT_ONCE;
-    const started = await startExport({ elasticsearch, store, jobs, logger, slicesAtOnce }, request, {
-      fresh: params.fresh,
-      signal,
-    });
+    const started = await explainingQuery(request.query, () =>
+      startExport({ elasticsearch, store, jobs, logger, slicesAtOnce }, request, { fresh: params.fresh, signal }),
+    );
     const manifest = await waitForJob({
       read: () => store.read(started.exportId),
       isDone: (state) => isSettled(store, state),

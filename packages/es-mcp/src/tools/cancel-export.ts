@@ -1,6 +1,6 @@
 import { exportIdSchema } from "@es-to-pg/staging";
 import { z } from "zod";
-import { describeExport, exportState } from "../export/state.ts";
+import { cancelledState, describeExport } from "../export/state.ts";
 import { cancelExport as cancel } from "../export/stop-export.ts";
 import { defineTool } from "./tool.ts";
 
@@ -10,7 +10,7 @@ export const cancelExport = defineTool({
   description:
     "Stops a working export for every caller that shares it and closes its snapshot. What is staged stays until delete_export.",
   input: z.strictObject({ export_id: exportIdSchema.describe("Handle that bulk_export answered.") }),
-  output: exportState,
+  output: cancelledState,
   annotations: { readOnlyHint: false, destructiveHint: true, idempotentHint: true, openWorldHint: false },
   async handler({ export_id }, { elasticsearch, jobs, store: open }) {
     const store = await open();

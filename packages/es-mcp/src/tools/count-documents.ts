@@ -1,8 +1,9 @@
 import { z } from "zod";
 import { unknownFields as findUnknownFields, referencedFields } from "../elasticsearch/fields.ts";
-import { countDocuments as count, unwrapped } from "../elasticsearch/search.ts";
+import { explainingQuery, unwrapped } from "../elasticsearch/query-mistakes.ts";
+import { countDocuments as count } from "../elasticsearch/search.ts";
 import { indexExpression, queryDsl } from "./inputs.ts";
-import { leftOut, leftOutOf, unknownFields, unknownFieldsOf } from "./outputs.ts";
+import { leftOut, leftOutOf, UNKNOWN_FIELDS_HINT, unknownFields, unknownFieldsOf } from "./outputs.ts";
 import { defineTool } from "./tool.ts";
 
 export const countDocuments = defineTool({
@@ -16,14 +17,21 @@ export const countDocuments = defineTool({
     indices: z.int(),
     left_out: leftOut,
     unknown_fields: unknownFields,
+    hint: z.string().optional(),
   }),
   annotations: { readOnlyHint: true, destructiveHint: false, idempotentHint: true, openWorldHint: false },
   async handler({ index, query }, { elasticsearch, signal }) {
     const { indices, leftOut: out } = await elasticsearch.names(index, { includeHidden: false, signal });
     const dsl = unwrapped(query);
-    const total = await count(elasticsearch, indices, dsl, signal);
+    const total = await explainingQuery(dsl, () => count(elasticsearch, indices, dsl, signal));
     // A misspelt field counts nothing and is no error to Elasticsearch.
     const unknown = total > 0 ? [] : await findUnknownFields(elasticsearch, index, referencedFields(dsl), signal);
-    return { count: total, indices: indices.length, ...leftOutOf(out), ...unknownFieldsOf(unknown) };
+    return {
+      count: total,
+      indices: indices.length,
+      ...leftOutOf(out),
+      ...unknownFieldsOf(unknown),
+      ...(unknown.length === 0 ? {} : { hint: UNKNOWN_FIELDS_HINT }),
+    };
   },
 });

@@ -20,7 +20,7 @@ export const getMapping = defineTool({
   name: "get_mapping",
   title: "Get the mapping",
   description:
-    "Lists the fields of an index as paths with types, parameters and multi-fields, and conflicts between indices. What the documents really hold tells profile_index.",
+    "Lists the fields of an index as paths with types, parameters and multi-fields, and conflicts between indices. Next: profile_index, which tells what the documents really hold.",
   input: z.strictObject({
     index: indexExpression,
     fields: fieldPatterns.describe("Paths or globs to list, e.g. address.*."),

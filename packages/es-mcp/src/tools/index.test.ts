@@ -21,6 +21,14 @@ test("names, descriptions and input schemas stay within their budget", () => {
   expect(schemaBytes(tools)).toBeLessThanOrEqual(SCHEMA_BYTES_MAX);
 });
 
+test("stays within its budget with the schemas of the answers, too", () => {
+  expect(schemaBytes(tools, { structuredOutput: true })).toBeLessThanOrEqual(16_000);
+});
+
+test.each(tools.map((tool) => [tool.name, tool] as const))("%s has a text that no client cuts", (_name, tool) => {
+  expect(tool.description.length).toBeLessThan(2_000);
+});
+
 test("the instructions fit the 2,000 characters that clients keep", () => {
   expect(instructions.length).toBeLessThan(2_000);
 });

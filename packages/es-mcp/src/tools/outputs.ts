@@ -15,6 +15,10 @@ export const leftOut = z
 
 export const unknownFields = z.array(z.object({ field: z.string(), nearest: z.array(z.string()) })).optional();
 
+/** What an answer says that holds nothing because of a name. */
+export const UNKNOWN_FIELDS_HINT =
+  "No index has the unknown fields, so nothing can match; get_mapping lists the fields.";
+
 /** What matched and is not in the answer, or nothing at all where nothing was left out. */
 export function leftOutOf(indices: readonly LeftOut[]): { left_out?: z.output<typeof leftOut> } {
   if (indices.length === 0) return {};

@@ -3,7 +3,7 @@ import { type FieldProfile, type MappingField, proposeType } from "@es-to-pg/sta
 import { z } from "zod";
 import { expressionParts } from "../elasticsearch/expand.ts";
 import { unknownAmong } from "../elasticsearch/fields.ts";
-import { unwrapped } from "../elasticsearch/search.ts";
+import { explainingQuery, unwrapped } from "../elasticsearch/query-mistakes.ts";
 import { FieldSelection } from "../export/rewrite.ts";
 import { profileSample } from "../export/sample.ts";
 import { fieldPatterns, includeHidden, indexExpression, queryDsl } from "./inputs.ts";
@@ -38,13 +38,16 @@ export const profileIndex = defineTool({
   }),
   annotations: { readOnlyHint: true, destructiveHint: false, idempotentHint: true, openWorldHint: false },
   async handler(params, { elasticsearch, signal }) {
-    const sample = await profileSample(elasticsearch, {
-      index: expressionParts(params.index),
-      query: unwrapped(params.query),
-      sample: params.sample,
-      includeHidden: params.include_hidden ?? false,
-      signal,
-    });
+    const query = unwrapped(params.query);
+    const sample = await explainingQuery(query, () =>
+      profileSample(elasticsearch, {
+        index: expressionParts(params.index),
+        query,
+        sample: params.sample,
+        includeHidden: params.include_hidden ?? false,
+        signal,
+      }),
+    );
     const selection = new FieldSelection(params.fields ?? ["*"]);
     const described = describeFields(sample.mapping, sample.profile, sample.documents).filter(
       ({ path }) => selection.judge(path) === "kept",

@@ -1,7 +1,9 @@
 import { ToolError } from "@es-to-pg/mcp-kit";
 import { z } from "zod";
+import type { Elasticsearch } from "../elasticsearch/elasticsearch.ts";
 import { unknownFields as findUnknownFields, referencedFields } from "../elasticsearch/fields.ts";
 import { jsonBytes } from "../elasticsearch/fit.ts";
+import { explainingQuery } from "../elasticsearch/query-mistakes.ts";
 import { REWRITTEN_HINT } from "../elasticsearch/rewritten.ts";
 import {
   closeSnapshot,
@@ -13,7 +15,7 @@ import {
 } from "../elasticsearch/search.ts";
 import { fitPage } from "../elasticsearch/search-answer.ts";
 import { cursor, fieldPatterns, indexExpression, queryDsl } from "./inputs.ts";
-import { leftOut, leftOutOf, unknownFields, unknownFieldsOf } from "./outputs.ts";
+import { leftOut, leftOutOf, shownName, UNKNOWN_FIELDS_HINT, unknownFields, unknownFieldsOf } from "./outputs.ts";
 import { defineTool } from "./tool.ts";
 
 const SIZE_DEFAULT = 10;
@@ -69,11 +71,14 @@ export const searchDocuments = defineTool({
     const unknownAmong = async (asked: Iterable<string>) =>
       unknownFieldsOf(await findUnknownFields(elasticsearch, index, asked, signal));
 
-    const { page, names } = await searchExpression(elasticsearch, index, request, signal).catch(
-      async (failure: unknown) => {
-        throw isInvalidQuery(failure) ? withUnknown(failure, await unknownAmong(referenced)) : failure;
-      },
-    );
+    const { page, names } = await explainingQuery(request.query, () =>
+      searchExpression(elasticsearch, index, request, signal),
+    ).catch(async (failure: unknown) => {
+      if (!isInvalidQuery(failure)) throw failure;
+      const unfit = unsortableField(failure);
+      if (unfit !== undefined) throw unsortable(failure, unfit, await sortableFields(elasticsearch, index, signal));
+      throw withUnknown(failure, await unknownAmong(referenced));
+    });
     const { answer, next, hasMore } = fitPage(
       page,
       { ...request, indices: names.indices },
@@ -83,16 +88,18 @@ export const searchDocuments = defineTool({
 
     const isEmptied = answer.returned > 0 && answer.hits.every(({ _source }) => jsonBytes(_source) <= 2);
     const isSuspicious = page.total === 0 || aggs !== undefined || (fields !== undefined && isEmptied);
+    const unknown = given === undefined && isSuspicious ? await unknownAmong([...referenced, ...(fields ?? [])]) : {};
     return {
       ...answer,
       ...leftOutOf(names.leftOut),
       // A misspelt field finds nothing and is no error to Elasticsearch.
-      ...(given === undefined && isSuspicious ? await unknownAmong([...referenced, ...(fields ?? [])]) : {}),
+      ...unknown,
       ...(next === null ? {} : { next_cursor: cursors.encode(scope, next) }),
       ...hintOf({
         hasNoCursor: hasMore && next === null,
         isRewritten: page.rewritten,
         isClipped: answer.clipped !== undefined,
+        isUnknown: unknown.unknown_fields !== undefined && page.total === 0,
       }),
     };
   },
@@ -107,7 +114,44 @@ function withUnknown(failure: ToolError, unknown: ReturnType<typeof unknownField
   if (unknown.unknown_fields === undefined) return failure;
   return new ToolError(failure.code, failure.message, {
     next: "Correct the unknown fields; get_mapping shows the fields and their types.",
-    details: { ...failure.details, ...unknown },
+    // The first one, so that the answer can show the call with the nearest name.
+    details: { ...failure.details, ...unknown, ...unknown.unknown_fields[0] },
+    cause: failure,
+  });
+}
+
+/** Fields that an error offers in place of one that cannot be sorted by. */
+const SORTABLE_MAX = 12;
+
+const SORTABLE = new Set(
+  "keyword constant_keyword date date_nanos boolean ip long integer short byte unsigned_long double float half_float scaled_float".split(
+    " ",
+  ),
+);
+
+/** The text field that a sort or an aggregation stumbled over. */
+function unsortableField({ details }: ToolError): string | undefined {
+  const { reason } = details;
+  if (typeof reason !== "string") return undefined;
+  return /(?:Fielddata is disabled on|fielddata=true on) \[([^\]]+)\]/.exec(reason)?.[1];
+}
+
+async function sortableFields(elasticsearch: Elasticsearch, index: string, signal: AbortSignal): Promise<string[]> {
+  const { indices } = await elasticsearch.names(index, { includeHidden: false, signal });
+  const mapping = await elasticsearch.mapping(
+    indices.map(({ name }) => name),
+    { signal },
+  );
+  return mapping.filter(({ type }) => SORTABLE.has(type)).map(({ path }) => path);
+}
+
+/** A text field is sorted and grouped by its keyword sub-field, where it has one. */
+function unsortable(failure: ToolError, field: string, fields: readonly string[]): ToolError {
+  const nearest = fields.filter((path) => path.startsWith(`${field}.`));
+  const { reason: _long, ...details } = failure.details;
+  return new ToolError(failure.code, `${shownName(field)} is a text field: it is searched, not sorted or grouped by.`, {
+    next: nearest.length > 0 ? "Use its sub-field." : "Sort and group by one of the allowed fields.",
+    details: { ...details, field: shownName(field), nearest, allowed: fields.slice(0, SORTABLE_MAX).map(shownName) },
     cause: failure,
   });
 }
@@ -121,8 +165,11 @@ function sortFields(sort: readonly unknown[]): unknown[] {
 }
 
 /** The hint that matters most. */
-function hintOf(found: { hasNoCursor: boolean; isRewritten: boolean; isClipped: boolean }): { hint?: string } {
-  const { hasNoCursor, isRewritten, isClipped } = found;
+function hintOf(found: { hasNoCursor: boolean; isRewritten: boolean; isClipped: boolean; isUnknown: boolean }): {
+  hint?: string;
+} {
+  const { hasNoCursor, isRewritten, isClipped, isUnknown } = found;
+  if (isUnknown) return { hint: UNKNOWN_FIELDS_HINT };
   if (isRewritten) return { hint: REWRITTEN_HINT };
   if (hasNoCursor) {
     return { hint: "There is no cursor for this search; narrow the query, or use bulk_export to read everything." };

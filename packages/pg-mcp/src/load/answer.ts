@@ -1,8 +1,8 @@
 import { clip } from "@es-to-pg/mcp-kit";
 import { z } from "zod";
 import type { Transaction } from "../postgres/index.ts";
-import { type ChildFigures, childFigures } from "./children.ts";
-import { figuresSchema } from "./figures.ts";
+import type { ChildFigures } from "./children.ts";
+import { FIGURE_NAMES } from "./figures.ts";
 import { figuresOf, type Load } from "./ledger.ts";
 import type { Rejects } from "./rejects.ts";
 import { confirmToken } from "./start.ts";
@@ -24,9 +24,9 @@ export const loadAnswer = z.object({
   reused: z.literal(true).optional(),
   already_loaded: z.literal(true).optional(),
   export_id: z.string().optional(),
-  figures: figuresSchema,
+  figures: z.record(z.enum(FIGURE_NAMES), z.number()),
   deleted: z.number().optional(),
-  children: childFigures.optional(),
+  children: z.array(z.record(z.string(), z.unknown())).optional(),
   rounded: z.record(z.string(), z.number()).optional(),
   replaced: z.record(z.string(), z.number()).optional(),
   seconds: z.number(),
@@ -55,6 +55,11 @@ export const loadAnswer = z.object({
   next: z.string(),
 });
 export type LoadAnswer = z.infer<typeof loadAnswer>;
+
+/** What of it cancel_load answers: what has become of the load. get_load tells the rest. */
+export const cancelAnswer = loadAnswer
+  .pick({ load_id: true, status: true, table: true, error: true, next: true })
+  .extend({ figures: z.record(z.string(), z.number()) });
 
 /** A load as its tools answer it: state, figures, the first kinds of rejects, and what to call next. */
 export async function describeLoad(

@@ -39,7 +39,6 @@ const childFiguresSchema = z.object({
   rejected: count,
 });
 export type ChildFigures = z.infer<typeof childFiguresSchema>;
-export const childFigures = z.array(childFiguresSchema);
 
 /** How often documents with refused children are left out and the rest is tried again. */
 const ATTEMPTS_MAX = 20;

@@ -1,4 +1,4 @@
-import type { Jobs, Logger } from "@es-to-pg/mcp-kit";
+import type { Jobs, Logger, ToolCall } from "@es-to-pg/mcp-kit";
 import type { StagingStore } from "@es-to-pg/staging";
 import type { Postgres, TablePolicy } from "../postgres/index.ts";
 
@@ -15,6 +15,8 @@ export interface LoadContext {
     readonly PG_MCP_ALLOW_FUNCTIONS: readonly string[];
     readonly MCP_WAIT_SECONDS_DEFAULT: number;
   };
+  /** Asks the person behind the call; absent where nobody can be asked. */
+  confirm?: ToolCall["confirm"];
   /** Hears of each numbered step of `runLoad` as it begins; the kill tests end the process there. */
   onLoadStep?: (step: string) => void;
 }

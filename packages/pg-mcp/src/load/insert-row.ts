@@ -87,7 +87,10 @@ export async function insertRow(
   }
   if (reject !== undefined) {
     throw new ToolError("row_rejected", `The row was rejected: ${reject.reason}.`, {
-      next: "Correct the value, or pass on_conflict for a row whose key exists.",
+      next:
+        reject.reason === "unique_violation"
+          ? 'A row of this key exists: on_conflict:"update" changes it, "ignore" keeps it; else give another key.'
+          : "Correct the value, and insert the row again.",
       details: {
         reason: reject.reason,
         column: reject.column_name,

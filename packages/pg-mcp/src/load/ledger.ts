@@ -1,4 +1,5 @@
 import { ToolError } from "@es-to-pg/mcp-kit";
+import { idProblem } from "@es-to-pg/staging";
 import { z } from "zod";
 import type { Transaction } from "../postgres/index.ts";
 import { quoteIdentifier } from "../postgres/index.ts";
@@ -14,7 +15,7 @@ export const LEASE_RENEWAL_MS = 10_000;
 
 export const loadIdSchema = z
   .string()
-  .regex(/^load_[0-9a-hjkmnp-tv-z]{26}$/, "a load id is load_ and 26 characters, from bulk_insert");
+  .regex(/^load_[0-9a-hjkmnp-tv-z]{26}$/, { error: ({ input }) => idProblem("load", input) });
 
 const countsSchema = z.record(z.string(), z.number());
 

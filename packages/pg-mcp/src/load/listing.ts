@@ -21,7 +21,7 @@ export const loadSummary = z.object({
   mode: z.string(),
   dry_run: z.literal(true).optional(),
   export_id: z.string().optional(),
-  figures: z.record(z.string(), z.number()).describe("Figures above zero."),
+  figures: z.record(z.string(), z.number()),
   error: z.string().optional(),
 });
 export type LoadSummary = z.infer<typeof loadSummary>;
@@ -60,8 +60,10 @@ export async function listLoads(
 export const rejectPosition = z.object({ part: z.int(), line: z.int() });
 
 export const shownReject = z.object({
-  part: z.number().describe("Part of the export; 0 for rows of a call."),
-  line: z.number().describe("Line of the part, or ordinal of the row, from 1."),
+  /** Of the export; 0 for rows of a call. */
+  part: z.number(),
+  /** Of the part, or the ordinal of the row, from 1. */
+  line: z.number(),
   document_id: z.string().nullable(),
   index: z.string().optional(),
   column: z.string().nullable(),

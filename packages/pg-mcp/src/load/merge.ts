@@ -542,6 +542,7 @@ export function confirmNeeded(existing: number | null): ToolError {
   return new ToolError("confirm_needed", "replace of a table that holds rows needs a confirmation.", {
     next: "Repeat the call with dry_run:true, show the user figures.deleted, and pass the confirm token it answers.",
     details: existing === null ? {} : { existing },
+    instead: { arguments: { dry_run: true } },
   });
 }
 

@@ -12,6 +12,7 @@ import type { LoadContext } from "./context.ts";
 import { openLedger } from "./ledger.ts";
 import { confirmNeeded, type MergeOutcome } from "./merge.ts";
 import type { LoadMode } from "./plan-sql.ts";
+import { questionBefore } from "./question.ts";
 import { openRejects, type RejectLimits } from "./rejects.ts";
 import { type LoadJob, runLoad } from "./run.ts";
 import {
@@ -146,7 +147,14 @@ export async function startLoad(context: LoadContext, given: LoadRequest, signal
         const finished = await ledger.findCompleted(tx, loadDigest, reuseSeconds);
         if (finished !== undefined) return { loadId: finished.load_id, reused: true };
       }
-      const deletesMax = await confirmedDeletes(tx, context, request, plan, digest({ ...identity, dry_run: true }));
+      const dryDigest = digest({ ...identity, dry_run: true });
+      const deletesMax = await confirmedDeletes(tx, context, request, plan, dryDigest);
+      if (!request.dryRun && context.confirm !== undefined) {
+        const rejected = (await ledger.findCompleted(tx, dryDigest, CONFIRM_SECONDS))?.rejected;
+        const question = questionBefore(plan, { request, deletesMax, rejected, expected: source.expected });
+        // The answer is out when this throws: the transaction is undone, and the call comes again with it.
+        if (question !== undefined) context.confirm(question);
+      }
       const created = await ledger.create(tx, {
         loadId,
         owner,
@@ -387,7 +395,7 @@ async function mustBeAllowed(tx: Transaction, { table }: LoadPlan, mode: LoadMod
   const missing = rows.map(([privilege]) => String(privilege));
   if (missing.length === 0) return;
   throw new ToolError("permission_denied", `The server's role may not ${missing.join(", ")} on the table.`, {
-    next: "Have the table's owner run details.sql, or load as a role that may.",
+    next: "Have the table's owner run the statement in sql, or load as a role that may.",
     details: { missing, sql: `GRANT ${missing.join(", ")} ON ${quoteTable(table)} TO <the server's role>` },
   });
 }
@@ -446,6 +454,7 @@ async function confirmedDeletes(
     if (dry !== undefined && confirmToken(dry.load_id, dry.digest) === request.confirm) return dry.deleted;
     throw new ToolError("confirm_mismatch", "The confirm token is not that of the latest dry run of these arguments.", {
       next: "Repeat the call with dry_run:true (and fresh:true), and pass the token it answers.",
+      instead: { arguments: { confirm: undefined, dry_run: true, fresh: true } },
     });
   }
   const { rows } = await tx.query(`SELECT EXISTS (SELECT 1 FROM ${quoteTable(plan.table)})`);

@@ -50,7 +50,7 @@ export async function ensureState(tx: StateTransaction, schema: string = STATE_S
     if (errorCode(error) === "42703") throw stateOutdated(schema);
     if (errorCode(error) !== "42501") throw error;
     throw new ToolError("state_missing", `The server's role may not create its state schema ${quoted(schema)}.`, {
-      next: "Have an administrator run details.sql once, then repeat the call.",
+      next: "Have an administrator run the statements in sql once, then repeat the call.",
       details: {
         schema,
         sql: [...statements, ...grants(schema)].map((statement) => `${statement};`).join("\n"),

@@ -16,7 +16,12 @@ const LAST_WORD_MS = 2_000;
 /** What verify_load answers: the comparison, or while it works, how far it is. */
 export const verifyAnswer = verification
   .partial({ matched: true, missing: true, different: true, deduplicated: true, rejected: true })
-  .extend({ verdict: z.enum([...verification.shape.verdict.options, "working"]), total: z.number().optional() });
+  .extend({
+    verdict: z.enum([...verification.shape.verdict.options, "working"]),
+    total: z.number().optional(),
+    children: z.array(z.record(z.string(), z.unknown())).optional(),
+    sample_keys: z.partialRecord(z.enum(["missing", "different", "extra"]), z.array(z.string()).optional()).optional(),
+  });
 export type VerifyAnswer = z.infer<typeof verifyAnswer>;
 
 const outcomeSchema = z.union([

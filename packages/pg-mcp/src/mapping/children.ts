@@ -137,7 +137,7 @@ function checkUnique(child: MappingChild, table: Table, key: readonly string[]):
   );
   if (isFit) return;
   throw new ToolError("no_unique_key", "The child table has no unique index of exactly parent_key and ordinal.", {
-    next: "Run details.sql.",
+    next: "Have the table's owner run the statement in sql.",
     details: {
       child: child.table,
       sql: `CREATE UNIQUE INDEX ON ${quoteTable(table)} (${key.map(quoteIdentifier).join(", ")})`,

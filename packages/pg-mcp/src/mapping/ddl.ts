@@ -1,4 +1,4 @@
-import { ToolError } from "@es-to-pg/mcp-kit";
+import { nearest, ToolError } from "@es-to-pg/mcp-kit";
 import {
   allowsTable,
   defaultSchemas,
@@ -7,6 +7,7 @@ import {
   quoteLiteral,
   quoteTable,
   readTable,
+  requireSchema,
   type Table,
   type TablePolicy,
   type Transaction,
@@ -194,7 +195,7 @@ async function createTable(
   tx: Transaction,
   draft: TableDraft,
   existing: Table | undefined,
-  options: { ifNotExists: boolean; addColumns: boolean },
+  options: { ifNotExists: boolean; addColumns: boolean; policy?: TablePolicy },
 ): Promise<CreateResult> {
   const formatted = await formatTypes(
     tx,
@@ -203,6 +204,7 @@ async function createTable(
   const columns = draft.columns.map((column) => ({ ...column, type: formatted.get(column.type) ?? column.type }));
   checkNames({ ...draft, columns });
   if (existing === undefined) {
+    await requireSchema(tx, draft.schema, options.policy);
     const statements = createTableStatements({ ...draft, columns });
     for (const statement of statements) await tx.query(statement);
     return { action: "created", statements, missing: [], different: [] };
@@ -211,6 +213,7 @@ async function createTable(
     throw new ToolError("table_exists", "There is already a relation of this name.", {
       next: "Leave if_not_exists true to keep it, or choose another name.",
       details: { schema: existing.schema, table: existing.table, kind: existing.kind },
+      instead: { arguments: { if_not_exists: undefined } },
     });
   }
   const { missing, different } = compare(columns, existing);
@@ -229,7 +232,7 @@ async function createTable(
 export async function createTables(
   tx: Transaction,
   drafts: readonly { draft: TableDraft; existing: Table | undefined }[],
-  options: { ifNotExists: boolean; addColumns: boolean; dryRun: boolean },
+  options: { ifNotExists: boolean; addColumns: boolean; dryRun: boolean; policy?: TablePolicy },
 ): Promise<CreateResult[]> {
   const results: CreateResult[] = [];
   const undo = new Error("undo");
@@ -285,7 +288,8 @@ function checkNames(draft: TableDraft): void {
   for (const name of [...draft.primaryKey, ...draft.indexes.flatMap(({ columns }) => columns)]) {
     if (seen.has(name)) continue;
     throw new ToolError("unknown_column", "primary_key or indexes name a column that the table would not have.", {
-      details: { column: name, columns: [...seen].slice(0, 50) },
+      next: "Use one of the columns.",
+      details: { column: name, nearest: nearest(name, seen), columns: [...seen].slice(0, 50) },
     });
   }
 }

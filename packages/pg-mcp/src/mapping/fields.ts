@@ -4,6 +4,9 @@ import { partOf, type ValuePart } from "./parts.ts";
 import { META_PATHS } from "./plan.ts";
 import type { ValueType } from "./value-type.ts";
 
+/** Fields that an error lists where none is near. */
+const FIELDS_MAX = 30;
+
 /** The fields of an export by path. Without any (rows given in a call), every path is taken to exist. */
 export class Fields {
   readonly #byPath: Map<string, MappingField>;
@@ -37,8 +40,13 @@ export class Fields {
     if (!this.isKnown || this.#profiled.has(path) || this.#isInsideOpenObject(path)) return { path, field: null };
     throw new ToolError("unknown_field", "The documents of this export have no such field.", {
       next: "Use one of the nearest paths, or _id, _index, _routing, _seq_no.",
-      details: { field: path, nearest: nearest(path, this.paths()) },
+      details: { field: path, ...this.#nearest(path) },
     });
+  }
+
+  #nearest(path: string): { nearest: string[]; fields?: string[] } {
+    const near = nearest(path, this.paths());
+    return near.length > 0 ? { nearest: near } : { nearest: near, fields: this.paths().slice(0, FIELDS_MAX) };
   }
 
   /** A piece of a value, such as `period.lower` of a range. */

@@ -21,7 +21,7 @@ describe("a mapping", () => {
     [{}, "columns"],
     [{ columns: [] }, "columns"],
     [{ columns: [{ column: "a", form: "b" }] }, "form"],
-    [{ columns: [{ column: "a", on_missing: "skip" }] }, "columns.0.on_missing"],
+    [{ columns: [{ column: "a", on_missing: "skip" }] }, "columns[0].on_missing"],
     [{ columns: [{ column: "a" }, { column: "a" }] }, "mapped twice"],
     [{ columns: [{ column: "a", constant: 1, expression: "b" }] }, "constant excludes"],
     [{ columns: [{ column: "a", load: false, expression: "b" }] }, "load:false"],

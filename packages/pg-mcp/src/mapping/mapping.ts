@@ -1,4 +1,5 @@
-import { ToolError } from "@es-to-pg/mcp-kit";
+import { readShape, ToolError } from "@es-to-pg/mcp-kit";
+import { idProblem } from "@es-to-pg/staging";
 import { z } from "zod";
 
 /** What becomes of a value that is an array. Default: `array` in an array column, `json` in json and jsonb. */
@@ -105,19 +106,38 @@ export type MappingReference =
 /** Reads the `mapping` argument of a tool; throws `invalid_mapping` with every problem and where it stands. */
 export function parseMappingReference(value: unknown): MappingReference {
   if (typeof value === "string") return { kind: "stored", id: parseMapId(value), changes: undefined };
-  if (typeof value === "object" && value !== null && "id" in value) {
+  if (typeof value === "object" && value !== null && isMapReference(value)) {
     const parsed = check(z.strictObject({ id: z.string(), changes: mappingChangesSchema.optional() }), value);
     return { kind: "stored", id: parseMapId(parsed.id), changes: parsed.changes };
   }
   return { kind: "inline", mapping: parseMapping(value) };
 }
 
+/** Pairs of column and path may have an `id` too, which is then the name of a column. */
+function isMapReference(value: object): boolean {
+  return "id" in value && ("changes" in value || Object.keys(value).length === 1);
+}
+
 /** Checks one whole mapping; throws `invalid_mapping`. */
 export function parseMapping(value: unknown): Mapping {
+  const pairs = pairsOf(value);
+  if (pairs !== undefined) {
+    throw invalid(['a mapping lists its columns: {"columns":[{"column":…,"from":…}]}'], {
+      mapping: { columns: pairs },
+    });
+  }
   const mapping = check(mappingSchema, value);
   checkColumns(mapping.columns);
   for (const child of mapping.children ?? []) checkColumns(child.columns);
   return mapping;
+}
+
+/** The columns of a mapping that was written as pairs of column and path. */
+function pairsOf(value: unknown): MappingColumn[] | undefined {
+  if (typeof value !== "object" || value === null || Array.isArray(value) || "columns" in value) return undefined;
+  const pairs = Object.entries(value);
+  if (pairs.length === 0 || !pairs.every(([, path]) => typeof path === "string")) return undefined;
+  return pairs.map(([column, path]) => (column === path ? { column } : { column, from: String(path) }));
 }
 
 function checkColumns(columns: readonly MappingColumn[]): void {
@@ -165,21 +185,31 @@ export function changeMapping(mapping: Mapping, changes: MappingChanges): Mappin
 function parseMapId(id: string): string {
   const parsed = mapIdSchema.safeParse(id);
   if (parsed.success) return parsed.data;
-  throw new ToolError("invalid_mapping", "That is no mapping id: one is map_ and 26 characters.", {
-    next: "Pass the mapping_id that propose_mapping answered, or a whole mapping object.",
+  throw new ToolError("invalid_mapping", `${idProblem("map", id)}.`, {
+    next: id.startsWith("exp_")
+      ? "Call propose_mapping with this export_id; it answers the mapping_id."
+      : "Pass the mapping_id that propose_mapping answered, or a whole mapping object.",
   });
 }
 
 function check<S extends z.ZodType>(schema: S, value: unknown): z.output<S> {
-  const parsed = schema.safeParse(value);
-  if (parsed.success) return parsed.data;
-  throw invalid(parsed.error.issues.map((issue) => `${issue.path.join(".") || "mapping"}: ${issue.message}`));
+  const read = readShape(schema, value);
+  if ("data" in read) return read.data;
+  const { sentences, problems, corrected } = read;
+  throw invalid([sentences.replace(/\.$/, "")], corrected === undefined ? undefined : { mapping: corrected }, problems);
 }
 
-function invalid(problems: string[]): ToolError {
+function invalid(
+  problems: string[],
+  instead?: { mapping: unknown },
+  named: readonly { argument: string; nearest?: string[] }[] = [],
+): ToolError {
   const shown = problems.slice(0, 10);
   return new ToolError("invalid_mapping", `The mapping is not valid: ${shown.join("; ")}.`, {
     next: 'A mapping is {"columns":[{"column":"price","from":"price"}],"key":["id"]}; correct it and call again.',
-    details: { problems: problems.length },
+    details: {
+      problems: named.map(({ argument, nearest }) => ({ argument, ...(nearest === undefined ? {} : { nearest }) })),
+    },
+    ...(instead === undefined ? {} : { instead: { arguments: instead } }),
   });
 }

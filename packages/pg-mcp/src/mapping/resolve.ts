@@ -278,7 +278,11 @@ function resolveKey(wanted: readonly string[] | undefined, table: Table, mapping
   );
   if (isFit) return key;
   throw new ToolError("no_unique_key", "No plain, immediate unique index covers exactly the key's columns.", {
-    next: "Run details.sql, or use a key that the table has.",
+    next:
+      table.primaryKey === null
+        ? "Have the table's owner run the statement in sql, or use a key that the table has."
+        : "Leave key out for the primary key, or have the table's owner run the statement in sql.",
+    ...(table.primaryKey === null ? {} : { instead: { arguments: { key: undefined } } }),
     details: {
       key,
       primary_key: table.primaryKey,
@@ -297,7 +301,7 @@ function checkUnfed(table: Table, mapping: Mapping, fed: readonly string[]): voi
     .map(({ name }) => name);
   if (unfed.length === 0) return;
   throw new ToolError("column_unfed", "The table has NOT NULL columns that nothing feeds.", {
-    next: 'Map each, for instance {"column":"id","from":"_id"} or {"column":"source","constant":"es"}, or give it a default.',
+    next: 'Give a row a value for each; map an export\'s, for instance {"column":"id","from":"_id"} or {"column":"source","constant":"es"}.',
     details: { columns: unfed.slice(0, 20), total: unfed.length },
   });
 }

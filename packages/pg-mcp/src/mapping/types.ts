@@ -1,4 +1,4 @@
-import { ToolError } from "@es-to-pg/mcp-kit";
+import { nearest, ToolError } from "@es-to-pg/mcp-kit";
 import type { Transaction } from "../postgres/index.ts";
 import { parseValueType, type ValueType } from "./value-type.ts";
 
@@ -41,10 +41,64 @@ function withModifier(base: string, written: string): string {
   return `${name}${text}${zone}${base.endsWith("[]") ? "[]" : ""}`;
 }
 
+/** What types of Elasticsearch and of other databases are called here. */
+const ELSEWHERE: Readonly<Record<string, string>> = {
+  keyword: "text",
+  constant_keyword: "text",
+  wildcard: "text",
+  string: "text",
+  str: "text",
+  longtext: "text",
+  clob: "text",
+  nvarchar: "varchar",
+  varchar2: "varchar",
+  long: "bigint",
+  int64: "bigint",
+  unsigned_long: "numeric(20,0)",
+  short: "smallint",
+  byte: "smallint",
+  tinyint: "smallint",
+  int32: "integer",
+  half_float: "real",
+  scaled_float: "numeric",
+  double: "double precision",
+  float64: "double precision",
+  number: "numeric",
+  datetime: "timestamptz",
+  datetime2: "timestamptz",
+  date_nanos: "timestamptz",
+  object: "jsonb",
+  nested: "jsonb",
+  flattened: "jsonb",
+  map: "jsonb",
+  ip: "inet",
+  binary: "bytea",
+  blob: "bytea",
+  geo_point: "point",
+  bit: "boolean",
+  guid: "uuid",
+  uniqueidentifier: "uuid",
+};
+
+const TYPES =
+  "text,varchar,smallint,integer,bigint,numeric,real,double precision,boolean,date,timestamp,timestamptz,time,interval,uuid,jsonb,json,bytea,inet,point".split(
+    ",",
+  );
+
 function unknownType(type: string): ToolError {
+  const plain = type.trim().toLowerCase();
+  const [, name = plain, rest = ""] = /^([a-z_0-9 ]+?)\s*((?:\([^)]*\))?(?:\[\])?)$/.exec(plain) ?? [];
+  const here = ELSEWHERE[name];
+  const near = here === undefined ? nearest(name, TYPES) : [here];
   return new ToolError("unknown_type", "PostgreSQL knows no such type.", {
     next: "Use a type such as text, varchar(50), bigint, numeric(10,2), timestamptz, boolean, jsonb or text[].",
-    details: { type: type.slice(0, 100) },
+    // A length belongs to few types only; an array to all.
+    details: {
+      type: type.slice(0, 100),
+      nearest: near.map(
+        (known) => `${known}${known === "varchar" || known === "numeric" ? rest : rest.replace(/\(.*\)/, "")}`,
+      ),
+    },
   });
 }
 

@@ -217,13 +217,15 @@ export async function requireTable(
     if (!allowsTable(policy, table)) throw tableNotAllowed(table);
     return table;
   }
+  const near = await nearestTables(tx, name, policy);
   throw new ToolError("table_not_found", "There is no such table.", {
-    next: "Use one of the nearest names, or call list_tables; create_table makes a new one.",
-    details: {
-      table: name.table,
-      schema: name.schema ?? schemas.join(", "),
-      nearest: await nearestTables(tx, name, policy),
-    },
+    next:
+      near.length === 0
+        ? "Call list_tables for the tables; create_table makes a new one."
+        : "Use one of the nearest names, or call list_tables; create_table makes a new one.",
+    details: { table: name.table, schema: name.schema ?? schemas.join(", "), nearest: near },
+    // Its name says the schema where that is not the usual one.
+    ...(near[0] === undefined ? {} : { instead: { arguments: { table: near[0], schema: undefined } } }),
   });
 }
 
@@ -240,6 +242,8 @@ export async function nearestTables(
      ORDER BY 1, 2 LIMIT 20000`,
   );
   const home = defaultSchemas(policy)[0] ?? "public";
+  const dot = name.table.lastIndexOf(".");
+  const wanted = name.schema ?? (dot < 0 ? home : name.table.slice(0, dot).replaceAll('"', ""));
   const short = name.table.slice(name.table.lastIndexOf(".") + 1).replaceAll('"', "");
   const tables = rows
     .map(([schema, table]) => ({ schema: String(schema), table: String(table) }))
@@ -248,7 +252,12 @@ export async function nearestTables(
   for (const { schema, table } of tables) {
     byTable.set(table, [...(byTable.get(table) ?? []), schema === home ? table : `${schema}.${table}`]);
   }
-  return nearest(short, byTable.keys())
-    .flatMap((table) => byTable.get(table) ?? [])
-    .slice(0, 5);
+  const names = nearest(short, byTable.keys()).flatMap((table) => byTable.get(table) ?? []);
+  // A table of many schemas must not hide the one of the schema that was asked for, or nearly.
+  const ranks = new Map(
+    nearest(wanted, new Set(tables.map(({ schema }) => schema)), 20).map((schema, at) => [schema, at]),
+  );
+  const rank = (qualified: string): number =>
+    ranks.get(qualified.includes(".") ? qualified.slice(0, qualified.indexOf(".")) : home) ?? ranks.size;
+  return names.toSorted((a, b) => rank(a) - rank(b)).slice(0, 5);
 }

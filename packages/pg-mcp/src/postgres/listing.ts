@@ -1,6 +1,6 @@
 import { nearest, ToolError } from "@es-to-pg/mcp-kit";
 import { neverCounted } from "./catalog.ts";
-import { allowsSchema, allowsTable, globToRegExp, type TablePolicy } from "./policy.ts";
+import { allowsSchema, allowsTable, everything, globToRegExp, type TablePolicy } from "./policy.ts";
 import type { Transaction } from "./postgres.ts";
 
 /** A table as a list shows it; the partitions of a partitioned one are folded into it. */
@@ -25,12 +25,12 @@ function isKind(letter: unknown): letter is keyof typeof kinds {
 const namesMax = 50_000;
 
 /** Throws `schema_not_found` with the nearest names of those that the settings allow. */
-async function mustExist(tx: Transaction, schema: string, policy: TablePolicy): Promise<void> {
+export async function requireSchema(tx: Transaction, schema: string, policy: TablePolicy = everything): Promise<void> {
   const { rows } = await tx.query("SELECT nspname FROM pg_namespace ORDER BY 1");
   const schemas = rows.map(([name]) => String(name)).filter((name) => allowsSchema(policy, name));
   if (schemas.includes(schema)) return;
   throw new ToolError("schema_not_found", "There is no such schema.", {
-    next: "Use one of the nearest names, or leave schema out to see all.",
+    next: "Use one of the nearest names; list_tables without schema shows all. No tool makes a schema.",
     details: { schema, nearest: nearest(schema, schemas) },
   });
 }
@@ -59,7 +59,7 @@ export async function listTables(
      ORDER BY n.nspname COLLATE "C", c.relname COLLATE "C" LIMIT ${namesMax}`,
     [schema ?? null],
   );
-  if (rows.length === 0 && schema !== undefined) await mustExist(tx, schema, policy);
+  if (rows.length === 0 && schema !== undefined) await requireSchema(tx, schema, policy);
   // A pattern with a dot speaks of schema and table, one without of the table alone.
   const wanted = globToRegExp(pattern);
   const matching = rows

@@ -41,6 +41,24 @@ export type Condition =
   | { not: Condition }
   | { column: string; op: (typeof operators)[number]; value?: unknown };
 
+/** Other spellings of the operators, each of which can mean one thing only. */
+const spellings: Readonly<Record<string, (typeof operators)[number]>> = {
+  "==": "=",
+  "<>": "!=",
+  eq: "=",
+  ne: "!=",
+  neq: "!=",
+  lt: "<",
+  lte: "<=",
+  gt: ">",
+  gte: ">=",
+  "not in": "not_in",
+  nin: "not_in",
+  "is null": "is_null",
+  "is not null": "not_null",
+  is_not_null: "not_null",
+};
+
 /** Depth of and/or/not that is followed. */
 const depthMax = 20;
 
@@ -57,8 +75,12 @@ export function parseCondition(given: unknown, path = "where", depth = 0): Condi
   }
   if (entries.length === 1 && key === "not") return { not: parseCondition(inner, `${path}.not`, depth + 1) };
   const leaf = z.strictObject({ column: z.string(), op: z.string(), value: z.unknown().optional() }).safeParse(given);
-  if (!leaf.success) throw invalid(path, "must be {and:[…]}, {or:[…]}, {not:{…}} or {column, op, value}");
-  const op = operators.find((known) => known === leaf.data.op.toLowerCase());
+  if (!leaf.success) {
+    const problem = "must be {and:[…]}, {or:[…]}, {not:{…}} or {column, op, value}";
+    throw invalid(path, problem, {}, depth === 0 ? byColumns(entries) : undefined);
+  }
+  const word = leaf.data.op.trim().toLowerCase().replaceAll(/\s+/g, " ");
+  const op = operators.find((known) => known === word) ?? spellings[word];
   if (op === undefined) {
     throw invalid(`${path}.op`, "is no operator", { allowed: operators, nearest: nearest(leaf.data.op, operators) });
   }
@@ -71,6 +93,14 @@ export function parseCondition(given: unknown, path = "where", depth = 0): Condi
     throw invalid(`${path}.value`, "is missing; for null use is_null or not_null");
   }
   return { column, op, value };
+}
+
+/** Values by the names of columns are meant as equal, all of them. */
+function byColumns(entries: readonly [string, unknown][]): Condition | undefined {
+  const isPlain = entries.every(([, value]) => value !== null && typeof value !== "object");
+  if (entries.length === 0 || !isPlain) return undefined;
+  const leaves = entries.map(([column, value]): Condition => ({ column, op: "=", value }));
+  return leaves.length === 1 ? leaves[0] : { and: leaves };
 }
 
 /** A structured condition as SQL over the columns of a table, its values apart as parameters. */
@@ -114,9 +144,15 @@ function joined(parts: readonly Condition[], by: string, table: Table, params: (
   return `(${parts.map((part) => conditionSql(part, table, params)).join(by)})`;
 }
 
-function invalid(argument: string, problem: string, details: Record<string, unknown> = {}): ToolError {
+function invalid(
+  argument: string,
+  problem: string,
+  details: Record<string, unknown> = {},
+  where?: Condition,
+): ToolError {
   return new ToolError("invalid_arguments", `${argument} ${problem}.`, {
     next: 'Say where as {"and":[{"column":"price","op":">","value":10}]} or as a SQL condition.',
     details: { argument, ...details },
+    ...(where === undefined ? {} : { instead: { arguments: { where } } }),
   });
 }

@@ -39,7 +39,9 @@ export async function countRows(request: CountRequest): Promise<{ table: Table; 
   return { table, count: estimate ? plannedRows(rows[0]?.[0]) : Number(rows[0]?.[0]) };
 }
 
-async function countBySql(request: CountRequest, head: string, where: string): Promise<number> {
+async function countBySql(request: CountRequest, head: string, given: string): Promise<number> {
+  // The word cannot begin a condition, so that it is only the beginning of the clause.
+  const where = given.replace(/^\s*where\b/i, "");
   const explain = request.estimate ? "EXPLAIN (FORMAT JSON) " : "";
   // An estimate plans the rows themselves: the plan of a count has one row.
   const before = `${explain}${request.estimate ? head.replace("count(*)", "") : head} WHERE (`;

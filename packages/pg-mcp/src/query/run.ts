@@ -12,6 +12,7 @@ import {
   type QueryResult,
   quoteIdentifier,
   quoteLiteral,
+  readTable,
   type TablePolicy,
   type Transaction,
 } from "../postgres/index.ts";
@@ -29,6 +30,7 @@ import { canGroundsChange, type Grounds, groundsHold, refusedWriting } from "./j
 import { refuseRunningLiterals } from "./literals.ts";
 import { encodeParameter } from "./parameters.ts";
 import { parseText } from "./parse-text.ts";
+import { explained } from "./sql-mistakes.ts";
 import { checkSqlText, readStatement } from "./sql-text.ts";
 
 export interface QueryRequest {
@@ -45,6 +47,8 @@ export interface QueryRequest {
   policy: TablePolicy;
   functionsAllow: readonly string[];
   signal: AbortSignal;
+  /** Whether the server has tools that write, which an error may name. Default true. */
+  isWritable?: boolean;
   /** Characters before the caller's own text in `sql`, for the positions in errors. */
   ownCharacters?: number;
 }
@@ -376,7 +380,14 @@ function bindParameters(types: readonly string[], params: readonly unknown[]): (
     throw new ToolError(
       "parameter_mismatch",
       `The SQL has ${types.length} parameters, params has ${params.length} values.`,
-      { next: "Give params one value for each of $1, $2 …", details: { parameter_types: types } },
+      {
+        next:
+          types.length === 0
+            ? "Leave params out, or write $1, $2 … where the values belong."
+            : `Give params one value for each of $1, $2 …: params:[${types.map((type) => `<${type}>`).join(", ")}].`,
+        details: { parameter_types: types },
+        ...(types.length === 0 ? { instead: { arguments: { params: undefined } } } : {}),
+      },
     );
   }
   return params.map((value, index) => encodeParameter(value, types[index] ?? "text"));
@@ -497,7 +508,13 @@ const qualifiedName = new RegExp(`^${namePattern}(?:\\s*\\.\\s*${namePattern})*`
 
 /** Adds the nearest names that exist to an error about a name that does not. */
 async function withNearest(error: unknown, request: QueryRequest): Promise<unknown> {
-  if (!isServerError(error) || (error.code !== "42P01" && error.code !== "42703")) return error;
+  if (!isServerError(error)) return error;
+  const written = request.sql.slice(request.ownCharacters ?? 0);
+  if (NO_STATEMENT.has(error.code) && request.ownCharacters === undefined) {
+    const refusal = translate(error);
+    return (refusal === undefined ? undefined : explained(written, refusal, request)) ?? error;
+  }
+  if (error.code !== "42P01" && error.code !== "42703") return error;
   const known = translate(error);
   if (known === undefined || error.position === undefined) return error;
   const position = Number(error.position) - 1 + (request.ownCharacters ?? 0);
@@ -512,16 +529,52 @@ async function withNearest(error: unknown, request: QueryRequest): Promise<unkno
       { signal: request.signal },
     );
     const { code, message, retryable, next, details } = known;
+    const corrected = found[0] === undefined ? undefined : await correctedName(found[0], parts, error.code, request);
+    const isValue = found.length === 0 && error.code === "42703" && name.startsWith('"') && parts.length === 1;
+    const change = isValue ? quoteLiteral(parts[0] ?? "") : corrected;
+    const sql =
+      change === undefined
+        ? undefined
+        : written.slice(0, Number(error.position) - 1) +
+          change +
+          written.slice(Number(error.position) - 1 + name.length);
+    const say = isValue ? "Double quotation marks name a column; a value stands in single ones, or in params." : next;
     return new ToolError(code, message, {
       retryable,
       details: { ...details, nearest: found.map((near) => clip(near, 130)) },
       cause: error,
-      ...(next === undefined ? {} : { next }),
+      ...(say === undefined ? {} : { next: say }),
+      // A condition ends with what this server has put behind it.
+      ...(sql === undefined
+        ? {}
+        : {
+            instead: { arguments: request.ownCharacters === undefined ? { sql } : { where: sql.replace(/\n\)$/, "") } },
+          }),
     });
   } catch {
     // The hint is a courtesy; without it the error still says what is wrong.
     return known;
   }
+}
+
+/** SQLSTATEs of what is no statement at all, or one that the server cannot look at: syntax, an unknown setting. */
+const NO_STATEMENT = new Set(["42601", "42704"]);
+
+/** The nearest name as it stands in SQL, qualified as the wrong one was. */
+async function correctedName(
+  near: string,
+  parts: readonly string[],
+  code: string,
+  { postgres, signal }: QueryRequest,
+): Promise<string> {
+  if (code === "42703") return [...parts.slice(0, -1), near].map(identifierText).join(".");
+  const found = await postgres.read((tx) => readTable(tx, { table: near }), { signal });
+  return found === undefined ? near : [found.schema, found.table].map(identifierText).join(".");
+}
+
+/** A name quoted where it needs to be. */
+function identifierText(name: string): string {
+  return /^[a-z_][a-z0-9_]*$/.test(name) ? name : quoteIdentifier(name);
 }
 
 async function nearTables(tx: Transaction, parts: readonly string[], policy: TablePolicy): Promise<string[]> {

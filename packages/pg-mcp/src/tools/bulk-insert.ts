@@ -9,6 +9,8 @@ import { startLoad } from "../load/start.ts";
 import { mappingArgument } from "../mapping/mapping.ts";
 import { defineTool } from "./tool.ts";
 
+const CONFIRM_IS_A_TOKEN = "is the token that the same call with dry_run:true answers";
+
 export const bulkInsert = defineTool({
   name: "bulk_insert",
   title: "Load an export into a table",
@@ -30,7 +32,10 @@ export const bulkInsert = defineTool({
     max_rejects: z.int().min(0).optional(),
     max_reject_ratio: z.number().min(0).max(1).optional(),
     max_delete_ratio: z.number().min(0).max(1).default(0.5),
-    confirm: z.string().optional().describe("Token of a dry run; replace of a filled table needs it."),
+    confirm: z
+      .string({ error: CONFIRM_IS_A_TOKEN })
+      .optional()
+      .describe("Token of a dry run; replace of a filled table needs it."),
     confirm_partial: z.boolean().default(false).describe("replace by an export of a part of the index."),
     allow_partial: z.boolean().default(false).describe("Load what there is of a failed export."),
     identity: z.literal("override").optional().describe("Load values into an identity column."),

@@ -1,5 +1,5 @@
 import { z } from "zod";
-import { loadAnswer } from "../load/answer.ts";
+import { cancelAnswer } from "../load/answer.ts";
 import { loadIdSchema } from "../load/ledger.ts";
 import { cancelLoad } from "../load/show.ts";
 import { defineTool } from "./tool.ts";
@@ -10,7 +10,7 @@ export const cancelLoadTool = defineTool({
   description:
     "Ends a working load in any process and leaves the target as it was. A finished load stays as it is; its verify_load is stopped.",
   input: z.strictObject({ load_id: loadIdSchema }),
-  output: loadAnswer,
+  output: cancelAnswer,
   annotations: { readOnlyHint: false, destructiveHint: true, idempotentHint: true, openWorldHint: false },
   handler: ({ load_id }, context) => cancelLoad(context, load_id),
 });

@@ -1,5 +1,7 @@
+import { suggesting } from "@es-to-pg/mcp-kit";
 import { z } from "zod";
 import { countRows as count } from "../query/index.ts";
+import { tableName } from "./inputs.ts";
 import { defineTool } from "./tool.ts";
 
 export const countRows = defineTool({
@@ -7,10 +9,11 @@ export const countRows = defineTool({
   title: "Count rows",
   description: "Counts the rows of a table, all or those that match. Use it to check a plan or a load.",
   input: z.strictObject({
-    table: z.string().min(1).describe("Table name, or schema.table."),
+    table: tableName.describe("Table name, or schema.table."),
     schema: z.string().optional().describe("Default: the first allowed schema, else public."),
-    where: z
-      .union([z.record(z.string(), z.unknown()), z.string()])
+    where: suggesting(z.union([z.record(z.string(), z.unknown()), z.string()]), (given) =>
+      Array.isArray(given) && given.length > 0 ? { and: given } : undefined,
+    )
       .optional()
       .describe(
         '{"column":"price","op":">","value":10}, nested in {"and":[…]}, {"or":[…]}, {"not":{…}}; op: = != < <= > >= in not_in between like ilike contains is_null not_null. Or a SQL condition.',

@@ -1,4 +1,4 @@
-import { clip, ToolError } from "@es-to-pg/mcp-kit";
+import { clip, suggesting, ToolError } from "@es-to-pg/mcp-kit";
 import { type FieldProfile, type MappingField, StagingError, type StagingStore } from "@es-to-pg/staging";
 import { z } from "zod";
 import { writeAudit } from "../load/audit.ts";
@@ -17,6 +17,7 @@ import { judgeMapping } from "../mapping/resolve.ts";
 import { findMapping } from "../mapping/store.ts";
 import { formatTypes } from "../mapping/types.ts";
 import type { Table, Transaction } from "../postgres/index.ts";
+import { tableName } from "./inputs.ts";
 import { defineTool } from "./tool.ts";
 
 /** Characters of DDL in an answer; a statement for hundreds of columns is shown from its beginning. */
@@ -27,30 +28,50 @@ const auditedCharactersMax = 20_000;
 
 const action = z.enum(["created", "exists", "columns_added", "would_create", "would_add_columns"]);
 
+/** `{"id":"text"}` for a list of columns. */
+function columnsByName(given: unknown): unknown {
+  if (typeof given !== "object" || given === null || Array.isArray(given)) return undefined;
+  const pairs = Object.entries(given);
+  return pairs.every(([, type]) => typeof type === "string")
+    ? pairs.map(([name, type]) => ({ name, type }))
+    : undefined;
+}
+
+/** `id text`, as DDL has it. */
+function columnOfText(given: unknown): unknown {
+  const [, name, type] = (typeof given === "string" ? /^\s*"?(\w+)"?\s+([^,]+?)\s*$/.exec(given) : null) ?? [];
+  return name === undefined ? undefined : { name, type };
+}
+
 export const createTable = defineTool({
   name: "create_table",
   title: "Create a table",
   description:
     "Creates a table from columns or from a proposed mapping, or adds missing columns to it. Answers the DDL. Next: bulk_insert.",
   input: z.strictObject({
-    table: z.string().min(1).describe("Table name, or schema.table."),
+    table: tableName.describe("Table name, or schema.table."),
     schema: z.string().optional(),
-    columns: z
-      .array(
-        z.strictObject({
-          name: z.string(),
-          type: z.string().describe("Any PostgreSQL type."),
-          not_null: z.boolean().optional(),
-          default: z
-            .union([z.string(), z.number(), z.boolean()])
-            .optional()
-            .describe("Constant, now() or gen_random_uuid()."),
-          identity: z.boolean().optional(),
-        }),
-      )
-      .min(1)
-      .max(1600)
-      .optional(),
+    columns: suggesting(
+      z
+        .array(
+          suggesting(
+            z.strictObject({
+              name: z.string(),
+              type: z.string().describe("Any PostgreSQL type."),
+              not_null: z.boolean().optional(),
+              default: z
+                .union([z.string(), z.number(), z.boolean()])
+                .optional()
+                .describe("Constant, now() or gen_random_uuid()."),
+              identity: z.boolean().optional(),
+            }),
+            columnOfText,
+          ),
+        )
+        .min(1)
+        .max(1600),
+      columnsByName,
+    ).optional(),
     mapping: mappingReferenceArgument.optional(),
     primary_key: z.array(z.string()).optional().describe("Default: the mapping's key."),
     indexes: z
@@ -72,7 +93,14 @@ export const createTable = defineTool({
     table: z.string(),
     action,
     children: z
-      .array(z.object({ table: z.string(), action, ddl: z.array(z.string()), missing_columns: z.array(z.string()) }))
+      .array(
+        z.object({
+          table: z.string(),
+          action: z.string(),
+          ddl: z.array(z.string()),
+          missing_columns: z.array(z.string()),
+        }),
+      )
       .optional(),
     ddl: z.array(z.string()),
     missing_columns: z.array(z.string()).optional(),
@@ -121,6 +149,7 @@ export const createTable = defineTool({
           ifNotExists: params.if_not_exists,
           addColumns: params.add_columns,
           dryRun: params.dry_run,
+          policy,
         });
         const results = made.map((one, index) => ({ ...one, table: drafts[index]?.draft.table ?? "" }));
         const changed = made.filter((one) => one.action === "created" || one.action === "columns_added");

@@ -42,6 +42,7 @@ export const executeQuery = defineTool({
       bytesMax: params.max_rows === undefined ? bytesDefault : bytesAsked,
       timeoutMs: (params.timeout_seconds ?? settings.PG_MCP_QUERY_TIMEOUT_SECONDS) * 1_000,
       functionsAllow: settings.PG_MCP_ALLOW_FUNCTIONS,
+      isWritable: settings.PG_MCP_ACCESS === "read-write",
     });
     const columns = fitItems(
       answer.columns.map(({ name, type }) => ({ name: clip(name, nameCharactersMax), type })),

@@ -10,7 +10,8 @@ export const getLoad = defineTool({
   title: "Get a load",
   description: "State, figures and first rejects of a load; waits for its end. Use it while bulk_insert is working.",
   input: z.strictObject({ load_id: loadIdSchema, wait_seconds: waitSeconds }),
-  output: loadAnswer,
+  // What a start alone can find is no part of the answer.
+  output: loadAnswer.omit({ reused: true, already_loaded: true }),
   annotations: { readOnlyHint: true, destructiveHint: false, idempotentHint: true, openWorldHint: false },
   onPage: true,
   handler: ({ load_id, wait_seconds }, context) => showLoad(context, load_id, { waitSeconds: wait_seconds }),

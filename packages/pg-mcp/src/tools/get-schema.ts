@@ -1,6 +1,7 @@
 import { clip, fitItems } from "@es-to-pg/mcp-kit";
 import { z } from "zod";
 import { type Column, requireTable } from "../postgres/index.ts";
+import { tableName } from "./inputs.ts";
 import { defineTool } from "./tool.ts";
 
 const textCharactersMax = 300;
@@ -15,7 +16,7 @@ export const getSchema = defineTool({
   description:
     "Describes a table or view: columns with types, keys, uniques, checks, foreign keys, indexes, triggers. Use it before a query or a mapping.",
   input: z.strictObject({
-    table: z.string().min(1).describe("Table name, or schema.table."),
+    table: tableName.describe("Table name, or schema.table."),
     schema: z.string().optional().describe("Default: the first allowed schema, else public."),
     cursor: z.string().optional().describe("next_cursor of the previous page of columns."),
   }),

@@ -1,5 +1,6 @@
 import { z } from "zod";
 import { insertRow } from "../load/insert-row.ts";
+import { tableName } from "./inputs.ts";
 import { defineTool } from "./tool.ts";
 
 export const insertData = defineTool({
@@ -8,9 +9,12 @@ export const insertData = defineTool({
   description:
     "Writes one row and answers it as stored. Use it for single rows; use bulk_insert for an export or several rows.",
   input: z.strictObject({
-    table: z.string().min(1).describe("Table, or schema.table."),
+    table: tableName.describe("Table, or schema.table."),
     schema: z.string().optional(),
-    row: z.record(z.string(), z.unknown()).describe("Values by column; big integers and decimals as strings."),
+    row: z
+      .record(z.string(), z.unknown())
+      .refine((row) => Object.keys(row).length > 0, "is empty; name at least one column, get_schema lists them")
+      .describe("Values by column; big integers and decimals as strings."),
     on_conflict: z.enum(["error", "ignore", "update"]).default("error").describe("When the key exists."),
     key: z.array(z.string()).optional().describe("Default: the primary key."),
   }),
@@ -19,7 +23,7 @@ export const insertData = defineTool({
     outcome: z.enum(["inserted", "updated", "unchanged", "skipped", "suppressed"]),
     table: z.string(),
     row: z.record(z.string(), z.unknown()).nullable(),
-    cut: z.array(z.string()).optional().describe("Columns whose value was too long to show whole."),
+    cut: z.array(z.string()).optional(),
   }),
   annotations: { readOnlyHint: false, destructiveHint: true, idempotentHint: false, openWorldHint: false },
   handler: (params, context) => insertRow(context, params),

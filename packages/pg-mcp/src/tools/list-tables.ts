@@ -33,6 +33,7 @@ export const listTablesTool = defineTool({
     total: z.number(),
     next_cursor: z.string().optional(),
     posture: z.string(),
+    next: z.string().optional(),
   }),
   annotations: { readOnlyHint: true, destructiveHint: false, idempotentHint: true, openWorldHint: false },
   async handler(params, { postgres, policy, signal, cursors }) {
@@ -64,6 +65,14 @@ export const listTablesTool = defineTool({
         ? { next_cursor: cursors.encode(scope, { schema: last.schema, table: last.table }) }
         : {}),
       posture: describePosture(posture),
+      ...(found.total > 0 ? {} : { next: nothingFits(params.pattern) }),
     };
   },
 });
+
+function nothingFits(pattern: string): string {
+  if (/[%]/.test(pattern)) return "Nothing fits: in a glob * stands for any text, and % for itself.";
+  return pattern === "*"
+    ? "There is no table yet; create_table makes one."
+    : "Nothing fits; leave pattern and schema out to see all.";
+}

@@ -1,5 +1,5 @@
-import { clip, fitItems, ToolError } from "@es-to-pg/mcp-kit";
-import { type Manifest, type MappingField, newId, type StagingStore } from "@es-to-pg/staging";
+import { clip, fitItems, suggesting, ToolError } from "@es-to-pg/mcp-kit";
+import { exportIdSchema, type Manifest, type MappingField, newId, type StagingStore } from "@es-to-pg/staging";
 import { z } from "zod";
 import { ensureState } from "../load/state.ts";
 import { findTarget, targetName } from "../mapping/ddl.ts";
@@ -10,6 +10,7 @@ import {
   proposeMapping as propose,
 } from "../mapping/propose.ts";
 import { saveMapping } from "../mapping/store.ts";
+import { tableName } from "./inputs.ts";
 import { defineTool } from "./tool.ts";
 
 /** Bytes of documents that a forecast holds in memory. */
@@ -32,20 +33,32 @@ const verdict = z.object({
   alternative: z.record(z.string(), z.unknown()).optional(),
 });
 
+/** `{"id":"keyword"}` for a list of fields. */
+function fieldsByPath(given: unknown): unknown {
+  if (typeof given !== "object" || given === null || Array.isArray(given)) return undefined;
+  const pairs = Object.entries(given);
+  return pairs.every(([, type]) => typeof type === "string")
+    ? pairs.map(([path, type]) => ({ path, type }))
+    : undefined;
+}
+
 export const proposeMapping = defineTool({
   name: "propose_mapping",
   title: "Propose a mapping",
   description:
     "Plans an export into a table that exists or not: stores the mapping as map_…, forecasts rejects per column with the setting that saves them, gives the DDL. Next: create_table, then bulk_insert.",
   input: z.strictObject({
-    export_id: z.string().optional().describe("exp_… from bulk_export."),
-    fields: z
-      .array(z.strictObject({ path: z.string(), type: z.string(), format: z.string().optional() }))
-      .min(1)
-      .max(2000)
+    export_id: exportIdSchema.optional().describe("From bulk_export."),
+    fields: suggesting(
+      z
+        .array(z.strictObject({ path: z.string(), type: z.string(), format: z.string().optional() }))
+        .min(1)
+        .max(2000),
+      fieldsByPath,
+    )
       .optional()
-      .describe("Instead of an export: fields as get_mapping lists them."),
-    table: z.string().min(1).describe("Table name, or schema.table."),
+      .describe("Instead: fields as get_mapping lists them."),
+    table: tableName.describe("Table name, or schema.table."),
     schema: z.string().optional(),
   }),
   output: z.object({
@@ -71,7 +84,7 @@ export const proposeMapping = defineTool({
     child_tables: z
       .array(z.object({ field: z.string(), changes: z.record(z.string(), z.unknown()) }))
       .optional()
-      .describe("Nested fields that could be tables of their own: changes for the mapping."),
+      .describe("Nested fields as tables: changes for the mapping."),
     ddl: z.array(z.string()).optional(),
     next: z.string(),
   }),

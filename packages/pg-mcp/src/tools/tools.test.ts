@@ -2,7 +2,7 @@ import { readdirSync } from "node:fs";
 import { publishedTool, schemaBytes } from "@es-to-pg/mcp-kit";
 import { describe, expect, it } from "vitest";
 import { page } from "../page.ts";
-import { instructions } from "../server.ts";
+import { instructions, readOnlyInstructions } from "../server.ts";
 import { tools, toolsOf } from "./index.ts";
 
 describe.each(tools.map((tool) => ({ name: tool.name, tool })))("$name", ({ name, tool }) => {
@@ -44,6 +44,15 @@ describe("all tools", () => {
     expect(schemaBytes(tools)).toBeLessThanOrEqual(12_000);
   });
 
+  it("take at most 21 000 bytes where a host shows the schemas of their answers, too", () => {
+    expect(schemaBytes(tools, { structuredOutput: true })).toBeLessThanOrEqual(21_000);
+  });
+
+  it.each(tools.map((tool) => [tool.name, tool] as const))("%s has a text that no client cuts", (_name, tool) => {
+    expect(tool.description.length).toBeLessThan(2_000);
+    expect(tool.title.length).toBeGreaterThan(0);
+  });
+
   it("are only those that change nothing where the access is read-only", () => {
     const names = toolsOf("read-only").map(({ name }) => name);
     expect(names).toEqual(expect.arrayContaining(["list_tables", "get_schema", "count_rows", "execute_query"]));
@@ -53,5 +62,11 @@ describe("all tools", () => {
 
   it("have instructions that clients do not cut", () => {
     expect(instructions.length).toBeLessThan(2_000);
+    expect(readOnlyInstructions.length).toBeLessThan(2_000);
+  });
+
+  it("are named in the instructions only where they are there", () => {
+    const writing = tools.filter((tool) => !toolsOf("read-only").includes(tool)).map(({ name }) => name);
+    expect(writing.filter((name) => readOnlyInstructions.includes(name))).toEqual([]);
   });
 });
