@@ -283,10 +283,13 @@ async function forgetOthers(tx: Transaction, tables: LoadTables, replayOf: strin
   );
 }
 
-/** Loads of one table queue here, so that what is unchanged and what is missing stays true until the commit. */
-export async function lockTarget(tx: Transaction, merge: MergePlan): Promise<void> {
+/**
+ * Loads of one table queue here, so that what is unchanged and what is missing stays true until the commit. Who only
+ * adds rows that are all new, and learns from the unique index where one is not, shares the lock with others of its kind.
+ */
+export async function lockTarget(tx: Transaction, merge: MergePlan, { shared = false } = {}): Promise<void> {
   await tx.query("SET LOCAL lock_timeout = 0");
-  await tx.query("SELECT pg_advisory_xact_lock(hashtextextended($1, 0))", [
+  await tx.query(`SELECT pg_advisory_xact_lock${shared ? "_shared" : ""}(hashtextextended($1, 0))`, [
     `data_transformer.target.${merge.plan.table.oid}`,
   ]);
   await tx.query("SET LOCAL lock_timeout = '30s'");
@@ -550,7 +553,7 @@ async function write(
   tx: Transaction,
   options: MergeOptions,
 ): Promise<{ inserted: number; updated: number; stored: string[] }> {
-  const { merge, tables, rejects, limits, expected } = options;
+  const { merge, tables, rejects, limits, expected, part } = options;
   let stored: string[] = [];
   const fed = fedCondition(merge);
   let inserted = 0;
@@ -583,14 +586,14 @@ async function write(
     together: (from, to) => together(`${fed} AND ${blockRange(from, to)}`),
     rowByRow: async (from, to) => {
       await byBlock(mergeRowByRow(merge, tables, `${fed} AND ${blockRange(from, to)}`));
-      checkRejectLimits(limits, await rejects.count(tx, tables.loadId), expected);
+      checkRejectLimits(limits, await rejects.count(tx, tables.loadId, part), expected);
     },
   });
   // Parents may themselves have waited for theirs. Turning the order about settles a chain in either order at once.
-  let waiting = await rejects.count(tx, tables.loadId);
+  let waiting = await rejects.count(tx, tables.loadId, part);
   for (let pass = 0; pass < FOREIGN_KEY_PASSES_MAX; pass++) {
     await byBlock(retryForeignKeys(merge, tables, pass % 2 === 0 ? "ASC" : "DESC"));
-    const left = await rejects.count(tx, tables.loadId);
+    const left = await rejects.count(tx, tables.loadId, part);
     if (left === waiting) break;
     waiting = left;
   }

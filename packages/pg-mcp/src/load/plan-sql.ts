@@ -35,6 +35,12 @@ export function loadTables(stateSchema: string, loadId: string, table: Table): L
   };
 }
 
+/** The tables of one part that has a transaction of its own, beside those of other parts. */
+export function partTables(tables: LoadTables, part: number): LoadTables {
+  const name = (table: string) => table.replace(/"$/, `_p${part}"`);
+  return { ...tables, stage: name(tables.stage), cooked: name(tables.cooked), ready: name(tables.ready) };
+}
+
 /** A column that reaches the target, with its place in `cooked` and `ready`. */
 export interface LoadedColumn extends PlannedColumn {
   /** Quoted name in the target. */

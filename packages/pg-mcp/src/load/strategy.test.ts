@@ -29,7 +29,13 @@ function plan(mode: LoadMode, key: Key[], change: { triggered?: boolean; guard?:
 const indices = (...shards: number[]): StrategyFacts["indices"] =>
   shards.map((count, n) => ({ name: `i${n}`, uuid: `u${n}`, shards: count, source_mode: "stored", documents: 1 }));
 
-const EMPTY: TableFacts = { isEmpty: true, isReferenced: false, referencesItself: false, mayDelete: true };
+const EMPTY: TableFacts = {
+  isEmpty: true,
+  isReferenced: false,
+  referencesItself: false,
+  mayDelete: true,
+  hasOtherUniques: false,
+};
 const FILLED = { ...EMPTY, isEmpty: false };
 
 function choose(merge: MergePlan, change: Partial<StrategyFacts> = {}) {
@@ -102,6 +108,36 @@ describe("chooseStrategy", () => {
     ],
   ])("where %s", (_, merge, change, expected) => {
     expect(choose(merge, change)).toBe(expected);
+  });
+});
+
+const choice = (merge: MergePlan, table: Partial<TableFacts> = {}, mayStop = false) =>
+  chooseStrategy({
+    merge,
+    indices: indices(1),
+    dryRun: false,
+    replays: false,
+    limits: { onError: mayStop ? "stop" : "reject", rejectsMax: null, rejectRatioMax: null },
+    table: { ...FILLED, ...table },
+  });
+
+describe("the order of the parts", () => {
+  it("is free where a document meets no other row than that of its key", () => {
+    expect(choice(plan("upsert", ID)).inOrder).toBe(false);
+    expect(choice(plan("upsert", ID), {}, true).inOrder).toBe(false);
+  });
+
+  it.each<[string, MergePlan, Partial<TableFacts>]>([
+    ["another unique index may exclude a row", plan("upsert", ID), { hasOtherUniques: true }],
+    ["a trigger may look at other rows", plan("upsert", ID, { triggered: true }), {}],
+    ["rows refer to each other", plan("upsert", ID), { referencesItself: true }],
+  ])("is kept where %s", (_, merge, table) => {
+    const kept = { inOrder: true, reason: expect.stringContaining("parts keep their order") };
+    expect(choice(merge, table)).toMatchObject({
+      name: table.referencesItself === true ? "gather" : "direct",
+      ...kept,
+    });
+    expect(choice(merge, table, true)).toMatchObject({ name: "gather", ...kept });
   });
 });
 
