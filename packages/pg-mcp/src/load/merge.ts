@@ -15,6 +15,7 @@ import {
   cookRowByRow,
   cookRows,
   countRounded,
+  countRoundedRowByRow,
   countStage,
   createCooked,
   createReady,
@@ -223,8 +224,8 @@ export async function mergeStage(tx: Transaction, options: MergeOptions): Promis
 }
 
 /**
- * How many values of expressions lose digits to the column's type, by column. Rows near one whose expression fails are
- * left out, and so is an expression that gives no number.
+ * How many values of expressions lose digits to the column's type, by column. A value whose expression fails is left
+ * out, and so is an expression that gives no number.
  */
 async function countRoundedByTypes(
   tx: Transaction,
@@ -235,16 +236,23 @@ async function countRoundedByTypes(
   if (columns.length === 0) return rounded;
   const { part, line } = metaNames(merge.plan);
   const counted = replayOf === null ? "TRUE" : isRejectOf(tables, replayOf, part, line);
+  const add = (counts: readonly unknown[]) => {
+    for (const [index, { column }] of columns.entries()) {
+      const times = Number(counts[index]);
+      if (times > 0) rounded[column] = (rounded[column] ?? 0) + times;
+    }
+  };
   try {
     await forBlocks(tx, tables.stage, {
       together: async (from, to) => {
         const { rows } = await tx.query(countRounded(tables, columns, `${counted} AND ${blockRange(from, to)}`));
-        for (const [index, { column }] of columns.entries()) {
-          const times = Number(rows[0]?.[index]);
-          if (times > 0) rounded[column] = (rounded[column] ?? 0) + times;
-        }
+        add(rows[0] ?? []);
       },
-      rowByRow: async () => {},
+      rowByRow: async (from, to) => {
+        await tx.query(countRoundedRowByRow(tables, columns, `${counted} AND ${blockRange(from, to)}`));
+        const { rows } = await tx.query(`SELECT current_setting(${quoteLiteral(OUTCOME_SETTING)})`);
+        add(String(rows[0]?.[0]).split(" "));
+      },
     });
   } catch (error) {
     if (errorCode(error)?.startsWith("42") !== true) throw error;
