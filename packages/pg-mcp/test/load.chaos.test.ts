@@ -16,7 +16,17 @@ import { translate } from "../src/errors.ts";
 import type { LoadAnswer } from "../src/load/answer.ts";
 import { errorCode } from "../src/load/database-error.ts";
 import { type LoadRequest } from "../src/load/start.ts";
-import { type ChaosMode, makeWorld, openWire, oracle, type Row, random, sorted, type World } from "./load-chaos.ts";
+import {
+  type ChaosMode,
+  makeWorld,
+  openWire,
+  oracle,
+  type Row,
+  random,
+  sorted,
+  type World,
+  withUniqueKeys,
+} from "./load-chaos.ts";
 import { addPart, type Harness, openContext, openHarness, type StagedDocument } from "./load-harness.ts";
 
 /**
@@ -337,22 +347,10 @@ describe("kill -9 of a load whose parts go straight into an empty table", () => 
   });
 });
 
-/** No key comes twice, every document's id is its key, and some rows are there already. */
-function makeUniqueWorld(): World {
-  const parts = world.parts.map((part, number) =>
-    part.map((document): StagedDocument => {
-      const id = `${number} ${document.id}`;
-      return { ...document, id, source: Object.assign({}, document.source, { id }) };
-    }),
-  );
-  const before = parts.flat().flatMap(({ id }, n): Row[] => (n % 4 === 0 ? [[id, n % 9, `n${n % 3}`]] : []));
-  return { before, parts };
-}
-
 describe("kill -9 while parts are under way together", () => {
   const unique = { exportId: "", world: { before: [], parts: [] } as World };
   beforeAll(async () => {
-    unique.world = makeUniqueWorld();
+    unique.world = withUniqueKeys(world);
     unique.exportId = await harness.stage(unique.world.parts);
   });
   const mapping = {
