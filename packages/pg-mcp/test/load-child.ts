@@ -24,6 +24,7 @@ const given = JSON.parse(process.argv[2] ?? "{}") as ChildArguments;
 /** Parts that have begun and not come to their commit. */
 const underWay = new Set<string>();
 let met = 0;
+let hasStruck = false;
 
 /** Whether this step is the one that was asked for. */
 function isReached(step: string): boolean {
@@ -42,7 +43,9 @@ const context = {
   ...opened,
   settings: { ...opened.settings, PG_MCP_PARTS_AT_ONCE: given.partsAtOnce ?? 2 },
   onLoadStep: (step: string) => {
-    if (!isReached(step)) return;
+    // A part that was worked beside the first may begin again; who was put to sleep and woken shall not sleep again.
+    if (hasStruck || !isReached(step)) return;
+    hasStruck = true;
     const { signal, delayMs } = given;
     if (signal === "tell") process.stdout.write(`at ${step}\n`);
     else if (delayMs === 0) process.kill(process.pid, signal);
