@@ -119,6 +119,11 @@ export const pgSettings = defineSettings({
     schema: integer({ min: 1, max: 3650, default: 14 }),
     description: "Days that finished loads and their rejects are kept.",
   },
+  PG_MCP_PARTS_AT_ONCE: {
+    schema: integer({ min: 1, max: 4, default: 2 }),
+    description:
+      "Parts of one load that are worked at a time, each over a connection of its own, as long as the server's other calls keep connections too.",
+  },
   ...stagingSettings,
   MCP_WAIT_SECONDS_DEFAULT: kitSettings.MCP_WAIT_SECONDS_DEFAULT,
 });

@@ -40,6 +40,18 @@ export function makeWorld(seed: number, partCount: number, documentsPerPart: num
   return { before, parts };
 }
 
+/** The same documents under keys that come once and are their ids, and rows that are there already. */
+export function withUniqueKeys(world: World): World {
+  const parts = world.parts.map((part, number) =>
+    part.map((document): StagedDocument => {
+      const id = `${number} ${document.id}`;
+      return { ...document, id, source: Object.assign({}, document.source, { id }) };
+    }),
+  );
+  const before = parts.flat().flatMap(({ id }, n): Row[] => (n % 4 === 0 ? [[id, n % 9, `n${n % 3}`]] : []));
+  return { before, parts };
+}
+
 /** What a document says, or undefined where it does not fit the columns. */
 function readable({ source }: StagedDocument): Row | undefined {
   if (typeof source === "string") return undefined;

@@ -135,6 +135,7 @@ export function openContext(options: {
     settings: {
       PG_MCP_STATE_SCHEMA: options.stateSchema,
       PG_MCP_RETENTION_DAYS: 14,
+      PG_MCP_PARTS_AT_ONCE: 2,
       PG_MCP_ALLOW_FUNCTIONS: [],
       MCP_WAIT_SECONDS_DEFAULT: 20,
     },

@@ -201,7 +201,8 @@ describe("a load of an export that is still working", () => {
       { ...requestDefaults, ...request, table: name, schema: harness.schema, exportId },
       harness.context.signal,
     );
-    await sleep(500);
+    const staged = async () => (await showLoad(harness.context, started.loadId, { waitSeconds: 0 })).figures.staged;
+    await expect.poll(staged, { timeout: 20_000 }).toBe(100);
     const answer = await cancelLoad(harness.context, started.loadId);
     expect(answer).toMatchObject({ status: "cancelled", figures });
     expect(await rowsOf(name)).toHaveLength(figures.inserted);
@@ -473,7 +474,7 @@ describe("a load whose session is ended by an administrator", () => {
     ["gather", gathers],
   ] as const)("goes on with the part it was at (%s)", async (strategy, request) => {
     const name = await table("id integer PRIMARY KEY, v integer");
-    const exportId = await harness.stage([numbered(0, 30_000), numbered(30_000, 60_000)]);
+    const exportId = await harness.stage([numbered(0, 100_000), numbered(100_000, 200_000)]);
     const started = await startLoad(
       harness.context,
       { ...requestDefaults, ...request, table: name, schema: harness.schema, exportId },
@@ -494,8 +495,8 @@ describe("a load whose session is ended by an administrator", () => {
     const answer = await showLoad(harness.context, started.loadId, { waitSeconds: 5 });
     expect(ended).toBeGreaterThan(0);
     expect(answer.strategy).toBe(strategy);
-    expect(told(answer)).toEqual({ expected: 60_000, staged: 60_000, inserted: 60_000 });
-    expect(await rowsOf(name, "count(*)::int")).toEqual([[60_000]]);
+    expect(told(answer)).toEqual({ expected: 200_000, staged: 200_000, inserted: 200_000 });
+    expect(await rowsOf(name, "count(*)::int")).toEqual([[200_000]]);
   });
 });
 

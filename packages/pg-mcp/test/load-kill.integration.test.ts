@@ -66,6 +66,7 @@ async function freshTable(): Promise<string> {
 function startChild(options: {
   request: Partial<LoadRequest> & { table: string };
   step: string;
+  partsAtOnce?: number;
   delayMs?: number;
   signal?: "SIGKILL" | "SIGSTOP";
 }): ChildProcess {
@@ -210,7 +211,8 @@ describe("a load that gathers and whose process is killed", () => {
   it("shows as working while the lease holds, as stalled after it, and keeps its parts for the next holder", async () => {
     const table = await freshTable();
     const request = { ...gathers, table, schema: harness.schema, exportId, fresh: false };
-    await exit(startChild({ request, step: "2.2" }));
+    // One part at a time, so that those before the third are in.
+    await exit(startChild({ request, step: "2.2", partsAtOnce: 1 }));
     const held = await harness.load({ ...request, waitSeconds: 1 });
     expect(held).toMatchObject({ status: "working", phase: "staging", figures: { staged: 4000 } });
     expect(held).not.toHaveProperty("stalled");
@@ -257,7 +259,7 @@ describe("a load whose process only sleeps", () => {
   it("writes nothing once another process has taken it over", async () => {
     const table = await freshTable();
     const request = { ...gathers, table, schema: harness.schema, exportId, fresh: false };
-    const zombie = startChild({ request, step: "2.1", signal: "SIGSTOP" });
+    const zombie = startChild({ request, step: "2.1", signal: "SIGSTOP", partsAtOnce: 1 });
     const ended = exit(zombie);
     while ((await partTimes(table)).length < 1) await sleep(50);
     await sleep(200);

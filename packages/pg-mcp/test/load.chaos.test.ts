@@ -16,7 +16,17 @@ import { translate } from "../src/errors.ts";
 import type { LoadAnswer } from "../src/load/answer.ts";
 import { errorCode } from "../src/load/database-error.ts";
 import { type LoadRequest } from "../src/load/start.ts";
-import { type ChaosMode, makeWorld, openWire, oracle, type Row, random, sorted, type World } from "./load-chaos.ts";
+import {
+  type ChaosMode,
+  makeWorld,
+  openWire,
+  oracle,
+  type Row,
+  random,
+  sorted,
+  type World,
+  withUniqueKeys,
+} from "./load-chaos.ts";
 import { addPart, type Harness, openContext, openHarness, type StagedDocument } from "./load-harness.ts";
 
 /**
@@ -145,6 +155,8 @@ async function expectNothingLeft(
 function startChild(options: {
   request: Request;
   step?: string;
+  beside?: { when: "begin" | "commit"; nth: number };
+  partsAtOnce?: number;
   signal?: "SIGKILL" | "SIGSTOP" | "tell";
   databaseUrl?: string;
 }): ChildProcess {
@@ -332,6 +344,84 @@ describe("kill -9 of a load whose parts go straight into an empty table", () => 
     const request = await makeTarget("upsert", []);
     expect(await exitOf(startChild({ request, step }))).toBe("SIGKILL");
     await expectWhole(request, await loadUntilEnd(request), "upsert", empty);
+  });
+});
+
+describe("kill -9 while parts are under way together", () => {
+  const unique = { exportId: "", world: { before: [], parts: [] } as World };
+  beforeAll(async () => {
+    unique.world = withUniqueKeys(world);
+    unique.exportId = await harness.stage(unique.world.parts);
+  });
+  const mapping = {
+    columns: [{ column: "id", from: "_id" }, { column: "v" }, { column: "name" }],
+    key: ["id"],
+  };
+  /** How parts reach the target, and the world that the load is of. */
+  const ways: Record<string, () => Promise<{ request: Request; of: World; mode: ChaosMode }>> = {
+    "through stages of their own": async () => {
+      const request = { ...(await makeTarget("upsert", unique.world.before)), exportId: unique.exportId, mapping };
+      return { request, of: unique.world, mode: "upsert" };
+    },
+    "through stages of their own, in their order": async () => {
+      const request = { ...(await makeTarget("upsert", unique.world.before)), exportId: unique.exportId, mapping };
+      await admin.query(`CREATE UNIQUE INDEX ON ${harness.schema}.${request.table} (id, v)`);
+      return { request, of: unique.world, mode: "upsert" };
+    },
+    "into an empty table": async () => {
+      const request = { ...(await makeTarget("upsert", [])), exportId: unique.exportId, mapping };
+      return { request, of: { ...unique.world, before: [] }, mode: "upsert" };
+    },
+    "into an empty table, and must be taken back": async () => {
+      return { request: await makeTarget("upsert", []), of: { ...world, before: [] }, mode: "upsert" };
+    },
+    "into the common stage": async () => ({ request: await makeTarget("upsert"), of: world, mode: "upsert" }),
+    "into the common stage, for an append": async () => {
+      return { request: await makeTarget("append"), of: world, mode: "append" };
+    },
+  };
+  const moments = [
+    ["begin", 1, 2],
+    ["begin", 4, 2],
+    ["commit", 1, 2],
+    ["commit", 2, 2],
+    ["commit", 4, 2],
+    ["begin", 3, 4],
+    ["commit", 3, 4],
+  ] as const;
+
+  describe.each(Object.entries(ways))("%s", (way, prepare) => {
+    // The first commit of what must be taken back shows that it must: there is no second one beside another part.
+    const some = way.endsWith("taken back") ? moments.filter(([when, nth]) => when === "begin" && nth === 1) : moments;
+    it.each(some)("at a %s of a part beside others (%i), %i at a time", async (when, nth, partsAtOnce) => {
+      const { request, of, mode } = await prepare();
+      expect(await exitOf(startChild({ request, beside: { when, nth }, partsAtOnce }))).toBe("SIGKILL");
+      await expectWhole(request, await loadUntilEnd(request), mode, of);
+    });
+
+    it("at moments that nobody chose", async () => {
+      for (let round = 0; round < 4; round++) {
+        const { request, of, mode } = await prepare();
+        const child = startChild({ request, step: "1", signal: "tell", partsAtOnce: 4 });
+        await heard(child, "at 1");
+        await sleep(below(500));
+        child.kill("SIGKILL");
+        await exitOf(child);
+        await expectWhole(request, await loadUntilEnd(request), mode, of);
+      }
+    });
+  });
+
+  it("and the holder that only sleeps writes nothing when it wakes", async () => {
+    const { request, of } = await (ways["through stages of their own"] ?? expect.unreachable)();
+    const zombie = startChild({ request, beside: { when: "commit", nth: 2 }, signal: "SIGSTOP" });
+    const ended = exitOf(zombie);
+    await expect.poll(() => isStopped(zombie), { timeout: 20_000 }).toBe(true);
+    const answer = await loadUntilEnd(request);
+    await expectWhole(request, answer, "upsert", of);
+    zombie.kill("SIGCONT");
+    expect(await ended).toBe(null);
+    await expectWhole(request, answer, "upsert", of);
   });
 });
 

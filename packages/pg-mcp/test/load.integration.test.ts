@@ -425,6 +425,28 @@ describe("rows that the target refuses", () => {
     ]);
   });
 
+  it.each([
+    ["gather", gathers],
+    ["direct", {}],
+  ])("counts it beside rows whose expression fails too, in a load by %s", async (_, how) => {
+    const name = await table("id text PRIMARY KEY, price numeric(8,2), share integer");
+    const mapping = {
+      columns: [
+        { column: "id", from: "_id" },
+        { column: "net", from: "net", load: false, staged_as: "numeric" },
+        { column: "by", from: "by", load: false, staged_as: "integer" },
+        { column: "price", expression: "net * 1.19" },
+        { column: "share", expression: "1 / by", on_error: "null" },
+      ],
+    };
+    const exportId = await harness.stage([
+      Array.from({ length: 1000 }, (_none, n) => item(`${n}`, { net: n % 100 === 0 ? 0.5 : 1, by: n === 500 ? 0 : 2 })),
+    ]);
+    const answer = await harness.load({ table: name, exportId, mapping, ...how });
+    expect(told(answer)).toEqual({ expected: 1000, staged: 1000, inserted: 1000 });
+    expect(answer.rounded).toEqual({ price: 10 });
+  });
+
   it("finds the rows that COPY refuses by reading the part once more as text", async () => {
     await harness.sql(`CREATE TYPE ${harness.schema}.mood AS ENUM ('good', 'bad')`);
     const name = await table(`id text PRIMARY KEY, mood ${harness.schema}.mood, net cidr`);

@@ -5,7 +5,7 @@ import { afterAll, beforeAll, describe, expect, inject, it } from "vitest";
 import { verifyLoad } from "../src/load/verify-job.ts";
 import { everything } from "../src/postgres/index.ts";
 import { countRows, runQuery } from "../src/query/index.ts";
-import { type ChaosMode, makeWorld, oracle, sorted } from "./load-chaos.ts";
+import { type ChaosMode, makeWorld, oracle, sorted, withUniqueKeys } from "./load-chaos.ts";
 import { type Harness, openHarness } from "./load-harness.ts";
 import { type Pooler, poolerMissing, startPooler } from "./pooler.ts";
 
@@ -35,13 +35,13 @@ describe.skipIf(missing !== undefined).each([1, 3])("through PgBouncer with %i s
     await pooler.close();
   });
 
-  async function makeTarget(mode: ChaosMode): Promise<string> {
+  async function makeTarget(mode: ChaosMode, { before } = world): Promise<string> {
     const table = `t${++serial}`;
     const key = mode === "append" ? "NOT NULL" : "PRIMARY KEY";
     const name = `${harness.schema}.${table}`;
     await admin.query(`CREATE TABLE ${name} (id text ${key}, v integer CHECK (v <> 13), name varchar(12))`);
     await admin.query(`INSERT INTO ${name} SELECT * FROM json_to_recordset($1) AS r (id text, v integer, name text)`, [
-      JSON.stringify(world.before.map(([id, v, text]) => ({ id, v, name: text }))),
+      JSON.stringify(before.map(([id, v, text]) => ({ id, v, name: text }))),
     ]);
     return table;
   }
@@ -79,6 +79,23 @@ describe.skipIf(missing !== undefined).each([1, 3])("through PgBouncer with %i s
     expect(await rowsOf(table)).toEqual(rows);
     const verified = await verifyLoad(harness.context, answer.load_id, { extra: false });
     expect(verified).toMatchObject({ missing: 0, different: 0 });
+  });
+
+  it.each([
+    ["in any order", ""],
+    ["in their order", "ALTER TABLE $ ADD UNIQUE (id, v)"],
+  ])("works parts of a direct load beside each other, %s", async (_, change) => {
+    const unique = withUniqueKeys(world);
+    const table = await makeTarget("upsert", unique);
+    await admin.query(change.replace("$", `${harness.schema}.${table}`));
+    const exportId = await harness.stage(unique.parts);
+    const mapping = { columns: [{ column: "id", from: "_id" }, { column: "v" }, { column: "name" }], key: ["id"] };
+    const { context } = harness;
+    const four = { ...context, settings: { ...context.settings, PG_MCP_PARTS_AT_ONCE: 4 } };
+    const answer = await harness.load({ table, exportId, mapping }, four);
+    const { figures, rows } = oracle(unique, "upsert");
+    expect(answer).toMatchObject({ status: "completed", strategy: "direct", figures });
+    expect(await rowsOf(table)).toEqual(rows);
   });
 
   it("runs four loads of four tables at once", async () => {

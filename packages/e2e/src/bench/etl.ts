@@ -29,9 +29,13 @@ function entriesOf(place: Place, target: Target): Entry[] {
     ...common(documentsMax),
     open: () => startTask(name, { ...place.taskOptions, schema: target.schema, documentsMax }),
   });
-  const servers = (run: Run): Omit<Entry, "name"> => ({ ...common(), open: () => openServers(place, target, run) });
+  const servers = (run: Run, env: Record<string, string> = {}): Omit<Entry, "name"> => ({
+    ...common(),
+    open: () => openServers(place, target, env, run),
+  });
   return [
     { name: "bulk_export, then bulk_insert (series)", floor: true, ...servers(inSeries) },
+    { name: "  the same, one part of the load at a time", ...servers(inSeries, { PG_MCP_PARTS_AT_ONCE: "1" }) },
     { name: "bulk_insert follows bulk_export (overlap)", ...servers(withOverlap) },
     { name: "careful script: helper, parse, COPY, upsert", ...task("careful-script") },
     {
@@ -66,10 +70,15 @@ async function withOverlap({ place, caller, es, pg, target }: Servers): Promise<
   return { documents: figures.staged, bytes, exportId: started.export_id };
 }
 
-async function openServers(place: Place, target: Target, run: Run): Promise<Contender & AsyncDisposable> {
+async function openServers(
+  place: Place,
+  target: Target,
+  env: Record<string, string>,
+  run: Run,
+): Promise<Contender & AsyncDisposable> {
   const { schema, stateSchema } = target;
   const es = await place.openServer("es-mcp");
-  const pg = await place.openServer("pg-mcp", { PG_MCP_STATE_SCHEMA: stateSchema });
+  const pg = await place.openServer("pg-mcp", { PG_MCP_STATE_SCHEMA: stateSchema, ...env });
   const caller = new Caller({});
   // Connections are opened by the first request; the scripts have theirs open too.
   await caller.call(es, "count_documents", { index: place.index });

@@ -50,10 +50,10 @@ function entriesOf(place: Place, target: Target, { exportId, taskOptions }: Stag
     after: () => target.check(documentsMax, documents),
   });
   const before = (): Promise<void> => target.empty();
-  const load = (): Pick<Entry, "open" | "usesPostgres" | "after"> => ({
+  const load = (env: Record<string, string> = {}): Pick<Entry, "open" | "usesPostgres" | "after"> => ({
     ...task(""),
     open: () =>
-      openServer(place, target, async (caller, session) => {
+      openServer(place, target, env, async (caller, session) => {
         const args = { table: "products", schema: target.schema, export_id: exportId, fresh: true };
         const { load_id: loadId, figures } = await loadExport(caller, session, args);
         if (figures.rejected > 0) throw new Error(`${figures.rejected} documents were rejected`);
@@ -64,7 +64,7 @@ function entriesOf(place: Place, target: Target, { exportId, taskOptions }: Stag
   const verify = (): Pick<Entry, "open" | "usesPostgres" | "after"> => ({
     ...task(""),
     open: () =>
-      openServer(place, target, async (caller, session) => {
+      openServer(place, target, {}, async (caller, session) => {
         const { matched, missing, different } = await verifyLoad(caller, session, last.loadId);
         if (missing + different > 0) throw new Error(`${missing} rows are missing, ${different} are different`);
         return { documents: matched, bytes: 0 };
@@ -78,6 +78,7 @@ function entriesOf(place: Place, target: Target, { exportId, taskOptions }: Stag
     { name: "COPY of ready text into the table", before, ...task("copy-into-table") },
     { name: "JSON.parse and coerce, then as the floor", before, ...task("parse-and-coerce") },
     { name: "JSON.parse, multi-row VALUES of 100", before, ...task("multi-row-values", slowDocuments) },
+    { name: "pg-mcp bulk_insert, one part at a time", before, ...load({ PG_MCP_PARTS_AT_ONCE: "1" }) },
     { name: "pg-mcp bulk_insert", before, ...load() },
     { name: "  bulk_insert again: every row unchanged", ...load() },
     { name: "  verify_load of that bulk_insert", ...verify() },
@@ -88,9 +89,10 @@ function entriesOf(place: Place, target: Target, { exportId, taskOptions }: Stag
 async function openServer(
   place: Place,
   { schema, stateSchema }: Target,
+  env: Record<string, string>,
   work: (caller: Caller, session: Session) => Promise<Moved>,
 ): Promise<Contender & AsyncDisposable> {
-  const session = await place.openServer("pg-mcp", { PG_MCP_STATE_SCHEMA: stateSchema });
+  const session = await place.openServer("pg-mcp", { PG_MCP_STATE_SCHEMA: stateSchema, ...env });
   const caller = new Caller({});
   // The connection is opened by the first request; the floors have theirs open too.
   await caller.call(session, "get_schema", { table: "products", schema });

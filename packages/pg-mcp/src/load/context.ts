@@ -12,6 +12,7 @@ export interface LoadContext {
   settings: {
     readonly PG_MCP_STATE_SCHEMA: string;
     readonly PG_MCP_RETENTION_DAYS: number;
+    readonly PG_MCP_PARTS_AT_ONCE: number;
     readonly PG_MCP_ALLOW_FUNCTIONS: readonly string[];
     readonly MCP_WAIT_SECONDS_DEFAULT: number;
   };

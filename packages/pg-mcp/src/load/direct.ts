@@ -3,7 +3,15 @@ import { errorCode, isConnectionLost, isTransient } from "./database-error.ts";
 import { addFigures, conservationBreach, type Figures, noFigures } from "./figures.ts";
 import type { Ledger, LedgerPart } from "./ledger.ts";
 import { lockTarget, type MergeOptions, mergeStage, mustBeUnchanged, NotAllNew, setSearchPath } from "./merge.ts";
-import { createStage, deleteStaged, type LoadTables, type MergePlan, takesRowsAsTheyAre } from "./plan-sql.ts";
+import type { Flight } from "./parts.ts";
+import {
+  createStage,
+  deleteStaged,
+  type LoadTables,
+  type MergePlan,
+  partTables,
+  takesRowsAsTheyAre,
+} from "./plan-sql.ts";
 import type { LoadSource } from "./source.ts";
 import { copyPart, stagePart } from "./stage.ts";
 import type { Strategy } from "./strategy.ts";
@@ -22,24 +30,30 @@ export interface PartLoad {
 
 /**
  * Brings one part into the target, in the caller's transaction, and answers what its ledger row says. Where no row of
- * the part is expected to be there, it is copied straight into the target; the stage is the way out.
+ * the part is expected to be there, it is copied straight into the target; the stage is the way out. Other parts may
+ * be on their way in transactions of their own: each has a stage, and the target's lock is taken only to write there.
  * Throws `NotAllNew` where the strategy rests on every row being new and some row is not.
  */
 export async function loadPart(
   tx: Transaction,
   load: PartLoad,
-  index: number,
+  { index, turn }: Pick<Flight, "index" | "turn">,
   known: ReadonlyMap<number, LedgerPart>,
 ): Promise<LedgerPart> {
-  const { merge, tables, rejects, strategy, signal, source } = load;
-  await lockTarget(tx, merge);
+  const { merge, rejects, strategy, signal, source } = load;
+  const tables = partTables(load.tables, index);
   const input = { part: index, chunks: (partSignal: AbortSignal) => source.chunks(index, partSignal) };
   const copying = { plan: merge.plan, tables, rejects, signal };
   const onlyNew = strategy.proof === "insert";
   const expectsNew = onlyNew || (await isExpectedNew(tx, merge, tables, known));
   if (expectsNew && load.mayCopy && takesRowsAsTheyAre(merge)) {
     try {
+      // The lock goes with the savepoint: who took it shared and needs it alone must not keep it while waiting.
       const { inserted, ...part } = await tx.savepoint(async () => {
+        // Where a row that is not new ends the strategy, it is all the same which of two excludes the other.
+        const shared = onlyNew || !strategy.inOrder;
+        if (!shared) await turn();
+        await lockTarget(tx, merge, { shared });
         await mustBeUnchanged(tx, merge.plan);
         // Constraints and indexes may call functions by the names that the role knows.
         await setSearchPath(tx, "role");
@@ -58,7 +72,9 @@ export async function loadPart(
     }
   }
   await tx.query(createStage(merge.plan, tables.stage));
+  // The stage is the part's own, so nothing is locked until its rows are there.
   const part = await stagePart(tx, input, copying);
+  if (strategy.inOrder) await turn();
   const { figures, rounded } = await mergeStage(tx, {
     merge,
     tables,
@@ -111,7 +127,7 @@ export async function takeBack(
   load: PartLoad,
   { ledger, holder, reason }: { ledger: Ledger; holder: { loadId: string; epoch: number }; reason: string },
 ): Promise<void> {
-  const { merge, tables, rejects, signal, source } = load;
+  const { merge, tables, rejects, strategy, signal, source } = load;
   await lockTarget(tx, merge);
   const parts = await ledger.parts(tx, holder.loadId);
   await ledger.forgetParts(tx, holder.loadId);
@@ -122,6 +138,12 @@ export async function takeBack(
     await ledger.addPart(tx, holder, index, part);
   }
   if (parts.size > 0) await tx.query(deleteStaged(merge, tables));
+  if (strategy.inOrder) {
+    // The parts may have come in another order than theirs.
+    await ledger.forgetParts(tx, holder.loadId);
+    await tx.query(`DROP TABLE ${tables.stage}`);
+    await tx.query(createStage(merge.plan, tables.stage));
+  }
   await ledger.setStrategy(tx, holder, { name: "gather", reason });
 }
 

@@ -15,6 +15,7 @@ import {
   cookRowByRow,
   cookRows,
   countRounded,
+  countRoundedRowByRow,
   countStage,
   createCooked,
   createReady,
@@ -223,8 +224,8 @@ export async function mergeStage(tx: Transaction, options: MergeOptions): Promis
 }
 
 /**
- * How many values of expressions lose digits to the column's type, by column. Rows near one whose expression fails are
- * left out, and so is an expression that gives no number.
+ * How many values of expressions lose digits to the column's type, by column. A value whose expression fails is left
+ * out, and so is an expression that gives no number.
  */
 async function countRoundedByTypes(
   tx: Transaction,
@@ -235,16 +236,23 @@ async function countRoundedByTypes(
   if (columns.length === 0) return rounded;
   const { part, line } = metaNames(merge.plan);
   const counted = replayOf === null ? "TRUE" : isRejectOf(tables, replayOf, part, line);
+  const add = (counts: readonly unknown[]) => {
+    for (const [index, { column }] of columns.entries()) {
+      const times = Number(counts[index]);
+      if (times > 0) rounded[column] = (rounded[column] ?? 0) + times;
+    }
+  };
   try {
     await forBlocks(tx, tables.stage, {
       together: async (from, to) => {
         const { rows } = await tx.query(countRounded(tables, columns, `${counted} AND ${blockRange(from, to)}`));
-        for (const [index, { column }] of columns.entries()) {
-          const times = Number(rows[0]?.[index]);
-          if (times > 0) rounded[column] = (rounded[column] ?? 0) + times;
-        }
+        add(rows[0] ?? []);
       },
-      rowByRow: async () => {},
+      rowByRow: async (from, to) => {
+        await tx.query(countRoundedRowByRow(tables, columns, `${counted} AND ${blockRange(from, to)}`));
+        const { rows } = await tx.query(`SELECT current_setting(${quoteLiteral(OUTCOME_SETTING)})`);
+        add(String(rows[0]?.[0]).split(" "));
+      },
     });
   } catch (error) {
     if (errorCode(error)?.startsWith("42") !== true) throw error;
@@ -283,10 +291,13 @@ async function forgetOthers(tx: Transaction, tables: LoadTables, replayOf: strin
   );
 }
 
-/** Loads of one table queue here, so that what is unchanged and what is missing stays true until the commit. */
-export async function lockTarget(tx: Transaction, merge: MergePlan): Promise<void> {
+/**
+ * Loads of one table queue here, so that what is unchanged and what is missing stays true until the commit. Who only
+ * adds rows that are all new, and learns from the unique index where one is not, shares the lock with others of its kind.
+ */
+export async function lockTarget(tx: Transaction, merge: MergePlan, { shared = false } = {}): Promise<void> {
   await tx.query("SET LOCAL lock_timeout = 0");
-  await tx.query("SELECT pg_advisory_xact_lock(hashtextextended($1, 0))", [
+  await tx.query(`SELECT pg_advisory_xact_lock${shared ? "_shared" : ""}(hashtextextended($1, 0))`, [
     `data_transformer.target.${merge.plan.table.oid}`,
   ]);
   await tx.query("SET LOCAL lock_timeout = '30s'");
@@ -551,7 +562,7 @@ async function write(
   tx: Transaction,
   options: MergeOptions,
 ): Promise<{ inserted: number; updated: number; stored: string[] }> {
-  const { merge, tables, rejects, limits, expected } = options;
+  const { merge, tables, rejects, limits, expected, part } = options;
   let stored: string[] = [];
   const fed = fedCondition(merge);
   let inserted = 0;
@@ -584,14 +595,14 @@ async function write(
     together: (from, to) => together(`${fed} AND ${blockRange(from, to)}`),
     rowByRow: async (from, to) => {
       await byBlock(mergeRowByRow(merge, tables, `${fed} AND ${blockRange(from, to)}`));
-      checkRejectLimits(limits, await rejects.count(tx, tables.loadId), expected);
+      checkRejectLimits(limits, await rejects.count(tx, tables.loadId, part), expected);
     },
   });
   // Parents may themselves have waited for theirs. Turning the order about settles a chain in either order at once.
-  let waiting = await rejects.count(tx, tables.loadId);
+  let waiting = await rejects.count(tx, tables.loadId, part);
   for (let pass = 0; pass < FOREIGN_KEY_PASSES_MAX; pass++) {
     await byBlock(retryForeignKeys(merge, tables, pass % 2 === 0 ? "ASC" : "DESC"));
-    const left = await rejects.count(tx, tables.loadId);
+    const left = await rejects.count(tx, tables.loadId, part);
     if (left === waiting) break;
     waiting = left;
   }

@@ -35,6 +35,12 @@ export function loadTables(stateSchema: string, loadId: string, table: Table): L
   };
 }
 
+/** The tables of one part that has a transaction of its own, beside those of other parts. */
+export function partTables(tables: LoadTables, part: number): LoadTables {
+  const name = (table: string) => table.replace(/"$/, `_p${part}"`);
+  return { ...tables, stage: name(tables.stage), cooked: name(tables.cooked), ready: name(tables.ready) };
+}
+
 /** A column that reaches the target, with its place in `cooked` and `ready`. */
 export interface LoadedColumn extends PlannedColumn {
   /** Quoted name in the target. */
@@ -228,14 +234,37 @@ export function roundingColumns(merge: MergePlan): LoadedColumn[] {
   return merge.loaded.filter(({ expression, targetType }) => expression !== undefined && ROUNDING.test(targetType));
 }
 
+/** SQL of whether the column's type rounds what its expression gives. */
+function isRounded({ expression = "", targetType }: LoadedColumn): string {
+  const given = `(${expression}\n)::pg_catalog."numeric"`;
+  const kept = `(${castTo(`${expression}\n`, targetType)})::pg_catalog."numeric"`;
+  return `${given} <> ${kept}`;
+}
+
 /** Counts the rows in which the type of each of the columns rounds what the expression gives. */
 export function countRounded(tables: LoadTables, columns: readonly LoadedColumn[], where: string): string {
-  const counts = columns.map(({ expression = "", targetType }) => {
-    const given = `(${expression}\n)::pg_catalog."numeric"`;
-    const kept = `(${castTo(`${expression}\n`, targetType)})::pg_catalog."numeric"`;
-    return `count(*) FILTER (WHERE ${given} <> ${kept})`;
-  });
+  const counts = columns.map((column) => `count(*) FILTER (WHERE ${isRounded(column)})`);
   return `SELECT ${counts.join(", ")} FROM ${tables.stage} WHERE ${where}`;
+}
+
+/** The same row by row, leaving out values that cannot be had; the counts are left in a setting. */
+export function countRoundedRowByRow(tables: LoadTables, columns: readonly LoadedColumn[], where: string): string {
+  const steps = columns.map(
+    (column, index) => `BEGIN
+      SELECT ${isRounded(column)} INTO _etl_is FROM ${tables.stage} WHERE ctid = _etl_row._etl_ctid;
+      IF _etl_is THEN _etl_n${index} := _etl_n${index} + 1; END IF;
+    EXCEPTION WHEN OTHERS THEN
+      IF left(SQLSTATE, 2) NOT IN (${ROW_ERROR_LIST}) THEN RAISE; END IF;
+    END;`,
+  );
+  return doBlock(`#variable_conflict use_column
+DECLARE _etl_row record; _etl_is boolean; ${columns.map((_, index) => `_etl_n${index} bigint := 0;`).join(" ")}
+BEGIN
+  FOR _etl_row IN SELECT ctid AS _etl_ctid FROM ${tables.stage} WHERE ${where} LOOP
+    ${steps.join("\n    ")}
+  END LOOP;
+  PERFORM set_config('${OUTCOME_SETTING}', concat_ws(' ', ${columns.map((_, index) => `_etl_n${index}`).join(", ")}), true);
+END`);
 }
 
 /** The winner of a key: greatest version, then `_seq_no`, then (`_index`, `_id`), then the later document. */
@@ -546,6 +575,9 @@ export function reasonOf(sqlstate: string): string {
 /** The word for the SQLSTATE in the variable `_etl_state`. */
 export const REASON_SQL = `CASE _etl_state ${REASONS.map(([state, word]) => `WHEN '${state}' THEN '${word}'`).join(" ")} ELSE 'database_error' END`;
 
+/** The classes of SQLSTATE that one row's values can cause, for an `IN`. */
+const ROW_ERROR_LIST = ROW_ERROR_CLASSES.map((start) => `'${start}'`).join(", ");
+
 const DECLARATIONS = `_etl_row record; _etl_state text; _etl_message text; _etl_detail text; _etl_column text; _etl_step text;`;
 
 /** Catches what one row's values caused and records it; everything else goes on being an error. */
@@ -553,7 +585,7 @@ function recordReject(loadId: string, rejects: string, row: { part: string; line
   return `EXCEPTION WHEN OTHERS THEN
       GET STACKED DIAGNOSTICS _etl_state = RETURNED_SQLSTATE, _etl_message = MESSAGE_TEXT,
         _etl_detail = PG_EXCEPTION_DETAIL, _etl_column = COLUMN_NAME;
-      IF left(_etl_state, 2) NOT IN (${ROW_ERROR_CLASSES.map((start) => `'${start}'`).join(", ")}) THEN RAISE; END IF;
+      IF left(_etl_state, 2) NOT IN (${ROW_ERROR_LIST}) THEN RAISE; END IF;
       INSERT INTO ${rejects} (load_id, part, line, document_index, document_id, column_name, reason, message, sqlstate, value)
       VALUES (${quoteLiteral(loadId)}, ${row.part}, ${row.line}, ${row.index}, ${row.id},
         coalesce(_etl_step, nullif(_etl_column, '')), ${REASON_SQL}, left(_etl_message, 500), _etl_state,

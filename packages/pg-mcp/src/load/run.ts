@@ -19,14 +19,13 @@ import {
   LoadLost,
 } from "./ledger.ts";
 import { adjustments, type MergeOutcome, mergeStage, mustBeUnchanged, NotAllNew } from "./merge.ts";
+import { bringParts, type Flight } from "./parts.ts";
 import { createStage, type LoadMode, type LoadTables, loadTables, type MergePlan, mergePlan } from "./plan-sql.ts";
 import { checkRejectLimits, type Reject, type RejectLimits, type Rejects } from "./rejects.ts";
 import type { LoadSource } from "./source.ts";
 import { stagePart } from "./stage.ts";
 import { chooseStrategy, proveKeys, readTableFacts, type SourceIndices, type Strategy } from "./strategy.ts";
 
-/** How often a working export is looked at for its next part, which costs about a millisecond. */
-const POLL_INTERVAL_MS = 100;
 /** Tries of one transaction that met a deadlock, a lock timeout or a lost connection; 25 s, as a restart may take. */
 const TRIES_MAX = 8;
 const RETRY_BASE_MS = 100;
@@ -58,6 +57,8 @@ export interface LoadJob {
   replayOf: string | null;
   /** What the documents come from; null for the rows of a call. */
   indices: SourceIndices | null;
+  /** Parts that are worked at a time, each with a connection of its own, where connections are to spare. */
+  partsAtOnce: number;
   /** Rows of a call: no need to tell the planner of them, nor to tell people of phases that take a moment. */
   isSmall: boolean;
   openSource: () => Promise<LoadSource>;
@@ -85,7 +86,7 @@ class RolledBack extends Error {
  * Runs a load to its end and records it. Killed anywhere, the next holder goes on from the ledger:
  *  1. the strategy is chosen, or known; to gather, the stage is there and holds what the ledger says; if a crash
  *     emptied it, the ledger forgets, and a crash that comes later leads back to here;
- *  2. each part in one transaction: rows into the stage or the target, rejects, ledger row;
+ *  2. each part in one transaction: rows into the stage or the target, rejects, ledger row; some parts at a time;
  *  3. the source is complete;
  *  4. one transaction merges what was gathered (steps 4.1 to 4.5 are those of `mergeStage`), states the figures,
  *     completes the load and drops the stage;
@@ -114,7 +115,9 @@ export async function runLoad(job: LoadJob, signal: AbortSignal): Promise<MergeO
         const direct = await loadDirectly(job, source, strategy, plan, tables, both);
         if (direct !== undefined) return direct;
       }
-      const { parts, expected } = await stageParts(job, source, tables, both);
+      // A row that excludes another one decides by its place in the stage.
+      const atOnce = strategy?.inOrder === false ? job.partsAtOnce : 1;
+      const { parts, expected } = await stageParts(job, source, tables, atOnce, both);
       job.onStep?.("4");
       return merge(job, tables, parts, expected, both);
     });
@@ -197,6 +200,7 @@ async function inTransaction<T>(
   { postgres, ledger, holder }: LoadJob,
   signal: AbortSignal,
   work: (tx: Transaction) => Promise<T>,
+  { isSpare = false, onTrouble }: Partial<Pick<Flight, "isSpare" | "onTrouble">> = {},
 ): Promise<T> {
   for (let attempt = 1; ; attempt++) {
     try {
@@ -208,11 +212,12 @@ async function inTransaction<T>(
           await ledger.fence(tx, holder);
           return work(tx);
         },
-        { signal, timeoutMs: 0 },
+        { signal, timeoutMs: 0, isSpare },
       );
     } catch (error) {
       const again = isTransient(error) || isConnectionLost(error);
-      if (signal.aborted || !again || attempt >= TRIES_MAX) throw error;
+      if (signal.aborted || !again || isSpare || attempt >= TRIES_MAX) throw error;
+      onTrouble?.();
       await sleep(RETRY_BASE_MS * 2 ** attempt * (0.5 + Math.random()), undefined, { signal });
     }
   }
@@ -231,11 +236,11 @@ async function knowStrategy(
   const { limits, dryRun } = job;
   const choice = { merge: plan, indices, dryRun, replays: job.replayOf !== null, limits };
   const known = await ledger.strategy(tx, holder.loadId);
-  if (known?.name === "gather") return { ...known, proof: null };
   // The rows of its own first parts must not make a direct load another's.
   const chosen = chooseStrategy({ ...choice, table: known === undefined ? table : { ...table, isEmpty: true } });
+  if (known?.name === "gather") return { ...chosen, ...known, name: "gather", proof: null };
   if (known === undefined) await ledger.setStrategy(tx, holder, chosen);
-  else if (chosen.name === "gather") return { name: "direct", proof: "insert", reason: known.reason };
+  else if (chosen.name === "gather") return { ...chosen, name: "direct", proof: "insert", reason: known.reason };
   return chosen;
 }
 
@@ -251,8 +256,8 @@ async function loadDirectly(
   const { ledger, holder, rejects } = job;
   const load: PartLoad = { merge: plan, tables, rejects, strategy, signal, source, mayCopy: true };
   try {
-    const { parts, expected } = await eachPart(job, source, signal, (tx, index, known) =>
-      loadPart(tx, load, index, known),
+    const { parts, expected } = await eachPart(job, source, job.partsAtOnce, signal, (tx, flight, known) =>
+      loadPart(tx, load, flight, known),
     );
     job.onStep?.("4");
     return await inTransaction(job, signal, async (tx) => {
@@ -296,10 +301,11 @@ async function stageParts(
   job: LoadJob,
   source: LoadSource,
   tables: LoadTables,
+  atOnce: number,
   signal: AbortSignal,
 ): Promise<{ parts: Map<number, LedgerPart>; expected: number }> {
   const { plan, rejects } = job;
-  return eachPart(job, source, signal, (tx, part) => {
+  return eachPart(job, source, atOnce, signal, (tx, { index: part }) => {
     const chunks = (partSignal: AbortSignal) => source.chunks(part, partSignal);
     return stagePart(tx, { part, chunks }, { plan, tables, rejects, signal });
   });
@@ -309,38 +315,43 @@ async function stageParts(
 async function eachPart(
   job: LoadJob,
   source: LoadSource,
+  atOnce: number,
   signal: AbortSignal,
-  work: (tx: Transaction, part: number, known: ReadonlyMap<number, LedgerPart>) => Promise<LedgerPart>,
+  work: (tx: Transaction, flight: Flight, known: ReadonlyMap<number, LedgerPart>) => Promise<LedgerPart>,
 ): Promise<{ parts: Map<number, LedgerPart>; expected: number }> {
   const { ledger, holder, limits } = job;
-  let parts = await inTransaction(job, signal, (tx) => ledger.parts(tx, holder.loadId));
-  for (;;) {
-    const listed = await source.poll();
-    let isNew = false;
-    for (const { index } of listed.parts) {
-      if (parts.has(index)) continue;
-      isNew = true;
-      job.onStep?.(`2.${index}`);
-      // Ledger and stage are read again in the transaction: a commit whose answer was lost has happened all the same.
-      parts = await inTransaction(job, signal, async (tx) => {
-        const known = await ledger.parts(tx, holder.loadId);
-        if (known.has(index)) return known;
-        const figures = await work(tx, index, known);
-        await ledger.addPart(tx, holder, index, figures);
-        job.onStep?.(`2.${index} commit`);
-        return known.set(index, figures);
-      });
+  const parts = await inTransaction(job, signal, (tx) => ledger.parts(tx, holder.loadId));
+  let expected = 0;
+  async function bring(flight: Flight): Promise<void> {
+    const { index } = flight;
+    job.onStep?.(`2.${index}`);
+    // Ledger and stage are read again in the transaction: a commit whose answer was lost has happened all the same.
+    const transaction = async (tx: Transaction) => {
+      flight.onBegun();
+      const known = await ledger.parts(tx, holder.loadId);
+      if (known.has(index)) return known;
+      const figures = await work(tx, flight, known);
+      await ledger.addPart(tx, holder, index, figures);
+      job.onStep?.(`2.${index} commit`);
+      return known.set(index, figures);
+    };
+    for (const [other, part] of await inTransaction(job, signal, transaction, flight)) parts.set(other, part);
+  }
+  await bringParts({
+    source,
+    atOnce,
+    isIn: (index) => parts.has(index),
+    bring,
+    review: (documents) => {
+      expected = documents;
       const rejected = [...parts.values()].reduce((sum, part) => sum + part.rejected, 0);
       // Of a replay only the merge knows which of them count.
-      if (job.replayOf === null) checkRejectLimits(limits, rejected, listed.expected);
-    }
-    if (listed.complete) {
-      job.onStep?.("3");
-      return { parts, expected: job.replayOf === null ? listed.expected : await countReplayed(job, signal) };
-    }
-    // While parts were brought in, the export may have listed more.
-    if (!isNew) await sleep(POLL_INTERVAL_MS, undefined, { signal });
-  }
+      if (job.replayOf === null) checkRejectLimits(limits, rejected, expected);
+    },
+    signal,
+  });
+  job.onStep?.("3");
+  return { parts, expected: job.replayOf === null ? expected : await countReplayed(job, signal) };
 }
 
 async function countReplayed({ postgres, rejects, replayOf }: LoadJob, signal: AbortSignal): Promise<number> {

@@ -17,6 +17,7 @@ import {
   metaNames,
   moveTextRowByRow,
   moveTextRows,
+  partTables,
   reasonOf,
 } from "./plan-sql.ts";
 import type { Reject, Rejects } from "./rejects.ts";
@@ -45,7 +46,7 @@ export async function stagePart(
   options: CopyOptions,
 ): Promise<LedgerPart> {
   const { tables, rejects, signal } = options;
-  const before = await rejects.count(tx, tables.loadId);
+  const before = await rejects.count(tx, tables.loadId, part);
   let read: Omit<LedgerPart, "rows" | "rejected">;
   try {
     read = await tx.savepoint(async () => {
@@ -56,7 +57,7 @@ export async function stagePart(
     if (!isRowError(error)) throw error;
     read = await tx.savepoint(() => copyAsText(tx, part, chunks(signal), options));
   }
-  const rejected = (await rejects.count(tx, tables.loadId)) - before;
+  const rejected = (await rejects.count(tx, tables.loadId, part)) - before;
   return { ...read, rows: read.documents - rejected, rejected };
 }
 
@@ -229,7 +230,7 @@ async function copyRows(
 /** The way out for a part that the typed stage refuses: nothing of it is believed but the bytes. */
 async function copyAsText(tx: Transaction, part: number, chunks: AsyncIterable<LineChunk>, options: CopyOptions) {
   const { plan, tables, rejects, signal } = options;
-  const text = tables.stage.replace(/"stage_/, '"text_');
+  const text = partTables(tables, part).stage.replace(/"stage_/, '"text_');
   await tx.query(createTextStage(plan, text));
   const encoder = createEncoder(plan);
   const lines = openRows(encoder, part, plan);

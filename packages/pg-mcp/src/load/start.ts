@@ -204,6 +204,7 @@ export async function startLoad(context: LoadContext, given: LoadRequest, signal
       storedRowsMax: request.storedRowsMax,
       replayOf: request.rejectsOf ?? null,
       indices: source.indices,
+      partsAtOnce: settings.PG_MCP_PARTS_AT_ONCE,
       isSmall: request.rows !== undefined,
       openSource: () => source.open(decision.loadId),
       ...(context.onLoadStep === undefined ? {} : { onStep: context.onLoadStep }),

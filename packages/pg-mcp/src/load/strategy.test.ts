@@ -2,7 +2,15 @@ import { describe, expect, it } from "vitest";
 import type { LoadMode, MergePlan } from "./plan-sql.ts";
 import { chooseStrategy, proveKeys, type StrategyFacts, type TableFacts } from "./strategy.ts";
 
-type Key = { from: string | null; targetType?: string; expression?: string; onMissing?: string; collation?: string };
+type Key = {
+  from: string | null;
+  targetType?: string;
+  expression?: string;
+  onMissing?: string;
+  nul?: string;
+  encoding?: string;
+  collation?: string;
+};
 
 /** The parts of a plan that the choice looks at. */
 function plan(mode: LoadMode, key: Key[], change: { triggered?: boolean; guard?: { column: string } } = {}): MergePlan {
@@ -11,6 +19,8 @@ function plan(mode: LoadMode, key: Key[], change: { triggered?: boolean; guard?:
     targetType: "text",
     onMissing: "null",
     onError: "reject",
+    nul: "reject",
+    encoding: "reject",
     staged: true,
     ...column,
   }));
@@ -29,7 +39,13 @@ function plan(mode: LoadMode, key: Key[], change: { triggered?: boolean; guard?:
 const indices = (...shards: number[]): StrategyFacts["indices"] =>
   shards.map((count, n) => ({ name: `i${n}`, uuid: `u${n}`, shards: count, source_mode: "stored", documents: 1 }));
 
-const EMPTY: TableFacts = { isEmpty: true, isReferenced: false, referencesItself: false, mayDelete: true };
+const EMPTY: TableFacts = {
+  isEmpty: true,
+  isReferenced: false,
+  referencesItself: false,
+  mayDelete: true,
+  hasOtherUniques: false,
+};
 const FILLED = { ...EMPTY, isEmpty: false };
 
 function choose(merge: MergePlan, change: Partial<StrategyFacts> = {}) {
@@ -105,6 +121,36 @@ describe("chooseStrategy", () => {
   });
 });
 
+const choice = (merge: MergePlan, table: Partial<TableFacts> = {}, mayStop = false) =>
+  chooseStrategy({
+    merge,
+    indices: indices(1),
+    dryRun: false,
+    replays: false,
+    limits: { onError: mayStop ? "stop" : "reject", rejectsMax: null, rejectRatioMax: null },
+    table: { ...FILLED, ...table },
+  });
+
+describe("the order of the parts", () => {
+  it("is free where a document meets no other row than that of its key", () => {
+    expect(choice(plan("upsert", ID)).inOrder).toBe(false);
+    expect(choice(plan("upsert", ID), {}, true).inOrder).toBe(false);
+  });
+
+  it.each<[string, MergePlan, Partial<TableFacts>]>([
+    ["another unique index may exclude a row", plan("upsert", ID), { hasOtherUniques: true }],
+    ["a trigger may look at other rows", plan("upsert", ID, { triggered: true }), {}],
+    ["rows refer to each other", plan("upsert", ID), { referencesItself: true }],
+  ])("is kept where %s", (_, merge, table) => {
+    const kept = { inOrder: true, reason: expect.stringContaining("parts keep their order") };
+    expect(choice(merge, table)).toMatchObject({
+      name: table.referencesItself === true ? "gather" : "direct",
+      ...kept,
+    });
+    expect(choice(merge, table, true)).toMatchObject({ name: "gather", ...kept });
+  });
+});
+
 describe("proveKeys", () => {
   const shown = (key: Key[], ...shards: number[]) =>
     proveKeys(plan("upsert", key), indices(...shards))?.ids.map(({ column }) => column);
@@ -129,6 +175,8 @@ describe("proveKeys", () => {
     ["a number has several texts", [{ from: "n", targetType: "numeric" }], [1]],
     ["an expression makes the key", [{ from: "id", expression: "1" }], [1]],
     ["a default may stand in for what is missing", [{ from: "id", onMissing: "default" }], [1]],
+    ["two ids without their U+0000 may be one", [{ from: "_id", nul: "strip" }], [1]],
+    ["two ids with their broken bytes replaced may be one", [{ from: "_id", encoding: "replace" }], [1]],
     ["a collation may call two texts equal", [{ from: "id", collation: '"und-x-icu"' }], [1]],
   ])("finds no proof where %s", (_, key, shards) => {
     expect(shown(key, ...shards)).toBeUndefined();

@@ -17,6 +17,8 @@ export interface Strategy {
    * later part would win, and not the one that `gather` and verify_load choose.
    */
   proof: "key" | "insert" | null;
+  /** What becomes of a document may depend on documents of other keys, so that parts are merged in their order. */
+  inOrder: boolean;
   reason: string;
 }
 
@@ -36,6 +38,8 @@ export interface TableFacts {
   isReferenced: boolean;
   referencesItself: boolean;
   mayDelete: boolean;
+  /** Unique indexes or exclusion constraints beside that of the key: rows of different keys may exclude each other. */
+  hasOtherUniques: boolean;
 }
 
 /** Reads what the choice must know of the target. */
@@ -44,28 +48,37 @@ export async function readTableFacts(tx: Transaction, merge: MergePlan, tables: 
     `SELECT NOT EXISTS (SELECT 1 FROM ${merge.from}${tables.target}),
        EXISTS (SELECT 1 FROM pg_constraint WHERE contype = 'f' AND confrelid = $1::oid AND conrelid <> $1::oid),
        EXISTS (SELECT 1 FROM pg_constraint WHERE contype = 'f' AND confrelid = $1::oid AND conrelid = $1::oid),
-       has_table_privilege($1::oid, 'DELETE')`,
-    [merge.plan.table.oid],
+       has_table_privilege($1::oid, 'DELETE'),
+       EXISTS (SELECT FROM pg_index WHERE (indisunique OR indisexclusion)
+               AND indrelid IN (SELECT $1::oid UNION ALL SELECT relid::oid FROM pg_partition_tree($1::oid::regclass))
+               GROUP BY indrelid HAVING count(*) > $2)`,
+    [merge.plan.table.oid, merge.key.length === 0 ? 0 : 1],
   );
-  const [isEmpty, isReferenced, referencesItself, mayDelete] = (rows[0] ?? []).map((value) => value === true);
+  const [isEmpty, isReferenced, referencesItself, mayDelete, hasOtherUniques] = (rows[0] ?? []).map(
+    (value) => value === true,
+  );
   return {
     isEmpty: isEmpty === true,
     isReferenced: isReferenced === true,
     referencesItself: referencesItself === true,
     mayDelete: mayDelete === true,
+    hasOtherUniques: hasOtherUniques === true,
   };
-}
-
-function gather(reason: string): Strategy {
-  return { name: "gather", proof: null, reason };
-}
-
-function direct(proof: "key" | "insert", reason: string): Strategy {
-  return { name: "direct", proof, reason };
 }
 
 /** Chooses how a load's parts reach the target (design-review.md L1). The reason is for people. */
 export function chooseStrategy({ merge, indices, dryRun, replays, limits, table }: StrategyFacts): Strategy {
+  // A trigger may do anything with a row for the sake of another, and tables of children have constraints of their own.
+  const inOrder = merge.triggered || table.hasOtherUniques || table.referencesItself || merge.plan.children.length > 0;
+  const told = (reason: string) =>
+    inOrder ? `${reason}; parts keep their order, as one row may exclude another` : reason;
+  const gather = (reason: string): Strategy => ({ name: "gather", proof: null, inOrder, reason: told(reason) });
+  const direct = (proof: "key" | "insert", reason: string): Strategy => ({
+    name: "direct",
+    proof,
+    inOrder,
+    reason: told(reason),
+  });
   if (merge.mode === "replace") return gather("replace changes the table in one transaction");
   if (merge.mode === "append") return gather("an append that stops half-way could not be repeated");
   if (dryRun) return gather("a dry run is rolled back as a whole");
@@ -102,6 +115,9 @@ export function proveKeys({ key, plan }: MergePlan, indices: SourceIndices): Key
       column.expression === undefined &&
       column.onMissing === "null" &&
       column.onError !== "default" &&
+      // Two texts without their U+0000 may be one.
+      column.nul === "reject" &&
+      column.encoding === "reject" &&
       // A collation of its own may call two texts equal.
       plan.table.columns.some(({ name, collation }) => name === column.column && collation === null),
   );

@@ -26,9 +26,12 @@ export class Pool {
     this.#connectionsMax = options.connectionsMax;
   }
 
-  async acquire(signal: AbortSignal): Promise<Connection> {
+  /** With `leavesMin` only if so many stay for others then, and without waiting for one. */
+  async acquire(signal: AbortSignal, { leavesMin = 0 } = {}): Promise<Connection> {
     signal.throwIfAborted();
     if (this.#closed) throw new ToolError("shutting_down", "The server is shutting down.", { retryable: true });
+    const free = this.#connectionsMax - this.#count + this.#idle.length;
+    if (leavesMin > 0 && free - 1 < leavesMin) throw this.#busy();
     for (let idle = this.#idle.pop(); idle !== undefined; idle = this.#idle.pop()) {
       clearTimeout(idle.timer);
       if (!idle.connection.broken) {
@@ -108,6 +111,13 @@ export class Pool {
     }
   }
 
+  #busy(): ToolError {
+    return new ToolError("connections_busy", `All ${this.#connectionsMax} connections of this server are in use.`, {
+      retryable: true,
+      next: "Call again when running calls or loads have ended.",
+    });
+  }
+
   #wait(signal: AbortSignal): Promise<Connection> {
     return new Promise((resolve, reject) => {
       const leave = () => {
@@ -122,12 +132,7 @@ export class Pool {
       };
       const timer = setTimeout(() => {
         leave();
-        reject(
-          new ToolError("connections_busy", `All ${this.#connectionsMax} connections of this server are in use.`, {
-            retryable: true,
-            next: "Call again when running calls or loads have ended.",
-          }),
-        );
+        reject(this.#busy());
       }, waitMs);
       const waiter: Waiter = {
         take: (connection) => {

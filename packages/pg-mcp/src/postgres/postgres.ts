@@ -40,6 +40,8 @@ interface TransactionOptions {
   timeoutMs?: number;
   /** How long a statement waits for a lock. Default 2 s for reads, 10 s for writes. */
   lockTimeoutMs?: number;
+  /** Only where other calls keep connections; else `connections_busy` at once. Default false. */
+  isSpare?: boolean;
   /** All statements see one snapshot (REPEATABLE READ). Default false. */
   oneSnapshot?: boolean;
 }
@@ -84,8 +86,10 @@ const idleInTransactionMs = 300_000;
 const clientGraceMs = 3_000;
 /** A standby becomes a primary, and rights are granted, so what was learnt is asked again after this. */
 const capabilitiesMs = 60_000;
-/** Loads hold one connection each; the rest serves single calls. */
+/** Loads hold one connection each, and more where they are to spare; the rest serves single calls. */
 const connectionsMax = 6;
+/** Connections that a load leaves when it takes a second one: for a single call, and for the renewal of its lease. */
+const spareLeavesMin = 2;
 
 /** Opens nothing yet: the first call connects. */
 export function openPostgres(options: PostgresOptions): Postgres {
@@ -102,6 +106,7 @@ export function openPostgres(options: PostgresOptions): Postgres {
       signal,
       timeoutMs,
       lockTimeoutMs,
+      isSpare = false,
       oneSnapshot = false,
       writable = kind === "write",
       setup = [],
@@ -109,7 +114,7 @@ export function openPostgres(options: PostgresOptions): Postgres {
   ): Promise<T> {
     const pool = kind === "write" ? writers : readers;
     const statementMs = timeoutMs ?? (kind === "write" ? 0 : readTimeoutMs);
-    const connection = await pool.acquire(signal);
+    const connection = await pool.acquire(signal, isSpare ? { leavesMin: spareLeavesMin } : {});
     const session = new Session(connection, signal, statementMs === 0 ? 0 : statementMs + clientGraceMs);
     const giveBack = (): void => {
       session.close();
