@@ -508,8 +508,11 @@ const qualifiedName = new RegExp(`^${namePattern}(?:\\s*\\.\\s*${namePattern})*`
 
 /** Adds the nearest names that exist to an error about a name that does not. */
 async function withNearest(error: unknown, request: QueryRequest): Promise<unknown> {
-  if (!isServerError(error)) return error;
   const written = request.sql.slice(request.ownCharacters ?? 0);
+  if (error instanceof ToolError && error.code === "sql_refused" && request.ownCharacters === undefined) {
+    return explained(written, error, request) ?? error;
+  }
+  if (!isServerError(error)) return error;
   if (NO_STATEMENT.has(error.code) && request.ownCharacters === undefined) {
     const refusal = translate(error);
     return (refusal === undefined ? undefined : explained(written, refusal, request)) ?? error;

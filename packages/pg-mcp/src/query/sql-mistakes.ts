@@ -148,10 +148,16 @@ export function explained(
     ? invalid("One call runs one statement.", "Send the statements one by one, or join them by UNION ALL or WITH.")
     : mistakeOf(sql);
   if (mistake === undefined) return undefined;
-  const { code, message, instead } = mistake;
+  const { message, instead } = mistake;
+  const isRefused = refusal.code === "sql_refused";
+  // The judge's own refusal of anything that does not write says more than a guess.
+  if (isRefused && mistake.code !== "read_only") return undefined;
+  const code = isRefused ? refusal.code : mistake.code;
   // Where no tool writes, none is to be named.
   const next =
-    code === "read_only" && !isWritable ? "Read with SELECT; this server has no tool that writes." : mistake.next;
+    mistake.code === "read_only" && !isWritable
+      ? "Read with SELECT; this server has no tool that writes."
+      : mistake.next;
   return new ToolError(code, message, {
     next,
     details: refusal.details,
