@@ -67,6 +67,16 @@ export default defineConfig({
       },
       {
         test: {
+          // Needs Prometheus, Alertmanager and postgres_exporter: Debian's packages of these names.
+          name: "monitoring",
+          include: ["packages/e2e/test/**/*.monitoring.test.ts"],
+          globalSetup: ["packages/engines/src/vitest.ts"],
+          testTimeout: 180_000,
+          hookTimeout: 300_000,
+        },
+      },
+      {
+        test: {
           // Builds the images and starts containers: one file at a time is load enough.
           name: "docker",
           include: ["packages/*/test/**/*.docker.test.ts", "archestra/test/**/*.docker.test.ts"],

@@ -16,6 +16,7 @@ import { prompts as pgPrompts } from "pg-mcp/dist/prompts/index.js";
 import { resources as pgResources } from "pg-mcp/dist/resources.js";
 import { server as pgServer } from "pg-mcp/dist/server.js";
 import { tools as pgTools, toolsOf } from "pg-mcp/dist/tools/index.js";
+import { metricsTable } from "./metrics.ts";
 
 interface DocumentedTool {
   name: string;
@@ -39,6 +40,7 @@ const documents: Record<string, Record<string, string>> = {
     "common settings": settingsTable({ ...stagingSettings, ...kitSettings }),
   },
   "docs/mapping.md": { types: typeTable() },
+  "docs/telemetry.md": { metrics: metricsTable() },
   "archestra/README.md": { settings: settingsTable(bundleSettings) },
 };
 

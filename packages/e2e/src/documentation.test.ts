@@ -89,9 +89,10 @@ function dataLines(name: string): string[] {
   return readFileSync(`${repositoryRoot}packages/pg-mcp/test/data/${name}.jsonl`, "utf8").trim().split("\n");
 }
 
-/** What all services of the compose file may take together. */
+/** What all services of the compose file may take together that start where no profile is asked for. */
 function memoryLimitGib(): number {
-  const sizes = Object.values(services).map(({ mem_limit: limit }) =>
+  const started = Object.values(services).filter(({ profiles }) => profiles.includes(""));
+  const sizes = started.map(({ mem_limit: limit }) =>
     limit.endsWith("g") ? Number.parseInt(limit, 10) : Number.parseInt(limit, 10) / 1024,
   );
   return sizes.reduce((sum, size) => sum + size, 0);

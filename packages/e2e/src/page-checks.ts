@@ -16,6 +16,7 @@ import { parse } from "yaml";
 import { z } from "zod";
 import { figureNames } from "./course.ts";
 import { anchors, type CodeBlock, codeBlocks, inlineCode, type Page, readPage, repositoryRoot } from "./markdown.ts";
+import { metricsTable } from "./metrics.ts";
 import { repositoryFiles, wordsOfCode } from "./repository.ts";
 import { type ShellCommand, shellCommands } from "./shell-words.ts";
 
@@ -100,11 +101,14 @@ export function unknownVariables(page: Page): string[] {
   return [...new Set(named)].filter((name) => !isVariable(name));
 }
 
+/** Metrics and their labels: in code they have dots where Prometheus has underscores. */
+const metricWords = new Set(metricsTable().match(/\w+/g));
+
 /** Words with underscores in backticks (tools, arguments, codes, tables) that neither the code nor the page's examples have. */
 export function unknownNames(page: Page): string[] {
   const names = inlineCode(page).filter((text) => /^[a-z]+(?:_[a-z]+)+$/.test(text));
   const own = new Set(codeBlocks(page).flatMap(({ text }) => text.match(/\w+/g) ?? []));
-  return [...new Set(names)].filter((name) => !codeWords.has(name) && !own.has(name));
+  return [...new Set(names)].filter((name) => !codeWords.has(name) && !own.has(name) && !metricWords.has(name));
 }
 
 /** Paths and tests in backticks that are not there. */

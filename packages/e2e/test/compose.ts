@@ -43,6 +43,10 @@ export class Compose implements AsyncDisposable {
       "PG_MCP",
       "ARCHESTRA_UI",
       "ARCHESTRA_API",
+      "PROMETHEUS",
+      "ALERTMANAGER",
+      "GRAFANA",
+      "JAEGER",
     ];
     this.#env = { ...Object.fromEntries(ports.map((port) => [`${port}_HOST_PORT`, "0"])), ...env };
   }

@@ -194,6 +194,10 @@ describe("docker-compose.yml", () => {
     { profile: "ui", services: ["elasticsearch", "kibana", "pgadmin", "postgres", "seed"] },
     { profile: "servers", services: ["elasticsearch", "es-mcp", "pg-mcp", "postgres", "seed"] },
     { profile: "platform", services: ["archestra"] },
+    {
+      profile: "monitoring",
+      services: ["alertmanager", "grafana", "jaeger", "otel-collector", "postgres-exporter", "prometheus"],
+    },
   ])("starts $services with the profile $profile", async ({ profile, services }) => {
     const listed = await compose.run("--profile", profile, "config", "--services");
     expect(listed.split("\n").toSorted()).toEqual(services);

@@ -6,6 +6,7 @@ import { promisify } from "node:util";
 import { type Packed, packServers } from "@es-to-pg/attachments";
 import { seedProducts } from "@es-to-pg/seed";
 import { afterAll, beforeAll, describe, expect, inject, it } from "vitest";
+import { startOtlpReceiver } from "../../mcp-kit/test/otlp-receiver.ts";
 import { AppClient } from "../src/app-client.ts";
 import { runCourse } from "../src/course.ts";
 import { openCommand, type Session, serverEnvironment } from "../src/servers.ts";
@@ -106,6 +107,22 @@ describe("the packed servers", () => {
     const result = await runCourse({ es, pg, index: place.index, schema: place.schema, table: "products" });
     expect(result.load.figures).toMatchObject({ expected: 15, inserted: 15, rejected: 0 });
     expect(result.verified).toMatchObject({ matched: 15, missing: 0, different: 0 });
+  });
+
+  it("send traces and metrics where they are told to", async () => {
+    await using place = await makePlace();
+    await using receiver = await startOtlpReceiver();
+    const otlp = { OTEL_EXPORTER_OTLP_ENDPOINT: receiver.url, OTEL_EXPORTER_OTLP_PROTOCOL: "http/json" };
+    for (const { server } of packed) {
+      const env = serverEnvironment({ ...place.env, ...otlp });
+      await using session = await openCommand({ command: process.execPath, args: [installed(server.program)], env });
+      await session.call(server.program === "es-mcp" ? "list_indices" : "list_tables");
+    }
+    expect(receiver.spans.map(({ service, name }) => `${service}: ${name}`)).toEqual(
+      expect.arrayContaining(["es-mcp: tools/call list_indices", "pg-mcp: tools/call list_tables"]),
+    );
+    expect(receiver.spans.filter(({ kind }) => kind === 3).length).toBeGreaterThan(1);
+    expect(receiver.metrics).toContain("db.client.operation.duration");
   });
 
   it("judge SQL by PostgreSQL's grammar in a thread of their own, where the role may create nothing", async () => {

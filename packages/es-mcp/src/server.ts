@@ -14,6 +14,8 @@ import { esSettings, settingsProblems } from "./config.ts";
 import { createElasticsearch } from "./elasticsearch/gateway.ts";
 import { translateError } from "./errors.ts";
 import { resumeStalled } from "./export/start-export.ts";
+import { instruments } from "./export/telemetry.ts";
+import { gaugesOf } from "./gauges.ts";
 import { page } from "./page.ts";
 import { prompts } from "./prompts/index.ts";
 import { resources } from "./resources.ts";
@@ -40,6 +42,7 @@ export const server: ServerDefinition<EsContext, typeof esSettings> = {
   version: manifestSchema.parse(JSON.parse(readFileSync(new URL("../package.json", import.meta.url), "utf8"))).version,
   instructions,
   settings: esSettings,
+  instruments,
   open: async (settings, opening) => open(settings, opening),
   translate: translateError,
 };
@@ -62,6 +65,8 @@ function open(settings: Settings<typeof esSettings>, { logger, jobs, transport }
     resources,
     page,
     context: { elasticsearch, store, jobs, settings, logger },
+    // A server on a pipe is one of many, and reaches for nothing before it is asked to.
+    gauges: transport === "http" ? gaugesOf(elasticsearch, store) : [],
     async ready() {
       await (await store()).probe();
       await elasticsearch.clusterUuid({ signal: AbortSignal.timeout(READY_TIMEOUT_MS) });

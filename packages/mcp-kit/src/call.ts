@@ -5,6 +5,9 @@ import { type Example, exampleOf } from "./example.ts";
 import type { Logger } from "./log.ts";
 import { QuestionOpen } from "./question.ts";
 import { withoutHostPhrases, withoutPasswords } from "./redact.ts";
+import { toolErrors } from "./telemetry/instruments.ts";
+import { traced } from "./telemetry/operation.ts";
+import { callOperation, type RequestOrigin } from "./telemetry/request.ts";
 import type { AnyTool, ToolCall } from "./tool.ts";
 import { ToolError } from "./tool-error.ts";
 
@@ -32,6 +35,8 @@ export interface Caller {
 export interface Boundary<Context> {
   context: Context;
   caller?: Caller | undefined;
+  /** The request that the tool answers; a call that came by none has no span. */
+  origin?: RequestOrigin | undefined;
   structuredOutput: boolean;
   logger: Logger;
   /** Makes an expected failure of what a domain or a driver threw; undefined for a programmer's error. */
@@ -49,8 +54,41 @@ export async function callTool<Context>(
   call: ToolCall,
   boundary: Boundary<Context>,
 ): Promise<ToolResult> {
+  const { result } = await observed(tool, given, call, boundary);
+  if (result instanceof QuestionOpen) throw result;
+  return result;
+}
+
+/** The call as telemetry sees it. A question to a person is no failure. */
+async function observed<Context>(
+  tool: AnyTool<Context>,
+  given: unknown,
+  call: ToolCall,
+  boundary: Boundary<Context>,
+): Promise<Done> {
+  const { origin } = boundary;
+  if (origin === undefined) return await audited(tool, given, call, boundary);
+  return await traced(callOperation(tool.name, origin), async (operation) => {
+    const done = await audited(tool, given, call, boundary);
+    if (!(done.result instanceof QuestionOpen) && done.result.isError === true) {
+      operation.failure = "tool_error";
+      operation.attributes["etl.error.code"] = done.outcome;
+      toolErrors.add(1, { "gen_ai.tool.name": tool.name, code: done.outcome });
+    }
+    return done;
+  });
+}
+
+/** The call with its line in the log. */
+async function audited<Context>(
+  tool: AnyTool<Context>,
+  given: unknown,
+  call: ToolCall,
+  boundary: Boundary<Context>,
+): Promise<Done> {
   const startedAt = performance.now();
-  const { result, outcome, rows } = await run(tool, given, call, boundary);
+  const done = await run(tool, given, call, boundary);
+  const { result, outcome, rows } = done;
   const { caller } = boundary;
   boundary.logger.info("tool_call", {
     tool: tool.name,
@@ -62,8 +100,7 @@ export async function callTool<Context>(
     durationMs: Math.round(performance.now() - startedAt),
     bytes: result instanceof QuestionOpen ? 0 : Buffer.byteLength(result.content[0].text),
   });
-  if (result instanceof QuestionOpen) throw result;
-  return result;
+  return done;
 }
 
 /** Null where arguments are nested deeper than the stack, which no tool was run with: the call leaves its line all the same. */

@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { httpAccess, refusal } from "./http.ts";
+import { httpAccess, metricsRefusal, refusal } from "./http.ts";
 import { kitSettings, readSettings } from "./settings.ts";
 
 function access(env: Record<string, string> = {}) {
@@ -64,4 +64,21 @@ test("refuses pages of the web, but not those on loopback or listed", () => {
   expect(refusal({ host, origin: "https://app.example.com" }, listed)).toBeUndefined();
   expect(refusal({ host, origin: "http://localhost:6274" }, listed)).toBeUndefined();
   expect(refusal({ host, origin: "https://evil.example" }, access({ MCP_HTTP_ALLOWED_ORIGINS: "*" }))).toBeUndefined();
+});
+
+test.each([
+  ["the token of the metrics", { MCP_HTTP_TOKEN: "all", MCP_METRICS_TOKEN: "metrics" }, "Bearer metrics", undefined],
+  ["the token for all", { MCP_HTTP_TOKEN: "all", MCP_METRICS_TOKEN: "metrics" }, "Bearer all", undefined],
+  ["another token", { MCP_HTTP_TOKEN: "all", MCP_METRICS_TOKEN: "metrics" }, "Bearer other", 401],
+  ["no token, where the metrics have one and the tools have none", { MCP_METRICS_TOKEN: "metrics" }, undefined, 401],
+  ["no token, where there is only one for all", { MCP_HTTP_TOKEN: "all" }, undefined, 401],
+  ["no token, where there is none", { MCP_HTTP_TOKEN: "none" }, undefined, undefined],
+])("answers a reader of metrics who sends %s", (_what, env, authorization, status) => {
+  expect(metricsRefusal({ host: "localhost", authorization }, access(env))?.status).toBe(status);
+});
+
+test("lets a scraper call the server by any name, but only with its token", () => {
+  const open = access({ MCP_METRICS_TOKEN: "metrics" });
+  expect(metricsRefusal({ host: "pg-mcp:8080", authorization: "Bearer metrics" }, open)).toBeUndefined();
+  expect(metricsRefusal({ host: "pg-mcp:8080" }, access())?.status).toBe(403);
 });

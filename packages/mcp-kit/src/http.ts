@@ -49,6 +49,8 @@ const READY_TTL_MS = 2000;
 export interface HttpAccess {
   /** SHA-256 of the bearer token; null serves everybody. */
   tokenDigest: Buffer | null;
+  /** SHA-256 of the bearer token that opens `/metrics` alone; null where there is none. */
+  metricsTokenDigest: Buffer | null;
   /** Host names in lower case; null accepts any. */
   hosts: ReadonlySet<string> | null;
   /** Origins in lower case, besides those on loopback; `*` accepts any. */
@@ -57,7 +59,7 @@ export interface HttpAccess {
 
 /** Reads who may call from the settings, or throws a `SettingsError`: nothing off loopback without a token, unless on purpose. */
 export function httpAccess(settings: Settings<typeof kitSettings>): HttpAccess {
-  const { MCP_HTTP_HOST: host, MCP_HTTP_TOKEN: token } = settings;
+  const { MCP_HTTP_HOST: host, MCP_HTTP_TOKEN: token, MCP_METRICS_TOKEN: metricsToken } = settings;
   if (token === undefined && !isLoopback(host)) {
     throw new SettingsError([
       `MCP_HTTP_TOKEN: needed because MCP_HTTP_HOST=${clip(host, 80)} is reachable from outside; set a token, or none to serve everybody`,
@@ -68,6 +70,7 @@ export function httpAccess(settings: Settings<typeof kitSettings>): HttpAccess {
   const anyHost = listed.includes("*") || (tokenDigest !== null && listed.length === 0);
   return {
     tokenDigest,
+    metricsTokenDigest: metricsToken === undefined ? null : sha256(metricsToken),
     hosts: anyHost ? null : new Set([...listed, host.toLowerCase()]),
     origins: new Set(settings.MCP_HTTP_ALLOWED_ORIGINS.map((origin) => origin.toLowerCase().replace(/\/$/, ""))),
   };
@@ -88,6 +91,16 @@ export function refusal(
     return { status: 401, message: "Send the header Authorization: Bearer with the token of MCP_HTTP_TOKEN." };
   }
   return undefined;
+}
+
+/** Why a request may not read the metrics; their own token opens them, and so does the one that opens all. */
+export function metricsRefusal(headers: Parameters<typeof refusal>[0], access: HttpAccess): ReturnType<typeof refusal> {
+  const { tokenDigest, metricsTokenDigest } = access;
+  if (metricsTokenDigest === null) return refusal(headers, access);
+  // Who knows a token is no browser that was led here, whatever name it calls the server by.
+  if (isAuthorized(headers.authorization, { ...access, tokenDigest: metricsTokenDigest })) return undefined;
+  if (tokenDigest !== null && refusal(headers, access) === undefined) return undefined;
+  return { status: 401, message: "Send the header Authorization: Bearer with the token of MCP_METRICS_TOKEN." };
 }
 
 function isAuthorized(authorization: string | undefined, access: HttpAccess): boolean {
@@ -150,9 +163,11 @@ export async function serveHttp(options: {
   ready: () => Promise<void>;
   logger: Logger;
   page?: Page | undefined;
+  /** All metrics as text, where they are served. */
+  metrics?: () => Promise<string>;
   limits?: HttpLimits;
 }): Promise<HttpServing> {
-  const { server, settings, access, logger, limits = LIMITS } = options;
+  const { server, settings, access, logger, metrics, limits = LIMITS } = options;
   const onerror = (error: Error) => logger.warn("protocol_error", { message: error.message.slice(0, 500) });
   const mcp = createMcpHandler(server, { onerror, maxRequestBodySize: MESSAGE_BYTES_MAX });
   const handleMcp = toNodeHandler(mcp, { onerror, maxRequestBodySize: MESSAGE_BYTES_MAX });
@@ -170,6 +185,10 @@ export async function serveHttp(options: {
     if (path === "/" && path !== settings.MCP_HTTP_PATH && showPage !== undefined && refused?.status !== 403) {
       // No data is in the page, so a browser may have it without the token that no address bar can send.
       return showPage(request, response);
+    }
+    if (path === METRICS_PATH && metrics !== undefined) {
+      const unread = metricsRefusal(request.headers, access);
+      return unread === undefined ? answerText(response, await metrics()) : answerRefusal(response, unread);
     }
     if (path !== settings.MCP_HTTP_PATH)
       return answerJson(response, 404, { error: `The MCP endpoint is ${settings.MCP_HTTP_PATH}.` });
@@ -308,6 +327,22 @@ function answerReadiness(response: ServerResponse, verdict: Readiness, mayKnow: 
   if (verdict.ready) return answerJson(response, 200, { status: "ready" });
   const { code, message } = verdict;
   answerJson(response, 503, { status: "not_ready", code, ...(mayKnow ? { message } : {}) });
+}
+
+/** Where Prometheus looks for metrics. */
+const METRICS_PATH = "/metrics";
+
+function answerText(response: ServerResponse, text: string): void {
+  response.writeHead(200, {
+    "Content-Type": "text/plain; version=0.0.4; charset=utf-8",
+    "Cache-Control": "no-store",
+  });
+  response.end(text);
+}
+
+function answerRefusal(response: ServerResponse, { status, message }: { status: 401 | 403; message: string }): void {
+  if (status === 401) response.setHeader("WWW-Authenticate", "Bearer");
+  answerJson(response, status, { error: message });
 }
 
 function answerJson(response: ServerResponse, status: number, body: unknown): void {

@@ -16,5 +16,6 @@ export * from "./repeat.ts";
 export type * from "./resource.ts";
 export { type Opening, type OpenServer, runServer, type ServerDefinition } from "./run.ts";
 export * from "./settings.ts";
+export * from "./telemetry/index.ts";
 export * from "./tool.ts";
 export * from "./tool-error.ts";

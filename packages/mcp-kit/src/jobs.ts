@@ -1,5 +1,6 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { z } from "zod";
+import { untraced } from "./telemetry/operation.ts";
 import type { ToolCall } from "./tool.ts";
 
 /** The abort reason of a job's signal: a person cancelled it, or the process ends and another may take it over. */
@@ -116,7 +117,7 @@ export async function waitForJob<State>(options: {
   let { end } = options;
   const rate = rateMeter();
   for (;;) {
-    const state = await read();
+    const state = await untraced(read);
     if (progress !== undefined) call.progress(withRate(progress(state), rate));
     const leftMs = deadline - performance.now();
     if (isDone(state) || leftMs <= 0 || call.signal.aborted) return state;

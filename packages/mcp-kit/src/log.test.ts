@@ -42,3 +42,17 @@ test("writes one line without what a terminal obeys or a person cannot see, wher
   expect(written[0]?.trimEnd()).toMatch(/^[\x20-\x7e]+$/);
   expect(JSON.parse(written[0] ?? "")).toMatchObject({ event: "odd", [hostile]: hostile, inner: [{ hostile }] });
 });
+
+test("gives every line what belongs to all of the moment", () => {
+  const written: string[] = [];
+  let trace = "one";
+  const logger = createLogger({
+    level: "info",
+    write: (text) => written.push(text),
+    always: () => ({ trace_id: trace }),
+  });
+  logger.info("first");
+  trace = "two";
+  logger.info("second", { count: 1 });
+  expect(written.map((text) => JSON.parse(text).trace_id)).toEqual(["one", "two"]);
+});

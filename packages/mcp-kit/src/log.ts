@@ -13,14 +13,19 @@ export interface Logger {
 }
 
 /** A logger that writes events of `level` and above, one JSON line each. */
-export function createLogger(options: { level: LogLevel; write?: (text: string) => void }): Logger {
-  const { level, write = (text: string) => process.stderr.write(text) } = options;
+export function createLogger(options: {
+  level: LogLevel;
+  write?: (text: string) => void;
+  /** Fields that every line has at the moment, such as the trace that it belongs to. */
+  always?: () => Record<string, unknown>;
+}): Logger {
+  const { level, write = (text: string) => process.stderr.write(text), always = () => ({}) } = options;
   const least = logLevels.indexOf(level);
   const at =
     (name: LogLevel) =>
     (event: string, fields: Record<string, unknown> = {}) => {
       if (logLevels.indexOf(name) < least) return;
-      const text = line({ time: new Date().toISOString(), level: name, event, ...fields });
+      const text = line({ time: new Date().toISOString(), level: name, event, ...always(), ...fields });
       // What a caller or a database sent can stand in any field, and a terminal may show it.
       write(`${withoutPasswords(escapeDisguises(text))}\n`);
     };

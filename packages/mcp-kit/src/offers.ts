@@ -26,6 +26,9 @@ type CallTool<Context> = (
 /** What a tool must know of the request that it answers for. */
 export interface OfferRequest {
   signal: AbortSignal;
+  method: string;
+  id: string | number;
+  _meta?: object | undefined;
   /** What a request of the 2026 generation says of itself. */
   envelope?: object | undefined;
 }

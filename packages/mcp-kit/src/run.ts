@@ -16,6 +16,9 @@ import {
   settingsHelp,
 } from "./settings.ts";
 import { type StdioServing, serveStdio } from "./stdio.ts";
+import { configuredTelemetry } from "./telemetry/configured.ts";
+import { callDuration, databaseDuration, type Gauge, type Instrument } from "./telemetry/instruments.ts";
+import type { Telemetry } from "./telemetry/open-telemetry.ts";
 import type { AnyTool } from "./tool.ts";
 import type { ToolError } from "./tool-error.ts";
 
@@ -27,6 +30,9 @@ const JOB_ANSWER_GRACE_MS = 700;
 
 /** Time for the whole way out, in milliseconds: hosts kill after 5 s, and then no lease is given up and nothing is said. */
 const EXIT_TIMEOUT_MS = 3500;
+
+/** Time for the last spans and metrics on their way out, in milliseconds. */
+const TELEMETRY_GRACE_MS = 800;
 
 /** What a server's `open` gets besides its settings. */
 export interface Opening {
@@ -44,6 +50,8 @@ export interface OpenServer<Context> extends Partial<Offers<Context>> {
   context: Context;
   /** How long the person behind a call may take to answer a question of a tool; 0, which is the default, asks nobody. */
   askSeconds?: number;
+  /** What telemetry shows of the server whenever somebody looks. */
+  gauges?: readonly Gauge[];
   /** Throws a `ToolError` while a dependency is down. */
   ready(): Promise<void>;
   /** Gives back connections and files. Jobs have ended before. */
@@ -58,6 +66,8 @@ export interface ServerDefinition<Context, Definition extends SettingsDefinition
   /** What a model reads before it sees any tool; under 2,000 characters, because clients cut it. */
   instructions: string;
   settings: Definition;
+  /** What the server measures, for telemetry to show before anything has happened. */
+  instruments?: readonly Instrument[];
   /** Makes the tools and what they work with, without reaching for any database: tools are listed while those are down. */
   open(settings: Settings<Definition>, opening: Opening): Promise<OpenServer<Context>>;
   /** Makes a `ToolError` of an expected failure that a domain or a driver threw; undefined for anything else. */
@@ -107,13 +117,22 @@ async function serve<Context, Definition extends SettingsDefinition>(
   const http = transport === "http" ? await import("./http.ts") : undefined;
   const access = http?.httpAccess(settings);
   const output = keepStdoutForProtocol();
-  const logger = createLogger({ level: settings.LOG_LEVEL });
+  let telemetry: Telemetry | undefined;
+  const logger = createLogger({ level: settings.LOG_LEVEL, always: () => telemetry?.traceIds() ?? {} });
+  telemetry = await telemetryFor(definition, settings, { transport, logger });
   const jobs = new Jobs((handle, error) => logger.error("job_failed", { handle, error }));
   // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- every name of the definition was read, beside the kit's own
   const own = settings as Settings<Definition>;
   const open = await definition.open(own, { logger, jobs, transport });
 
-  const way = new WayOut({ jobs, logger, close: () => open.close() });
+  telemetry?.watch(open.gauges ?? []);
+
+  const way = new WayOut({
+    jobs,
+    logger,
+    close: () => open.close(),
+    flush: async () => telemetry?.stop(TELEMETRY_GRACE_MS),
+  });
   const { name, title, version } = definition;
   const server = serverFactory({
     name,
@@ -132,6 +151,7 @@ async function serve<Context, Definition extends SettingsDefinition>(
     cursors: new Cursors(cursorSecret(settings)),
   });
   if (http !== undefined && access !== undefined) {
+    const metrics = telemetry?.metricsText;
     way.serving = await http.serveHttp({
       server,
       settings,
@@ -139,6 +159,7 @@ async function serve<Context, Definition extends SettingsDefinition>(
       logger,
       page: open.page,
       ready: () => open.ready(),
+      ...(metrics === undefined ? {} : { metrics }),
     });
   } else {
     way.serving = await serveStdio({
@@ -148,6 +169,30 @@ async function serve<Context, Definition extends SettingsDefinition>(
       logger,
       onEnd: () => way.take("end of input", 0),
     });
+  }
+}
+
+/** Telemetry, where something turns it on: its libraries take a tenth of a second and 15 MB, and are loaded for nobody else. */
+async function telemetryFor(
+  { name, version, instruments = [] }: Pick<ServerDefinition<unknown>, "name" | "version" | "instruments">,
+  settings: Settings<typeof kitSettings>,
+  { transport, logger }: { transport: "stdio" | "http"; logger: Logger },
+): Promise<Telemetry | undefined> {
+  const configured = configuredTelemetry(settings, transport);
+  if (configured === undefined) return undefined;
+  try {
+    const { startTelemetry } = await import("./telemetry/open-telemetry.ts");
+    return startTelemetry({
+      service: { name, version },
+      instruments: [callDuration, databaseDuration, ...instruments],
+      settings,
+      configured,
+      logger,
+    });
+  } catch (error) {
+    // What is to be watched is worth more than its being watched.
+    logger.error("telemetry_failed", { error });
+    return undefined;
   }
 }
 
@@ -163,11 +208,13 @@ class WayOut {
   readonly #jobs: Jobs;
   readonly #logger: Logger;
   readonly #close: () => Promise<void>;
+  readonly #flush: () => Promise<void>;
 
-  constructor(options: { jobs: Jobs; logger: Logger; close: () => Promise<void> }) {
+  constructor(options: { jobs: Jobs; logger: Logger; close: () => Promise<void>; flush: () => Promise<void> }) {
     this.#jobs = options.jobs;
     this.#logger = options.logger;
     this.#close = options.close;
+    this.#flush = options.flush;
     // Hosts send SIGINT and, a moment later, SIGTERM: the second must not cut short what the first began.
     for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) process.on(signal, () => this.take(signal, 0));
     process.on("uncaughtException", (error) => {
@@ -199,6 +246,7 @@ class WayOut {
       ["answers", async () => this.serving?.answered(JOB_ANSWER_GRACE_MS)],
       ["transport", async () => this.serving?.close()],
       ["server", this.#close],
+      ["telemetry", this.#flush],
     ];
     let clean = true;
     for (const [step, run] of steps) {

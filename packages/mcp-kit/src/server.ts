@@ -8,10 +8,11 @@ import { type Offers, offeredCapabilities, serveOffers } from "./offers.ts";
 import { showsPages } from "./page.ts";
 import { publishedTool } from "./publish.ts";
 import { QuestionOpen, Questions } from "./question.ts";
+import type { RequestOrigin } from "./telemetry/request.ts";
 import type { AnyTool, ToolCall } from "./tool.ts";
 
 /** What makes an MCP server of a list of tools. */
-export interface ServedTools<Context> extends Omit<Boundary<Context>, "caller">, Offers<Context> {
+export interface ServedTools<Context> extends Omit<Boundary<Context>, "caller" | "origin">, Offers<Context> {
   cursors: Cursors;
   name: string;
   title: string;
@@ -54,7 +55,7 @@ export function serverFactory<Context>(served: ServedTools<Context>): () => Serv
     server.setRequestHandler("tools/list", (_request, { mcpReq }) => ({
       tools: showsPages(mcpReq.envelope, server.getClientCapabilities()) ? withPage : plain,
     }));
-    server.setRequestHandler("tools/call", async ({ params }, { mcpReq }) => {
+    server.setRequestHandler("tools/call", async ({ params }, { mcpReq, http }) => {
       const tool = tools.get(params.name);
       if (tool === undefined) {
         served.logger.info("tool_call", { tool: clip(params.name, 80), outcome: "unknown_tool" });
@@ -74,7 +75,11 @@ export function serverFactory<Context>(served: ServedTools<Context>): () => Serv
           tool,
           params.arguments,
           { signal: mcpReq.signal, progress: progress.report, cursors, confirm: questions.confirm },
-          { ...served, caller: callerOf(mcpReq.envelope ?? {}) ?? server.getClientVersion() },
+          {
+            ...served,
+            caller: callerOf(mcpReq.envelope ?? {}) ?? server.getClientVersion(),
+            origin: originOf(server, mcpReq, http?.req),
+          },
         );
       try {
         return { ...(await questions.askingInBetween(call)) };
@@ -85,12 +90,17 @@ export function serverFactory<Context>(served: ServedTools<Context>): () => Serv
         progress.end();
       }
     });
-    serveOffers(server, served, (tool, given, { signal, envelope }) =>
+    serveOffers(server, served, (tool, given, request) =>
       callTool(
         tool,
         given,
-        { signal, progress: () => {}, cursors },
-        { ...served, caller: callerOf(envelope ?? {}) ?? server.getClientVersion(), structuredOutput: true },
+        { signal: request.signal, progress: () => {}, cursors },
+        {
+          ...served,
+          caller: callerOf(request.envelope ?? {}) ?? server.getClientVersion(),
+          origin: originOf(server, request, undefined),
+          structuredOutput: true,
+        },
       ),
     );
     return server;
@@ -100,11 +110,30 @@ export function serverFactory<Context>(served: ServedTools<Context>): () => Serv
 /** The key under which a request of the 2026 generation says who sent it. */
 const CLIENT_KEY = "io.modelcontextprotocol/clientInfo";
 
+/** The key under which it says by which version it speaks. */
+const VERSION_KEY = "io.modelcontextprotocol/protocolVersion";
+
 /** Who calls, as far as the protocol says; nothing proves it. */
 function callerOf(envelope: object): Caller | undefined {
   const client: unknown = Object.entries(envelope).find(([key]) => key === CLIENT_KEY)?.[1];
   const parsed = z.object({ name: z.string(), version: z.string() }).safeParse(client);
   return parsed.success ? parsed.data : undefined;
+}
+
+/** Where a request comes from, for its trace. */
+function originOf(
+  server: Server,
+  request: Pick<RequestOrigin, "method" | "id"> & { _meta?: object | undefined; envelope?: object | undefined },
+  http: Request | undefined,
+): RequestOrigin {
+  const version: unknown = Object.entries(request.envelope ?? {}).find(([key]) => key === VERSION_KEY)?.[1];
+  return {
+    method: request.method,
+    id: request.id,
+    _meta: { ...request._meta },
+    protocolVersion: typeof version === "string" ? version : server.getNegotiatedProtocolVersion(),
+    headers: http?.headers,
+  };
 }
 
 function unknownTool(name: string, known: Iterable<string>): ProtocolError {

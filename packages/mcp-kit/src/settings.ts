@@ -196,6 +196,89 @@ export function list(): FromText<string[]> {
     );
 }
 
+/** Where OTLP is sent to. */
+function endpoint() {
+  return text().refine(
+    (value) => value === undefined || /^https?:$/.test(URL.parse(value)?.protocol ?? ""),
+    "must be http://host:port or https://host:port; gRPC is not spoken",
+  );
+}
+
+/** The variables of OpenTelemetry that its libraries do not read by themselves, or that turn it on; and `/metrics`. */
+export const telemetrySettings = defineSettings({
+  OTEL_EXPORTER_OTLP_ENDPOINT: {
+    schema: endpoint(),
+    description: "OTLP endpoint (HTTP) that traces and metrics are sent to. Nothing is sent, nor loaded, without one.",
+    example: "http://otel-collector:4318",
+  },
+  OTEL_EXPORTER_OTLP_TRACES_ENDPOINT: {
+    schema: endpoint(),
+    description: "OTLP endpoint of the traces alone, with its whole path.",
+    example: "http://tempo:4318/v1/traces",
+  },
+  OTEL_EXPORTER_OTLP_METRICS_ENDPOINT: {
+    schema: endpoint(),
+    description: "OTLP endpoint of the metrics alone, with its whole path.",
+    example: "http://prometheus:9090/api/v1/otlp/v1/metrics",
+  },
+  OTEL_EXPORTER_OTLP_PROTOCOL: {
+    schema: choice(["http/protobuf", "http/json"], "http/protobuf"),
+    description: "Encoding of what is sent: `http/protobuf` or `http/json`.",
+  },
+  OTEL_EXPORTER_OTLP_HEADERS: {
+    schema: z
+      .string()
+      .regex(/^\s*[^=,\s]+=[^,]*(,\s*[^=,\s]+=[^,]*)*$/, "must be name=value pairs parted by commas")
+      .optional(),
+    description: "Headers of what is sent, as `name=value` parted by commas.",
+    secret: true,
+  },
+  OTEL_SDK_DISABLED: {
+    schema: flag(false),
+    description: "`true` turns traces and metrics off, `/metrics` too, whatever else is set.",
+  },
+  OTEL_TRACES_SAMPLER: {
+    schema: choice(
+      [
+        "parentbased_always_on",
+        "always_on",
+        "always_off",
+        "traceidratio",
+        "parentbased_always_off",
+        "parentbased_traceidratio",
+      ],
+      "parentbased_always_on",
+    ),
+    description: "Which traces are recorded; those by ratio take it from `OTEL_TRACES_SAMPLER_ARG`.",
+  },
+  OTEL_TRACES_SAMPLER_ARG: {
+    schema: z
+      .string()
+      .regex(/^(0(\.\d+)?|1(\.0+)?)$/, "must be a ratio from 0 to 1")
+      .transform(Number)
+      .optional(),
+    description: "Ratio of the traces that are recorded, where the sampler takes one. Default: 1.",
+    example: "0.1",
+  },
+  OTEL_METRIC_EXPORT_INTERVAL: {
+    schema: integer({ min: 100, max: 86_400_000, default: 60_000 }),
+    description: "Milliseconds between two pushes of the metrics.",
+  },
+  MCP_METRICS: {
+    schema: flag(false),
+    description:
+      "`on` serves `/metrics` for Prometheus beside the MCP endpoint, to whoever sends `MCP_METRICS_TOKEN` or `MCP_HTTP_TOKEN`. HTTP only.",
+  },
+  MCP_METRICS_TOKEN: {
+    schema: z
+      .string()
+      .regex(/^[!-~]+$/, "must be visible ASCII characters without blanks")
+      .optional(),
+    description: "Bearer token that opens `/metrics` and nothing else, so that a scraper cannot call tools.",
+    secret: true,
+  },
+});
+
 /** What every server of this kit understands. */
 export const kitSettings = defineSettings({
   MCP_HTTP_HOST: {
@@ -252,6 +335,7 @@ export const kitSettings = defineSettings({
     schema: choice(logLevels, "info"),
     description: "Least level of the JSON lines on stderr: debug, info, warn or error.",
   },
+  ...telemetrySettings,
 });
 
 /** How both servers find the directory of staged exports. */

@@ -5,7 +5,9 @@ import { storeAtFirstUse } from "@es-to-pg/staging/at-first-use";
 import { z } from "zod";
 import { connections, type PgSettings, pgSettings } from "./config.ts";
 import { translate } from "./errors.ts";
+import { gaugesOf } from "./gauges.ts";
 import { keepResumingLoads } from "./load/resume.ts";
+import { instruments } from "./load/telemetry.ts";
 import { page } from "./page.ts";
 import { describePosture, openPostgres, readPosture, type TablePolicy } from "./postgres/index.ts";
 import { promptsOf } from "./prompts/index.ts";
@@ -43,6 +45,7 @@ export const server: ServerDefinition<PgContext, typeof pgSettings> = {
   version: manifestSchema.parse(JSON.parse(readFileSync(new URL("../package.json", import.meta.url), "utf8"))).version,
   instructions,
   settings: pgSettings,
+  instruments,
   open: async (settings, opening) => open(settings, opening),
   translate,
   prints: {
@@ -70,6 +73,12 @@ function open(settings: PgSettings, { logger, jobs, transport }: Opening): OpenS
     resources,
     page,
     context,
+    gauges: gaugesOf({
+      postgres,
+      store,
+      stateSchema: settings.PG_MCP_STATE_SCHEMA,
+      livesLong: transport === "http",
+    }),
     async ready() {
       const signal = AbortSignal.timeout(readyTimeoutMs);
       await postgres.read((tx) => tx.query("SELECT 1"), { signal });

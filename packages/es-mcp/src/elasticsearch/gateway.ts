@@ -1,9 +1,9 @@
 import { createHash } from "node:crypto";
-import { nearest, parseExactJson, ToolError } from "@es-to-pg/mcp-kit";
+import { nearest, parseExactJson, ToolError, traced } from "@es-to-pg/mcp-kit";
 import type { MappingField } from "@es-to-pg/staging";
 import { z } from "zod";
-import type { EsSettings } from "../config.ts";
-import { EsConnection } from "./client.ts";
+import { type EsSettings, nodesOf } from "../config.ts";
+import { EsConnection, type WireAnswer } from "./client.ts";
 import type {
   Elasticsearch,
   EsRequest,
@@ -28,6 +28,7 @@ import { flattenMapping, mergeMappings, sourceModeOf } from "./mapping.ts";
 import { isRecord } from "./record.ts";
 import { inPaths, pathOf } from "./requests.ts";
 import { answerUnreadable } from "./rewritten.ts";
+import { requestOperation } from "./telemetry.ts";
 import { withoutComments } from "./without-comments.ts";
 
 /** Time for the names that an `index_not_found` suggests: a hint must not double the wait. */
@@ -56,9 +57,11 @@ export function createElasticsearch(settings: EsSettings): Elasticsearch {
 class Gateway implements Elasticsearch {
   readonly #settings: EsSettings;
   readonly #connection: EsConnection;
+  readonly #nodes: readonly URL[];
 
   constructor(settings: EsSettings) {
     this.#settings = settings;
+    this.#nodes = nodesOf(settings);
     this.#connection = new EsConnection(settings);
   }
 
@@ -75,11 +78,21 @@ class Gateway implements Elasticsearch {
   }
 
   async bytes(request: EsRequest, options: RequestOptions): Promise<Buffer> {
+    guardBody(request.lines ?? request.body);
+    return await traced(requestOperation(request, this.#nodes), async ({ attributes }) => {
+      const answer = await this.#send(request, options);
+      attributes["db.response.status_code"] = String(answer.status);
+      if (answer.status < 400 || options.accept?.includes(answer.status) === true) return answer.body;
+      const failure = refused(answer, this.#settings);
+      throw failure.code === "index_not_found" ? await this.#withNearest(failure, options.signal) : failure;
+    });
+  }
+
+  async #send(request: EsRequest, options: RequestOptions): Promise<WireAnswer> {
     const timeoutMs = options.timeoutMs ?? this.#settings.ES_MCP_REQUEST_TIMEOUT_SECONDS * 1_000;
     const { lines } = request;
-    guardBody(lines ?? request.body);
     const body = timedBody(request, timeoutMs);
-    const answer = await this.#connection.send(
+    return await this.#connection.send(
       {
         method: request.method,
         path: pathOf(request),
@@ -96,9 +109,6 @@ class Gateway implements Elasticsearch {
         once: options.once,
       },
     );
-    if (answer.status < 400 || options.accept?.includes(answer.status) === true) return answer.body;
-    const failure = refused(answer, this.#settings);
-    throw failure.code === "index_not_found" ? await this.#withNearest(failure, options.signal) : failure;
   }
 
   async names(expression: string | string[], options: ResolveOptions): Promise<Names> {

@@ -11,6 +11,7 @@ import { FieldSelection } from "./rewrite.ts";
 import { DocumentScanner, type Hit, PageScanner, ScanError, type ScannedPage } from "./scan.ts";
 import { type SlicePlace, SliceQueue } from "./slice-queue.ts";
 import { closePoints, type Point, pointQuery, touchPoints } from "./snapshot.ts";
+import { type ExportEnd, tellExport } from "./telemetry.ts";
 import { VectorRequest } from "./vectors.ts";
 
 /** A part closes at either of these: it is what one transaction of a load takes. */
@@ -46,18 +47,25 @@ export interface RunExportOptions {
 
 /** Reads what is left of a snapshot into parts and records how it ended: steps 4 to 10 of an export (`startExport`). */
 export async function runExport(options: RunExportOptions): Promise<void> {
+  await tellExport(options.writer.manifest.export_id, () => runToItsEnd(options));
+}
+
+async function runToItsEnd(options: RunExportOptions): Promise<ExportEnd> {
   const run = new ExportRun(options);
   try {
     await run.read();
     await run.complete();
+    return { outcome: "completed" };
   } catch (error) {
     try {
-      await run.end(error);
+      return await run.end(error);
     } catch (unrecorded) {
       // As on a disk that is full to its last byte. The lease must not live on, so that the same call can go on later.
       const { export_id: exportId } = options.writer.manifest;
-      options.logger.warn("export_end_not_recorded", { exportId, code: failureOf(error).code, error: unrecorded });
+      const { code } = failureOf(error);
+      options.logger.warn("export_end_not_recorded", { exportId, code, error: unrecorded });
       await options.writer.release().catch(() => {});
+      return { outcome: "failed", code };
     }
   }
 }
@@ -363,14 +371,14 @@ class ExportRun {
   }
 
   /** Records how the export ended before its end. */
-  async end(failed: unknown): Promise<void> {
+  async end(failed: unknown): Promise<ExportEnd> {
     const { logger, elasticsearch, signal } = this.#options;
     const exportId = this.#writer.manifest.export_id;
     // Somebody else has the export, or it is gone: it is theirs to record, and the snapshot theirs to close.
     if (this.#writer.signal.aborted) {
       await this.#parts.discard();
       logger.warn("export_lease_lost", { exportId });
-      return;
+      return { outcome: "released" };
     }
     const stopped: unknown = signal.aborted ? signal.reason : failed;
     const cancelled =
@@ -391,18 +399,19 @@ class ExportRun {
     }
     if (shutdown) {
       await this.#writer.release();
-      return;
+      return { outcome: "released" };
     }
     if (!resumable) await closePoints(elasticsearch, this.#points);
     const change = resumable ? {} : { checkpoint: null };
     if (cancelled) {
       await this.#writer.finish("cancelled", null, change);
-      return;
+      return { outcome: "cancelled" };
     }
     if (failure.code === "internal_error") logger.error("export_failed", { exportId, error: failed });
     else logger.warn("export_failed", { exportId, code: failure.code, message: failure.message });
     const { code, message, retryable } = failure;
     await this.#writer.finish("failed", { code, message: `${message} ${this.#missing()}`, retryable }, change);
+    return { outcome: "failed", code };
   }
 
   /** Keeps points alive that wait for their turn, and extends their first keep-alive, which is short. */

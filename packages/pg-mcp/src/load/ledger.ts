@@ -167,6 +167,15 @@ SELECT row_to_json(answer)::text FROM (
       );
     },
 
+    /** How many loads are kept in each state. */
+    async countByState(tx: Transaction): Promise<Record<string, number>> {
+      const { rows } = await tx.query(
+        `SELECT CASE WHEN status = 'working' AND lease_until < clock_timestamp() THEN 'stalled' ELSE status END AS state,
+           count(*) FROM ${loads} GROUP BY state`,
+      );
+      return Object.fromEntries(rows.map(([state, count]) => [String(state), Number(count)]));
+    },
+
     /** Loads of exports that nobody works on any more, the oldest first. */
     async findStalled(tx: Transaction): Promise<Load[]> {
       return read(

@@ -1,5 +1,5 @@
 import { setTimeout as sleep } from "node:timers/promises";
-import { JobStopped, ToolError } from "@es-to-pg/mcp-kit";
+import { JobStopped, type Operation, ToolError, traced } from "@es-to-pg/mcp-kit";
 import { StagingError } from "@es-to-pg/staging";
 import { translate } from "../errors.ts";
 import type { LoadPlan } from "../mapping/plan.ts";
@@ -25,6 +25,7 @@ import { checkRejectLimits, type Reject, type RejectLimits, type Rejects } from 
 import type { LoadSource } from "./source.ts";
 import { stagePart } from "./stage.ts";
 import { chooseStrategy, proveKeys, readTableFacts, type SourceIndices, type Strategy } from "./strategy.ts";
+import { loadCompleted, loadEnded, loadOperation, partLoaded, partOperation } from "./telemetry.ts";
 
 /** Tries of one transaction that met a deadlock, a lock timeout or a lost connection; 25 s, as a restart may take. */
 const TRIES_MAX = 8;
@@ -96,6 +97,11 @@ class RolledBack extends Error {
  * Throws nothing: how it ended is in the load's row.
  */
 export async function runLoad(job: LoadJob, signal: AbortSignal): Promise<MergeOutcome | undefined> {
+  const { holder, mode, dryRun } = job;
+  return await traced(loadOperation({ ...holder, mode, dryRun }), (told) => runToItsEnd(job, signal, told));
+}
+
+async function runToItsEnd(job: LoadJob, signal: AbortSignal, told: Operation): Promise<MergeOutcome | undefined> {
   const lease = keepLease(job);
   const both = AbortSignal.any([signal, lease.signal]);
   const tables = loadTables(job.stateSchema, job.holder.loadId, job.plan.table);
@@ -121,12 +127,13 @@ export async function runLoad(job: LoadJob, signal: AbortSignal): Promise<MergeO
       job.onStep?.("4");
       return merge(job, tables, parts, expected, both);
     });
+    loadCompleted(told, outcome.figures, job.dryRun);
     job.onRecorded?.();
     job.onStep?.("5");
     if (!job.dryRun && !job.isSmall) await analyse(job, outcome.figures, both);
     return outcome;
   } catch (error) {
-    await recordEnd(job, tables, both.aborted ? both.reason : await blameTable(job, error));
+    await recordEnd(job, tables, both.aborted ? both.reason : await blameTable(job, error), told);
     return undefined;
   } finally {
     lease.stop();
@@ -335,7 +342,11 @@ async function eachPart(
       job.onStep?.(`2.${index} commit`);
       return known.set(index, figures);
     };
-    for (const [other, part] of await inTransaction(job, signal, transaction, flight)) parts.set(other, part);
+    await traced(partOperation(holder.loadId, index), async (told) => {
+      for (const [other, part] of await inTransaction(job, signal, transaction, flight)) parts.set(other, part);
+      const part = parts.get(index);
+      if (part !== undefined) partLoaded(told, part);
+    });
   }
   await bringParts({
     source,
@@ -442,15 +453,16 @@ async function analyse({ postgres, plan }: LoadJob, figures: Figures, signal: Ab
 }
 
 /** Records how a load ended that did not complete. What cannot be recorded ends by its lease. */
-async function recordEnd(job: LoadJob, tables: LoadTables, error: unknown): Promise<void> {
+async function recordEnd(job: LoadJob, tables: LoadTables, error: unknown, told: Operation): Promise<void> {
   const { postgres, ledger, holder, rejects } = job;
-  if (error instanceof LoadLost) return;
+  if (error instanceof LoadLost) return loadEnded(told, "released");
   const bounded = { signal: AbortSignal.timeout(LAST_WORD_MS), timeoutMs: LAST_WORD_MS };
   const stopped = error instanceof JobStopped ? error.reason : undefined;
   // A server that went away comes back: the load keeps its stage and goes on where it was.
   const described = describeFailure(error instanceof MergeRefused ? error.refusal : error);
   if (stopped === undefined && described.code === "internal_error") job.onInternalError?.(error);
   const resumable = stopped === "shutdown" || isConnectionLost(error);
+  loadEnded(told, resumable ? "released" : stopped === "cancelled" ? "cancelled" : "failed", described.code);
   try {
     await postgres.write(async (tx) => {
       if (resumable) return ledger.release(tx, holder);

@@ -1,4 +1,4 @@
-import { JobStopped, type ToolCall, ToolError, waitForJob } from "@es-to-pg/mcp-kit";
+import { JobStopped, type Operation, type ToolCall, ToolError, traced, waitForJob } from "@es-to-pg/mcp-kit";
 import { newId } from "@es-to-pg/staging";
 import { z } from "zod";
 import { quoteIdentifier, type Transaction } from "../postgres/index.ts";
@@ -6,6 +6,7 @@ import type { LoadContext } from "./context.ts";
 import { LEASE_RENEWAL_MS, LEASE_SECONDS, type LoadError, loadErrorSchema } from "./ledger.ts";
 import { describeFailure } from "./run.ts";
 import { ensureState } from "./state.ts";
+import { verificationEnded } from "./telemetry.ts";
 import { type Comparable, compareLoad, findComparable, tableOf, verification } from "./verify.ts";
 
 /** How long an outcome waits for a caller who comes back for it; a later one wants to know how the table is now. */
@@ -59,7 +60,14 @@ export async function verifyLoad(
     },
     { signal },
   );
-  if (isMine) jobs.start(verifyId, (jobSignal) => runVerification(context, found, { extra, verifyId }, jobSignal));
+  if (isMine) {
+    const attributes = { "etl.load.id": loadId };
+    jobs.start(verifyId, (jobSignal) =>
+      traced({ name: "verification", attributes }, (told) =>
+        runVerification(context, found, { extra, verifyId, told }, jobSignal),
+      ),
+    );
+  }
   const { load } = found;
   const state = await waitForJob<VerifyState | undefined>({
     read: () => postgres.write((tx) => states.read(tx, loadId, extra), { signal }),
@@ -112,7 +120,7 @@ export async function cancelVerifications(
 async function runVerification(
   context: LoadContext,
   found: Comparable,
-  { extra, verifyId }: { extra: boolean; verifyId: string },
+  { extra, verifyId, told }: { extra: boolean; verifyId: string; told: Operation },
   signal: AbortSignal,
 ): Promise<void> {
   const { postgres, settings, logger } = context;
@@ -144,6 +152,7 @@ async function runVerification(
       },
     });
     outcome = { verification: compared };
+    verificationEnded(told, compared);
   } catch (error) {
     clearInterval(timer);
     if (both.aborted) {
@@ -153,6 +162,7 @@ async function runVerification(
     const described: LoadError = describeFailure(error);
     if (described.code === "internal_error") logger.error("verification_failed", { error: String(error) });
     outcome = { error: described };
+    verificationEnded(told, described);
   }
   clearInterval(timer);
   await record(context, (tx) => states.finish(tx, verifyId, outcome));

@@ -1,10 +1,12 @@
 import type { Writable } from "node:stream";
+import { finished } from "node:stream/promises";
 import { setTimeout as sleep } from "node:timers/promises";
 import type { ConnectionOptions as TlsOptions } from "node:tls";
-import { ToolError } from "@es-to-pg/mcp-kit";
+import { ToolError, traced } from "@es-to-pg/mcp-kit";
 import type { Client, ClientConfig, FieldDef, Connection as PgConnectionType, Submittable } from "pg";
 import type { ConnectionOptions } from "../config.ts";
 import { quoteLiteral } from "./identifiers.ts";
+import { databaseOperation, statementOperation } from "./telemetry.ts";
 
 // What pg has and its types leave out.
 declare module "pg" {
@@ -115,7 +117,7 @@ export class Connection {
   /** Runs one or several statements of our own that answer nothing, by the simple protocol. */
   async execute(sql: string): Promise<void> {
     mustBeWellFormed(sql, []);
-    await this.#guard(() => this.#client.query(sql), undefined);
+    await traced(statementOperation(sql, this.#options), () => this.#guard(() => this.#client.query(sql), undefined));
   }
 
   /** Runs exactly one statement, by the extended protocol. */
@@ -124,15 +126,17 @@ export class Connection {
     options: { params?: readonly unknown[]; answerBytesMax?: number | undefined } = {},
   ): Promise<RawResult> {
     mustBeWellFormed(sql, options.params ?? []);
-    const result = await this.#guard(
-      () =>
-        this.#client.query<(string | null)[], unknown[]>({
-          text: sql,
-          values: [...(options.params ?? [])],
-          rowMode: "array",
-          queryMode: "extended",
-        }),
-      options.answerBytesMax,
+    const result = await traced(statementOperation(sql, this.#options), () =>
+      this.#guard(
+        () =>
+          this.#client.query<(string | null)[], unknown[]>({
+            text: sql,
+            values: [...(options.params ?? [])],
+            rowMode: "array",
+            queryMode: "extended",
+          }),
+        options.answerBytesMax,
+      ),
     );
     return {
       rows: result.rows,
@@ -157,9 +161,11 @@ export class Connection {
   /** What a statement takes and answers, without planning or running it. */
   async describe(sql: string): Promise<Described> {
     mustBeWellFormed(sql, []);
-    return await this.#guard(
-      () => new Promise((resolve, reject) => this.#client.query(new Description(sql, resolve, reject))),
-      undefined,
+    return await traced(databaseOperation("DESCRIBE", this.#options), () =>
+      this.#guard(
+        () => new Promise((resolve, reject) => this.#client.query(new Description(sql, resolve, reject))),
+        undefined,
+      ),
     );
   }
 
@@ -172,6 +178,15 @@ export class Connection {
     options: { opening?: string | undefined; answerBytesMax?: number | undefined } = {},
   ): Promise<BatchResult[]> {
     for (const { sql, params = [] } of statements) mustBeWellFormed(sql, params);
+    const operation = databaseOperation("BATCH", this.#options);
+    operation.attributes["db.operation.batch.size"] = statements.length;
+    return await traced(operation, () => this.#batch(statements, options));
+  }
+
+  async #batch(
+    statements: readonly BatchStatement[],
+    options: { opening?: string | undefined; answerBytesMax?: number | undefined },
+  ): Promise<BatchResult[]> {
     return await this.#guard(async () => {
       const { promise, resolve, reject } = Promise.withResolvers<BatchResult[]>();
       const batch = new Batch(statements, resolve, reject);
@@ -192,7 +207,10 @@ export class Connection {
   copyIn(sql: string): CopyStream {
     mustBeWellFormed(sql, []);
     if (this.#broken) throw connectionLost();
-    return this.#client.query(this.#copyFrom(sql));
+    const stream = this.#client.query(this.#copyFrom(sql));
+    // How it ends is told to whoever writes; here it is only how long that took.
+    traced(statementOperation(sql, this.#options), () => finished(stream)).catch(() => {});
+    return stream;
   }
 
   /**
@@ -433,6 +451,10 @@ export class AnswerTooLarge extends Error {
 
 /** Opens a session, trying without TLS second where the mode is `prefer`. Failures are `ToolError`s that name the fix. */
 export async function connect(options: ConnectionOptions): Promise<Connection> {
+  return await traced(databaseOperation("CONNECT", options), () => connectInMode(options));
+}
+
+async function connectInMode(options: ConnectionOptions): Promise<Connection> {
   const { mode } = options.tls;
   try {
     return await open(options, mode !== "disable" && !isSocketPath(options.host));

@@ -26,6 +26,16 @@ export class Pool {
     this.#connectionsMax = options.connectionsMax;
   }
 
+  /** Connections by what they are doing, and who waits for one. */
+  usage(): { used: number; idle: number; waiting: number; max: number } {
+    return {
+      used: this.#held.size,
+      idle: this.#idle.length,
+      waiting: this.#waiting.length,
+      max: this.#connectionsMax,
+    };
+  }
+
   /** With `leavesMin` only if so many stay for others then, and without waiting for one. */
   async acquire(signal: AbortSignal, { leavesMin = 0 } = {}): Promise<Connection> {
     signal.throwIfAborted();

@@ -66,6 +66,8 @@ export interface Postgres {
   scratch<T>(work: (tx: Transaction) => Promise<T>, options: ScratchOptions): Promise<T>;
   /** What judging a statement may use. */
   capabilities(options: { signal: AbortSignal }): Promise<Capabilities>;
+  /** What the connections are doing, by pool. */
+  pools(): { name: "writer" | "reader"; used: number; idle: number; waiting: number; max: number }[];
   /** The server's version as a number: 160014. */
   serverVersion(): Promise<number>;
   close(): Promise<void>;
@@ -182,6 +184,10 @@ export function openPostgres(options: PostgresOptions): Postgres {
       );
       return version;
     },
+    pools: () => [
+      { name: "writer", ...writers.usage() },
+      ...(readers === writers ? [] : [{ name: "reader" as const, ...readers.usage() }]),
+    ],
     async close() {
       await Promise.all([writers.close(), readers.close()]);
     },
