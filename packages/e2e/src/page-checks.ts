@@ -233,6 +233,9 @@ const programs: Record<string, (args: string[]) => void> = {
   claude: checkClaude,
   docker: checkDocker,
   kubectl: checkKubectl,
+  // PostgreSQL's own programs are not among the engines' packages: only what they are told is looked at.
+  pg_dump: checkDump,
+  pg_restore: checkDump,
   // The calls run: those of docs/clients.md in documentation.integration.test.ts, that of archestra/README.md in
   // archestra/test/readme.test.ts, but for the platform's own description, which the stand-in has not.
   curl(args) {
@@ -309,6 +312,12 @@ function checkClaude(args: string[]): void {
   else if (command[0] === "npx") {
     must(started === `npx -y @es-to-pg/${programOf(alias)}@${pgServer.version}`, `no package is started by ${started}`);
   } else must(own.join(" ").startsWith("--transport http "), "neither a command nor an address");
+}
+
+/** Of the state schema by its default name, and to or from the database of the settings. */
+function checkDump(args: string[]): void {
+  must(!args.includes("--schema") || args.includes("data_transformer"), "no schema of the servers");
+  must(args.includes("$DATABASE_URL"), "no database");
 }
 
 /** Folders that `npm run test:kubernetes` builds. */
