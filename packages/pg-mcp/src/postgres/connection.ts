@@ -58,7 +58,16 @@ export interface BatchStatement {
   describe?: boolean;
 }
 
-export type BatchResult = RawResult & Described;
+export type BatchResult = RawResult &
+  Described & {
+    /** Why the last statement of a batch has no answer, where it may have none. */
+    failure?: Error;
+  };
+
+export interface BatchOptions {
+  answerBytesMax?: number | undefined;
+  lastMayFail?: boolean;
+}
 
 /** Which statement of a batch an error is about; undefined where it is about none. */
 export function failedStatement(error: unknown): number | undefined {
@@ -147,11 +156,15 @@ export class Connection {
     try {
       return await send();
     } catch (error) {
-      if (this.#overrun !== undefined) throw this.#overrun;
-      throw isConnectionEnd(error) ? connectionLost(error) : error;
+      throw this.#told(error);
     } finally {
       this.#bytesLeft = Number.POSITIVE_INFINITY;
     }
+  }
+
+  #told<T>(error: T): T | Error {
+    if (this.#overrun !== undefined) return this.#overrun;
+    return isConnectionEnd(error) ? connectionLost(error) : error;
   }
 
   /** What a statement takes and answers, without planning or running it. */
@@ -165,16 +178,17 @@ export class Connection {
 
   /**
    * Runs statements one after the other by the extended protocol, all sent before the first is answered; after one that
-   * fails none of the rest runs. `opening` is sent before them: statements of our own, by the simple protocol.
+   * fails none of the rest runs. `opening` is sent before them: statements of our own, by the simple protocol. Where
+   * `lastMayFail`, its failure is told beside the answers of the others.
    */
   async batch(
     statements: readonly BatchStatement[],
-    options: { opening?: string | undefined; answerBytesMax?: number | undefined } = {},
+    options: BatchOptions & { opening?: string | undefined } = {},
   ): Promise<BatchResult[]> {
     for (const { sql, params = [] } of statements) mustBeWellFormed(sql, params);
     return await this.#guard(async () => {
       const { promise, resolve, reject } = Promise.withResolvers<BatchResult[]>();
-      const batch = new Batch(statements, resolve, reject);
+      const batch = new Batch(statements, options.lastMayFail === true, resolve, reject);
       if (options.opening === undefined) this.#client.query(batch);
       else {
         const opening = Promise.withResolvers<void>();
@@ -184,7 +198,10 @@ export class Connection {
         promise.catch(() => {});
         await opening.promise;
       }
-      return await promise;
+      const results = await promise;
+      const last = results.at(-1);
+      if (last?.failure !== undefined) last.failure = this.#told(last.failure);
+      return results;
     }, options.answerBytesMax);
   }
 
@@ -297,6 +314,7 @@ class Description implements Submittable {
 /** Statements by the extended protocol up to one Sync, as pg's queue takes them. */
 class Batch implements Submittable {
   readonly #statements: readonly BatchStatement[];
+  readonly #lastMayFail: boolean;
   readonly #resolve: (results: BatchResult[]) => void;
   readonly #reject: (error: Error) => void;
   readonly #results: BatchResult[];
@@ -313,10 +331,12 @@ class Batch implements Submittable {
 
   constructor(
     statements: readonly BatchStatement[],
+    lastMayFail: boolean,
     resolve: (results: BatchResult[]) => void,
     reject: (error: Error) => void,
   ) {
     this.#statements = statements;
+    this.#lastMayFail = lastMayFail;
     this.#resolve = resolve;
     this.#reject = reject;
     this.#results = statements.map(() => ({ rows: [], fields: [], rowCount: 0, parameterTypeOids: [] }));
@@ -372,7 +392,11 @@ class Batch implements Submittable {
 
   handleError(error: Error): void {
     this.#leave();
-    this.#reject(Object.assign(error, { statement: this.#ended }));
+    const last = this.#results.at(-1);
+    if (last !== undefined && this.#lastMayFail && this.#ended === this.#statements.length - 1) {
+      last.failure = error;
+      this.#resolve(this.#results);
+    } else this.#reject(Object.assign(error, { statement: this.#ended }));
   }
 
   #leave(): void {
@@ -394,8 +418,10 @@ class Opening implements Submittable {
   }
 
   submit(connection: PgConnectionType): void {
+    connection.stream.cork();
     connection.query(this.#sql);
     this.#batch.write(connection);
+    connection.stream.uncork();
   }
 
   handleRowDescription(): void {}

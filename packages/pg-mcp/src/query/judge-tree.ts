@@ -47,13 +47,26 @@ export interface References {
   /** User types that values are made of: a domain anywhere inside brings its check along. */
   values: Set<number>;
   relations: Set<number>;
+  /** Relations of which their tree says that they are plain tables, or views. */
+  tables: Set<number>;
+  views: Set<number>;
   /** Columns of relations that are read, by `columnKey`. */
   columns: Set<number>;
   /** User types of any value, stored ones too. */
   met: Set<number>;
 }
 
-const kindsOfReference = ["functions", "operators", "types", "values", "relations", "columns", "met"] as const;
+const kindsOfReference = [
+  "functions",
+  "operators",
+  "types",
+  "values",
+  "relations",
+  "tables",
+  "views",
+  "columns",
+  "met",
+] as const;
 
 export function noReferences(): References {
   return {
@@ -62,6 +75,8 @@ export function noReferences(): References {
     types: new Set(),
     values: new Set(),
     relations: new Set(),
+    tables: new Set(),
+    views: new Set(),
     columns: new Set(),
     met: new Set(),
   };
@@ -134,6 +149,9 @@ function collect(queries: readonly TreeNode[], found: References): void {
       else if (name === "relid") {
         for (const oid of numbersIn(values)) {
           found.relations.add(oid);
+          const [kind] = valuesOf(node, "relkind");
+          if (kind === "r") found.tables.add(oid);
+          else if (kind === "v") found.views.add(oid);
           for (const bit of numbersOf(node, "selectedCols")) found.columns.add(columnKey(oid, bit));
         }
       }
@@ -187,7 +205,7 @@ export async function judgeTree(
   collect(queries, found);
   for (let level = 0; Object.values(found).some((set: Set<number>) => set.size > 0); level++) {
     if (level === followedMax) throw refused("views nested too deeply", "Query the tables beneath them.");
-    const fresh: Fresh = { functions: [], operators: [], types: [], values: [], relations: [], columns: [], met: [] };
+    const fresh = noFresh();
     for (const kind of kindsOfReference) {
       fresh[kind].push(...[...found[kind]].filter((reference) => !done[kind].has(reference)));
       for (const reference of fresh[kind]) done[kind].add(reference);
@@ -197,9 +215,10 @@ export async function judgeTree(
     const facts = noFacts();
     await ask(tx, [
       ...questionsOfFunctions(fresh, called),
-      ...questionsOfRelations(fresh.relations, { major: tx.major, isBeneathView: level > 0, facts, grounds }),
+      ...questionsOfRelations(fresh, { major: tx.major, isBeneathView: level > 0, facts, grounds }),
       ...questionsOfTypes(fresh.values, { facts, grounds }),
     ]);
+    await ask(tx, questionsLeft(fresh, { major: tx.major, facts, grounds }));
     makesJson = (await judgeFunctions(tx, called, policy)) || makesJson;
     await follow(tx, fresh, { policy: policy.tables ?? everything, facts, grounds, found });
   }
@@ -247,6 +266,20 @@ LEFT JOIN pg_catalog.pg_extension e ON e.oid = d.refobjid AND d.refclassid = 'pg
 ORDER BY p.oid`;
 
 type Fresh = Record<(typeof kindsOfReference)[number], number[]>;
+
+function noFresh(): Fresh {
+  return {
+    functions: [],
+    operators: [],
+    types: [],
+    values: [],
+    relations: [],
+    tables: [],
+    views: [],
+    columns: [],
+    met: [],
+  };
+}
 
 function oids(numbers: Iterable<number>): string {
   return `{${[...numbers].join(",")}}`;
@@ -415,7 +448,7 @@ type Brought = "policy" | "children" | "check" | "partition" | "class" | "virtua
 
 /** What a level of relations is, and holds. */
 interface Facts {
-  relations: { oid: number; schema: string; table: string }[];
+  relations: { oid: number; schema: string; table: string; kind: string }[];
   brought: Set<string>;
   /** Trees that are run for rows. */
   whole: TreeNode[];
@@ -535,7 +568,7 @@ const virtualQuery =
 
 /** Asks what relations are, and what most of them bring along. */
 function questionsOfRelations(
-  relations: readonly number[],
+  { relations, tables, views }: Pick<Fresh, "relations" | "tables" | "views">,
   { major, isBeneathView, facts, grounds }: { major: number; isBeneathView: boolean; facts: Facts; grounds: Grounds },
 ): Question[] {
   if (relations.length === 0) return [];
@@ -546,7 +579,7 @@ function questionsOfRelations(
       take(rows) {
         for (const [id, schema, table, kind, hasChildren, checks, hasPolicies, policiesHold] of rows) {
           const oid = Number(id);
-          facts.relations.push({ oid, schema: unquoted(String(schema)), table: String(table) });
+          facts.relations.push({ oid, schema: unquoted(String(schema)), table: String(table), kind: String(kind) });
           if (oid < firstUserOid) continue;
           // Beneath a view it is the view's owner whom the policies may hold for.
           if (policiesHold === true || (isBeneathView && hasPolicies === true)) facts.brought.add("policy");
@@ -561,18 +594,40 @@ function questionsOfRelations(
     },
   ];
   const ofUsers = relations.filter((oid) => oid >= firstUserOid);
-  if (ofUsers.length === 0) return questions;
-  questions.push(
+  const ruled = ofUsers.filter((oid) => !tables.includes(oid));
+  const stored = ofUsers.filter((oid) => !views.includes(oid));
+  return [...questions, ...questionsOfViews(ruled, facts), ...questionsOfTables(stored, { major, facts, grounds })];
+}
+
+/**
+ * Asks what was not asked of relations because of what their tree says that they are. The tree of a view can be older
+ * than what the relation has become.
+ */
+function questionsLeft(
+  { tables, views }: Pick<Fresh, "tables" | "views">,
+  { major, facts, grounds }: { major: number; facts: Facts; grounds: Grounds },
+): Question[] {
+  const others = (given: readonly number[], kinds: string): number[] =>
+    facts.relations.flatMap(({ oid, kind }) =>
+      oid >= firstUserOid && given.includes(oid) && !kinds.includes(kind) ? [oid] : [],
+    );
+  return [
+    ...questionsOfViews(others(tables, "rp"), facts),
+    ...questionsOfTables(others(views, "v"), { major, facts, grounds }),
+  ];
+}
+
+function questionsOfViews(views: readonly number[], facts: Facts): Question[] {
+  if (views.length === 0) return [];
+  return [
     {
       sql: viewsQuery,
-      params: [oids(ofUsers)],
+      params: [oids(views)],
       take(rows) {
         for (const [rule] of rows) facts.whole.push(...topNodes(rule));
       },
     },
-    ...questionsOfTables(ofUsers, { major, facts, grounds }),
-  );
-  return questions;
+  ];
 }
 
 /** Asks what the planner computes of tables of users: what their indexes and statistics are over. */
@@ -580,6 +635,7 @@ function questionsOfTables(
   tables: readonly number[],
   { major, facts, grounds }: { major: number; facts: Facts; grounds: Grounds },
 ): Question[] {
+  if (tables.length === 0) return [];
   for (const oid of tables) grounds.relations.add(oid);
   const params = [oids(tables)];
   const questions: Question[] = [
