@@ -2,9 +2,12 @@ import { ToolError } from "@es-to-pg/mcp-kit";
 import { isServerError } from "../errors.ts";
 import { failedStatement, quoteIdentifier, type Transaction } from "../postgres/index.ts";
 import type { JudgePolicy } from "./function-policy.ts";
-import { flag, type Grounds, isEmpty, judgeTree, refused, refusedWriting } from "./judge-tree.ts";
+import type { Grounds } from "./grounds.ts";
+import { judgeTree } from "./judge-tree.ts";
 import { refuseRunningLiterals } from "./literals.ts";
 import { nodesOf, numbersOf, parseTree, type TreeNode, type TreeValue, valuesOf } from "./node-tree.ts";
+import { flag, isEmpty } from "./references.ts";
+import { refused, refusedWriting } from "./refusals.ts";
 import { checkSqlText } from "./sql-text.ts";
 
 /**

@@ -17,6 +17,7 @@ import {
   type Transaction,
 } from "../postgres/index.ts";
 import { isShowableSetting, type JudgePolicy } from "./function-policy.ts";
+import { canGroundsChange, type Grounds, groundsHold } from "./grounds.ts";
 import {
   endedTransactions,
   judgeQueries,
@@ -26,10 +27,10 @@ import {
   resolveAtOnce,
 } from "./judge.ts";
 import { judgeText } from "./judge-text.ts";
-import { canGroundsChange, type Grounds, groundsHold, refusedWriting } from "./judge-tree.ts";
 import { refuseRunningLiterals } from "./literals.ts";
 import { encodeParameter } from "./parameters.ts";
 import { parseText } from "./parse-text.ts";
+import { refusedWriting } from "./refusals.ts";
 import { checkSqlText, readStatement } from "./sql-text.ts";
 
 export interface QueryRequest {
