@@ -411,8 +411,9 @@ async function fetchRowsOf(
   let bytes = 0;
   for (let turn = 0; ; turn++) {
     const wanted = atFirst[turn] ?? Math.min(fetchRows, request.rowsMax + 1 - rows.length);
-    const answer = fetched[turn] ?? (await tx.query(fetchOf(wanted), [], { answerBytesMax: fetchBytesMax }));
-    if ("failure" in answer && answer.failure !== undefined) throw answer.failure;
+    const answer: QueryResult & Pick<BatchAnswer, "failure"> =
+      fetched[turn] ?? (await tx.query(fetchOf(wanted), [], { answerBytesMax: fetchBytesMax }));
+    if (answer.failure !== undefined) throw answer.failure;
     rows.push(...answer.rows);
     for (const row of answer.rows) bytes += charactersOf(row);
     if (answer.rows.length < wanted || rows.length > request.rowsMax || bytes > fetchBytesMax) break;
