@@ -472,6 +472,24 @@ describe("runQuery", () => {
     expect(answer.rows).toEqual([['[1, {"a": null}]', '{a,"b\\"c",NULL}', "9007199254740993", true, null]]);
   });
 
+  it("follows what a table has become since a view was made over it", async () => {
+    await database.admin.query(
+      "CREATE TABLE app.became (n int); CREATE VIEW app.over_became AS SELECT n FROM app.became; INSERT INTO app.became VALUES (1)",
+    );
+    // Before 16 an empty table becomes a view by its rule.
+    const became = await database.admin
+      .query(
+        `DELETE FROM app.became; CREATE RULE "_RETURN" AS ON SELECT TO app.became DO INSTEAD SELECT app.evil(1) AS n`,
+      )
+      .then(
+        () => true,
+        () => false,
+      );
+    if (became)
+      await expect(query("SELECT * FROM app.over_became")).rejects.toMatchObject({ code: "function_refused" });
+    else expect((await query("SELECT * FROM app.over_became")).rows).toEqual([[1]]);
+  });
+
   it("runs a user's function that the operator vouches for, and only that", async () => {
     expect((await query("SELECT app.double(2)", { functionsAllow: ["app.dou*"] })).rows).toEqual([["4"]]);
     await expect(query("SELECT app.double(2), app.evil(1)", { functionsAllow: ["app.dou*"] })).rejects.toMatchObject({
