@@ -379,6 +379,18 @@ describe("runQuery", () => {
     expect(JSON.stringify(wide.rows).length).toBeLessThan(5_100);
   });
 
+  it("needs no rows beyond those that fill the answer, though they are on their way", async () => {
+    // The first 20 rows have 600 kB, all of them twice what is held.
+    const wide = await query("SELECT g, repeat('x', 30000 * (1 + 9 * (g > 20)::int)) FROM generate_series(1, 1000) g");
+    expect(wide.cutBy).toBe("bytes");
+    expect(wide.clipped).toBe(wide.rows.length);
+    const failing = await query("SELECT 1 / (50 - g), repeat('x', 30000) FROM generate_series(1, 1000) g");
+    expect(failing.cutBy).toBe("bytes");
+    await expect(query("SELECT 1 / (50 - g) FROM generate_series(1, 1000) g")).rejects.toMatchObject({ code: "22012" });
+    expect((await query("SELECT g FROM generate_series(1, 60) g")).rows).toHaveLength(60);
+    expect((await query("SELECT g FROM generate_series(1, 1000) g", { rowsMax: 500 })).rows).toHaveLength(500);
+  });
+
   it("clips a long value and says so, without holding it", async () => {
     const before = process.memoryUsage().rss;
     const answer = await query("SELECT 1 AS small, repeat('x', 100000000) AS large");
@@ -458,6 +470,24 @@ describe("runQuery", () => {
       params: [[1, { a: null }], ["a", 'b"c', null], "9007199254740993", true, null],
     });
     expect(answer.rows).toEqual([['[1, {"a": null}]', '{a,"b\\"c",NULL}', "9007199254740993", true, null]]);
+  });
+
+  it("follows what a table has become since a view was made over it", async () => {
+    await database.admin.query(
+      "CREATE TABLE app.became (n int); CREATE VIEW app.over_became AS SELECT n FROM app.became; INSERT INTO app.became VALUES (1)",
+    );
+    // Before 16 an empty table becomes a view by its rule.
+    const became = await database.admin
+      .query(
+        `DELETE FROM app.became; CREATE RULE "_RETURN" AS ON SELECT TO app.became DO INSTEAD SELECT app.evil(1) AS n`,
+      )
+      .then(
+        () => true,
+        () => false,
+      );
+    if (became)
+      await expect(query("SELECT * FROM app.over_became")).rejects.toMatchObject({ code: "function_refused" });
+    else expect((await query("SELECT * FROM app.over_became")).rows).toEqual([[1]]);
   });
 
   it("runs a user's function that the operator vouches for, and only that", async () => {

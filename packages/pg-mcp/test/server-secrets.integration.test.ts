@@ -52,9 +52,10 @@ describe("the connection string of a standby", () => {
 });
 
 it("has behind its own operators and types only functions that compute", async () => {
-  // The judge looks at none of them: see functionsOf in judge-tree.ts.
+  // The judge looks at none of them: see isOwnOperator.
   const answer = await ask(
-    `SELECT 'operator', p.proname FROM pg_operator o JOIN pg_proc p ON p.oid = o.oprcode WHERE o.oid < 16384 AND p.provolatile = 'v'
+    `SELECT 'operator', p.proname FROM pg_operator o JOIN pg_proc p ON p.oid = o.oprcode WHERE o.oid < 16384
+       AND (p.provolatile = 'v' OR p.proname ~ '_to_xml|_in$|^xpath|setting|json.*_(?:build|agg)|to_json')
      UNION ALL SELECT 'type', p.proname FROM pg_type t JOIN pg_proc p ON p.oid = t.typinput WHERE t.oid < 16384 AND p.provolatile = 'v'`,
   );
   expect(answer).toBe("[]");

@@ -5,6 +5,9 @@ import { type Standby, startStandby } from "./standby.ts";
 
 // A standby makes no temporary objects: here statements are judged by their text, whoever asks.
 
+/** Attacks between two looks at the server, which take longer than they do. */
+const attacksAtOnce = 10;
+
 let primary: OwnPostgres;
 let standby: Standby;
 let safety: Safety;
@@ -34,10 +37,12 @@ describe.each(["superuser", "reader of app"] as const)("on a standby as %s", (ro
         (role === "superuser" || ["user code", "other schemas"].includes(attack.class ?? "")),
     );
     expect(tried.length).toBeGreaterThan(100);
-    for (const attack of tried) {
-      const told = await safety.ask(role, attack);
-      const effect = await safety.effectOf(role, before, told.text);
-      if (effect !== undefined) effects.push(`${attack.attack}: ${effect} (${told.text.slice(0, 120)})`);
+    for (let from = 0; from < tried.length; from += attacksAtOnce) {
+      const attacks = tried.slice(from, from + attacksAtOnce);
+      const told: string[] = [];
+      for (const attack of attacks) told.push((await safety.ask(role, attack)).text);
+      const effect = await safety.effectOf(role, before, told.join("\n"));
+      if (effect !== undefined) effects.push(`one of ${attacks.map(({ attack }) => attack).join(" | ")}: ${effect}`);
     }
     expect(effects).toEqual([]);
   });

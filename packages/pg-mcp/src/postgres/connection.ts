@@ -60,7 +60,16 @@ export interface BatchStatement {
   describe?: boolean;
 }
 
-export type BatchResult = RawResult & Described;
+export type BatchResult = RawResult &
+  Described & {
+    /** Why the last statement of a batch has no answer, where it may have none. */
+    failure?: Error;
+  };
+
+export interface BatchOptions {
+  answerBytesMax?: number | undefined;
+  lastMayFail?: boolean;
+}
 
 /** Which statement of a batch an error is about; undefined where it is about none. */
 export function failedStatement(error: unknown): number | undefined {
@@ -151,11 +160,15 @@ export class Connection {
     try {
       return await send();
     } catch (error) {
-      if (this.#overrun !== undefined) throw this.#overrun;
-      throw isConnectionEnd(error) ? connectionLost(error) : error;
+      throw this.#told(error);
     } finally {
       this.#bytesLeft = Number.POSITIVE_INFINITY;
     }
+  }
+
+  #told<T>(error: T): T | Error {
+    if (this.#overrun !== undefined) return this.#overrun;
+    return isConnectionEnd(error) ? connectionLost(error) : error;
   }
 
   /** What a statement takes and answers, without planning or running it. */
@@ -171,11 +184,12 @@ export class Connection {
 
   /**
    * Runs statements one after the other by the extended protocol, all sent before the first is answered; after one that
-   * fails none of the rest runs. `opening` is sent before them: statements of our own, by the simple protocol.
+   * fails none of the rest runs. `opening` is sent before them: statements of our own, by the simple protocol. Where
+   * `lastMayFail`, its failure is told beside the answers of the others.
    */
   async batch(
     statements: readonly BatchStatement[],
-    options: { opening?: string | undefined; answerBytesMax?: number | undefined } = {},
+    options: BatchOptions & { opening?: string | undefined } = {},
   ): Promise<BatchResult[]> {
     for (const { sql, params = [] } of statements) mustBeWellFormed(sql, params);
     const operation = databaseOperation("BATCH", this.#options);
@@ -189,7 +203,7 @@ export class Connection {
   ): Promise<BatchResult[]> {
     return await this.#guard(async () => {
       const { promise, resolve, reject } = Promise.withResolvers<BatchResult[]>();
-      const batch = new Batch(statements, resolve, reject);
+      const batch = new Batch(statements, options.lastMayFail === true, resolve, reject);
       if (options.opening === undefined) this.#client.query(batch);
       else {
         const opening = Promise.withResolvers<void>();
@@ -199,7 +213,10 @@ export class Connection {
         promise.catch(() => {});
         await opening.promise;
       }
-      return await promise;
+      const results = await promise;
+      const last = results.at(-1);
+      if (last?.failure !== undefined) last.failure = this.#told(last.failure);
+      return results;
     }, options.answerBytesMax);
   }
 
@@ -315,6 +332,7 @@ class Description implements Submittable {
 /** Statements by the extended protocol up to one Sync, as pg's queue takes them. */
 class Batch implements Submittable {
   readonly #statements: readonly BatchStatement[];
+  readonly #lastMayFail: boolean;
   readonly #resolve: (results: BatchResult[]) => void;
   readonly #reject: (error: Error) => void;
   readonly #results: BatchResult[];
@@ -331,10 +349,12 @@ class Batch implements Submittable {
 
   constructor(
     statements: readonly BatchStatement[],
+    lastMayFail: boolean,
     resolve: (results: BatchResult[]) => void,
     reject: (error: Error) => void,
   ) {
     this.#statements = statements;
+    this.#lastMayFail = lastMayFail;
     this.#resolve = resolve;
     this.#reject = reject;
     this.#results = statements.map(() => ({ rows: [], fields: [], rowCount: 0, parameterTypeOids: [] }));
@@ -390,7 +410,11 @@ class Batch implements Submittable {
 
   handleError(error: Error): void {
     this.#leave();
-    this.#reject(Object.assign(error, { statement: this.#ended }));
+    const last = this.#results.at(-1);
+    if (last !== undefined && this.#lastMayFail && this.#ended === this.#statements.length - 1) {
+      last.failure = error;
+      this.#resolve(this.#results);
+    } else this.#reject(Object.assign(error, { statement: this.#ended }));
   }
 
   #leave(): void {
@@ -412,8 +436,10 @@ class Opening implements Submittable {
   }
 
   submit(connection: PgConnectionType): void {
+    connection.stream.cork();
     connection.query(this.#sql);
     this.#batch.write(connection);
+    connection.stream.uncork();
   }
 
   handleRowDescription(): void {}

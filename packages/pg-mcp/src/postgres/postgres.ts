@@ -1,6 +1,14 @@
+import { setImmediate as afterAnswers } from "node:timers/promises";
 import { ToolError } from "@es-to-pg/mcp-kit";
 import type { ConnectionOptions } from "../config.ts";
-import { type BatchStatement, type Connection, type CopyStream, connect, type RawResult } from "./connection.ts";
+import {
+  type BatchOptions,
+  type BatchStatement,
+  type Connection,
+  type CopyStream,
+  connect,
+  type RawResult,
+} from "./connection.ts";
 import { Pool } from "./pool.ts";
 import { type Capabilities, readCapabilities } from "./posture.ts";
 import { builtInTypeName, renderValue } from "./types.ts";
@@ -22,17 +30,16 @@ export interface Transaction {
   describe(sql: string): Promise<{ parameterTypes: string[]; columns: { name: string; type: string }[] }>;
   /**
    * Statements by the extended protocol, all sent before the first is answered. After one that fails none of the rest
-   * runs, and `failedStatement` tells which it was.
+   * runs, and `failedStatement` tells which it was; where `lastMayFail`, the last result tells its failure itself.
    */
-  batch(
-    statements: readonly BatchStatement[],
-    options?: { answerBytesMax?: number },
-  ): Promise<(QueryResult & { parameterTypes: string[] })[]>;
+  batch(statements: readonly BatchStatement[], options?: BatchOptions): Promise<BatchAnswer[]>;
   /** The stream takes what `COPY … FROM STDIN` reads; wait for its end (`finished`) before the next statement. */
   copyIn(sql: string): CopyStream;
   /** Runs the work under a savepoint and goes back to it when the work throws. */
   savepoint<T>(work: () => Promise<T>): Promise<T>;
 }
+
+export type BatchAnswer = QueryResult & { parameterTypes: string[]; failure?: Error };
 
 interface TransactionOptions {
   signal: AbortSignal;
@@ -144,6 +151,8 @@ export function openPostgres(options: PostgresOptions): Postgres {
       const result = await work(session);
       signal.throwIfAborted();
       if (kind === "scratch") {
+        // An answer that was cut short by cutting the session off: see below.
+        if (connection.broken && !(await connection.hasEnded().catch(() => false))) throw leftRunning(undefined);
         isHeld = false;
         // The answer does not wait for the session to be emptied; the next holder does.
         void session.empty().finally(giveBack);
@@ -202,6 +211,8 @@ function rendered({ rows, fields, rowCount }: RawResult, types: readonly string[
     rowCount,
   };
 }
+
+const discarding = "DISCARD ALL";
 
 function leftRunning(cause: unknown): ToolError {
   return new ToolError(
@@ -268,10 +279,7 @@ class Session implements Transaction {
     return rendered(raw, names);
   }
 
-  async batch(
-    statements: readonly BatchStatement[],
-    options: { answerBytesMax?: number } = {},
-  ): Promise<(QueryResult & { parameterTypes: string[] })[]> {
+  async batch(statements: readonly BatchStatement[], options: BatchOptions = {}): Promise<BatchAnswer[]> {
     this.#signal.throwIfAborted();
     const opening = this.#opening;
     this.#opening = undefined;
@@ -283,6 +291,7 @@ class Session implements Transaction {
     return results.map((raw) => ({
       parameterTypes: names.splice(0, raw.parameterTypeOids.length),
       ...rendered(raw, names.splice(0, raw.fields.length)),
+      ...(raw.failure === undefined ? {} : { failure: raw.failure }),
     }));
   }
 
@@ -337,25 +346,26 @@ class Session implements Transaction {
     if (this.#connection.broken) return;
     // After an abort the cancelled statement, a COPY for one, may still be on its way out.
     await this.#running?.catch(() => {});
-    await this.#bounded("ROLLBACK");
+    await this.#bounded(() => this.#connection.execute("ROLLBACK"));
   }
 
-  /** Ends the transaction and forgets all that was in the session. */
+  /** Ends the transaction and forgets all that was in the session, when the answer is on its way. */
   async empty(): Promise<void> {
     this.close();
-    await this.abandon();
-    if (!this.#connection.broken) await this.discard();
+    await afterAnswers();
+    if (this.#connection.broken) return;
+    await this.#bounded(() => this.#connection.batch([{ sql: discarding }], { opening: "ROLLBACK" }));
   }
 
   /** Forgets what a foreign statement may have left in the session: advisory locks, prepared statements, settings. */
   async discard(): Promise<void> {
-    await this.#bounded("DISCARD ALL");
+    await this.#bounded(() => this.#connection.execute(discarding));
   }
 
-  async #bounded(sql: string): Promise<void> {
+  async #bounded(work: () => Promise<unknown>): Promise<void> {
     const timer = setTimeout(() => this.#connection.destroy(), clientGraceMs);
     try {
-      await this.#connection.execute(sql);
+      await work();
     } catch {
       this.#connection.destroy();
     } finally {
@@ -378,7 +388,9 @@ class Session implements Transaction {
           }, this.#clientTimeoutMs)
         : undefined;
     try {
-      return await running;
+      const result = await running;
+      if (!late) return result;
+      throw new Error("the answer came after the time was over");
     } catch (error) {
       if (!late) throw error;
       throw new ToolError("statement_timeout", "The statement did not end in time and its connection was closed.", {

@@ -1,8 +1,11 @@
 import { ToolError } from "@es-to-pg/mcp-kit";
 import { quoteIdentifier, type Transaction } from "../postgres/index.ts";
 import { firstUserOid, isShowableSetting, type JudgePolicy } from "./function-policy.ts";
-import { type Grounds, judgeTree, noReferences, refused, refusedWriting } from "./judge-tree.ts";
+import type { Grounds } from "./grounds.ts";
+import { judgeTree } from "./judge-tree.ts";
 import { parseText } from "./parse-text.ts";
+import { noReferences } from "./references.ts";
+import { refused, refusedWriting } from "./refusals.ts";
 import { checkPath, pathFunctions } from "./xpath.ts";
 
 /** A name of up to three parts as the text writes it. */

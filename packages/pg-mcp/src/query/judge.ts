@@ -2,9 +2,12 @@ import { ToolError } from "@es-to-pg/mcp-kit";
 import { isServerError } from "../errors.ts";
 import { failedStatement, quoteIdentifier, type Transaction } from "../postgres/index.ts";
 import type { JudgePolicy } from "./function-policy.ts";
-import { flag, type Grounds, isEmpty, judgeTree, refused, refusedWriting } from "./judge-tree.ts";
+import type { Grounds } from "./grounds.ts";
+import { judgeTree } from "./judge-tree.ts";
 import { refuseRunningLiterals } from "./literals.ts";
 import { nodesOf, numbersOf, parseTree, type TreeNode, type TreeValue, valuesOf } from "./node-tree.ts";
+import { flag, isEmpty } from "./references.ts";
+import { refused, refusedWriting } from "./refusals.ts";
 import { checkSqlText } from "./sql-text.ts";
 
 /**
@@ -45,7 +48,7 @@ export interface Resolved {
 }
 
 /** Which transactions have ended, in the order of whole transactions; on a standby it does not tell all. */
-export const snapshotQuery = "SELECT pg_catalog.pg_current_snapshot()::text";
+export const endedTransactions = "pg_catalog.pg_current_snapshot()::text";
 
 /**
  * Describes and resolves a statement without parameters in one round trip. Undefined where that is not possible; whoever
@@ -59,14 +62,14 @@ export async function resolveAtOnce(
   if (!judgesAsFunction(tx.major)) return undefined;
   const { before, after, tree } = functionResolver([]);
   try {
-    const [described, , printed, seen] = await tx.batch([
+    const [described, , printed] = await tx.batch([
       { sql, describe: true },
       { sql: `${before}${sql}${after}` },
       { sql: tree },
-      { sql: snapshotQuery },
     ]);
     if (described === undefined) return undefined;
-    return { described, queries: queriesIn(readTree(printed?.rows ?? [])), snapshot: String(seen?.rows[0]?.[0]) };
+    const { text, view, snapshot } = readTree(printed?.rows ?? []);
+    return { described, queries: queriesIn({ text, view }), snapshot };
   } catch (error) {
     if (!isServerError(error) || failedStatement(error) === 0 || failedStatement(error) === undefined) throw error;
     await goBack();
@@ -161,7 +164,7 @@ export function judgesAsFunction(major: number): boolean {
 interface Resolver {
   before: string;
   after: string;
-  /** Answers the tree, and the OID of the view that holds it. */
+  /** Answers the tree, which transactions had ended when it was read, and the OID of the view that holds it. */
   tree: string;
 }
 
@@ -180,7 +183,7 @@ function functionResolver(parameterTypes: readonly string[]): Resolver {
     // STABLE, because only then is the call replaced by the query itself, and rows come as they are found.
     before: `CREATE OR REPLACE FUNCTION pg_temp.judged(${parameterTypes.join(", ")}) RETURNS SETOF record LANGUAGE sql STABLE BEGIN ATOMIC `,
     after: "\n; END",
-    tree: `SELECT ${boundedTree("prosqlbody")} FROM pg_catalog.pg_proc WHERE oid = 'pg_temp.judged'::pg_catalog.regproc`,
+    tree: `SELECT ${boundedTree("prosqlbody")}, ${endedTransactions} FROM pg_catalog.pg_proc WHERE oid = 'pg_temp.judged'::pg_catalog.regproc`,
   };
 }
 
@@ -190,7 +193,7 @@ function viewResolver(columns: number): Resolver {
   return {
     before: `CREATE TEMPORARY VIEW judged ${columns === 0 ? "" : `(${names.join(", ")}) `}AS `,
     after: "",
-    tree: `SELECT ${boundedTree("r.ev_action")}, c.oid::int8::text FROM pg_catalog.pg_rewrite r JOIN pg_catalog.pg_class c ON c.oid = r.ev_class
+    tree: `SELECT ${boundedTree("r.ev_action")}, ${endedTransactions}, c.oid::int8::text FROM pg_catalog.pg_rewrite r JOIN pg_catalog.pg_class c ON c.oid = r.ev_class
       WHERE c.relname = 'judged' AND c.relnamespace = pg_catalog.pg_my_temp_schema()`,
   };
 }
@@ -238,12 +241,12 @@ interface PrintedTree {
   view: number | undefined;
 }
 
-function readTree(rows: readonly unknown[][]): PrintedTree {
-  const [text, view] = rows[0] ?? [];
+function readTree(rows: readonly unknown[][]): PrintedTree & { snapshot: string } {
+  const [text, snapshot, view] = rows[0] ?? [];
   if (typeof text !== "string" || text.length > treeCharactersMax) {
     throw refused("a statement of so many parts", "Pass long lists as one array parameter: = ANY($1).");
   }
-  return { text, view: view === undefined ? undefined : Number(view) };
+  return { text, snapshot: String(snapshot), view: view === undefined ? undefined : Number(view) };
 }
 
 function queriesIn({ text, view }: PrintedTree): TreeNode[] {

@@ -1,7 +1,7 @@
 import { ToolError } from "@es-to-pg/mcp-kit";
 import type { Transaction } from "../postgres/index.ts";
 import { firstUserOid, type JudgePolicy } from "./function-policy.ts";
-import { typesThatRun } from "./judge-tree.ts";
+import { typesThatRun } from "./judge-functions.ts";
 import { namesIn } from "./names.ts";
 
 /**

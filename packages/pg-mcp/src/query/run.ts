@@ -3,6 +3,7 @@ import { clip, nearest, ToolError } from "@es-to-pg/mcp-kit";
 import { isServerError, translate } from "../errors.ts";
 import {
   AnswerTooLarge,
+  type BatchAnswer,
   type BatchStatement,
   type Capabilities,
   defaultSchemas,
@@ -17,19 +18,20 @@ import {
   type Transaction,
 } from "../postgres/index.ts";
 import { isShowableSetting, type JudgePolicy } from "./function-policy.ts";
+import { canGroundsChange, type Grounds, groundsHold } from "./grounds.ts";
 import {
+  endedTransactions,
   judgeQueries,
   judgeStatement,
   judgesAsFunction,
   type Resolved,
   resolveAtOnce,
-  snapshotQuery,
 } from "./judge.ts";
 import { judgeText } from "./judge-text.ts";
-import { canGroundsChange, type Grounds, groundsHold, refusedWriting } from "./judge-tree.ts";
 import { refuseRunningLiterals } from "./literals.ts";
 import { encodeParameter } from "./parameters.ts";
 import { parseText } from "./parse-text.ts";
+import { refusedWriting } from "./refusals.ts";
 import { explained } from "./sql-mistakes.ts";
 import { checkSqlText, readStatement } from "./sql-text.ts";
 
@@ -99,6 +101,8 @@ export async function runQuery(request: QueryRequest): Promise<QueryAnswer> {
   }
 }
 
+const nothing: QueryResult = { columns: [], rows: [], rowCount: 0 };
+
 type Runnable = Exclude<ReturnType<typeof readStatement>, { kind: "show" }>;
 
 async function inScratch(
@@ -137,16 +141,17 @@ async function inScratch(
         throw described.columns.length === 0 && isSyntaxError(error) ? refusedWriting() : error;
       });
       if (statement.kind === "explain") {
-        const plan = await runJudged(tx, judged, [
+        const [plan = nothing] = await runJudged(tx, judged, [
           { sql: `EXPLAIN ${statement.options} ${judged.text}`, params: values },
         ]);
         return shape(plan.columns, plan.rows, { ...request, cellMax: request.bytesMax });
       }
-      const first = await runJudged(tx, judged, [
+      const atFirst = firstFetches(request.rowsMax);
+      const [, ...fetched] = await runJudged(tx, judged, [
         { sql: `DECLARE answer NO SCROLL CURSOR FOR ${judged.text}`, params: values },
-        { sql: fetchOf(Math.min(firstFetchRows, request.rowsMax + 1)) },
+        ...atFirst.map((count) => ({ sql: fetchOf(count) })),
       ]);
-      const answer = await fetchRowsOf(tx, request, { columns, first: first.rows });
+      const answer = await fetchRowsOf(tx, request, { columns, fetched });
       const rows = described.columns.length === 0 ? answer.rows.map(() => []) : answer.rows;
       // The types that the values have, not those of their shortened text.
       return {
@@ -226,21 +231,26 @@ const planLockTimeoutMs = 1;
 
 /**
  * Runs what was judged, with what the judgement rests on looked at once more right before the plan is made: the
- * statements travel together, so that there is no time between the two but the server's own. Answers the last result.
+ * statements travel together, so that there is no time between the two but the server's own. Where there are several,
+ * the last may fail; its result then says so.
  */
 async function runJudged(
   tx: Transaction,
   { grounds, snapshot }: Judged,
   statements: readonly BatchStatement[],
-): Promise<QueryResult> {
+): Promise<BatchAnswer[]> {
+  const send = async (before: readonly BatchStatement[]): Promise<BatchAnswer[]> => {
+    const limits = { answerBytesMax: fetchBytesMax, lastMayFail: statements.length > 2 };
+    return (await tx.batch([...before, ...statements], limits)).slice(before.length);
+  };
   const readOnly = { sql: "SET TRANSACTION READ ONLY" };
-  if (!canGroundsChange(grounds)) return await lastOf(tx, [readOnly, ...statements]);
+  if (!canGroundsChange(grounds)) return await send([readOnly]);
   const lockTimeout = { sql: `SET LOCAL lock_timeout = ${planLockTimeoutMs}` };
   const run = (before: readonly BatchStatement[], guard: BatchStatement) =>
-    ifGuarded(lastOf(tx, [...before, guard, ...statements]), before.length);
+    ifGuarded(send([...before, guard]), before.length);
   if (snapshot !== undefined) {
     // Where no transaction at all has ended in between, nobody need look what it did: that is planned faster.
-    const guard = { sql: `SELECT 1 / CASE WHEN (${snapshotQuery}) = $1::text THEN 1 ELSE 0 END`, params: [snapshot] };
+    const guard = { sql: `SELECT 1 / CASE ${endedTransactions} WHEN $1 THEN 1 ELSE 0 END`, params: [snapshot] };
     const before = [readOnly, lockTimeout, { sql: `SAVEPOINT ${beforeRun}` }];
     try {
       return await run(before, guard);
@@ -259,13 +269,8 @@ function isLockTimeout(error: unknown): boolean {
   return isServerError(error) && error.code === "55P03";
 }
 
-async function lastOf(tx: Transaction, statements: readonly BatchStatement[]): Promise<QueryResult> {
-  const answers = await tx.batch(statements, { answerBytesMax: fetchBytesMax });
-  return answers.at(-1) ?? { rows: [], columns: [], rowCount: 0 };
-}
-
 /** Tells what the guard, or the plan right behind it, met from the statement's own failures. */
-async function ifGuarded(work: Promise<QueryResult>, guard: number): Promise<QueryResult> {
+async function ifGuarded<T>(work: Promise<T>, guard: number): Promise<T> {
   try {
     return await work;
   } catch (error) {
@@ -397,24 +402,41 @@ function fetchOf(rowCount: number): string {
   return `FETCH FORWARD ${rowCount} FROM answer`;
 }
 
+/**
+ * How many rows the fetches ask for that travel with the statement itself: few, which tell how wide the rows are, and
+ * more, which are not needed where the few fill the answer.
+ */
+function firstFetches(rowsMax: number): number[] {
+  const few = Math.min(firstFetchRows, rowsMax + 1);
+  const more = Math.min(fetchRows, rowsMax + 1 - few);
+  return more === 0 ? [few] : [few, more];
+}
+
 async function fetchRowsOf(
   tx: Transaction,
   request: QueryRequest,
-  { columns, first }: { columns: QueryResult["columns"]; first: readonly unknown[][] },
+  { columns, fetched }: { columns: QueryResult["columns"]; fetched: readonly BatchAnswer[] },
 ): Promise<QueryAnswer> {
   const rows: unknown[][] = [];
+  const atFirst = firstFetches(request.rowsMax);
   let bytes = 0;
-  let wanted = Math.min(firstFetchRows, request.rowsMax + 1);
-  for (let batch = first; ; ) {
-    rows.push(...batch);
-    bytes += batch.reduce((sum, row) => sum + JSON.stringify(row).length, 0);
-    if (batch.length < wanted || rows.length > request.rowsMax || bytes > fetchBytesMax) break;
+  for (let turn = 0; ; turn++) {
+    const wanted = atFirst[turn] ?? Math.min(fetchRows, request.rowsMax + 1 - rows.length);
+    const answer: QueryResult & Pick<BatchAnswer, "failure"> =
+      fetched[turn] ?? (await tx.query(fetchOf(wanted), [], { answerBytesMax: fetchBytesMax }));
+    if (answer.failure !== undefined) throw answer.failure;
+    rows.push(...answer.rows);
+    for (const row of answer.rows) bytes += charactersOf(row);
+    if (answer.rows.length < wanted || rows.length > request.rowsMax || bytes > fetchBytesMax) break;
     // Clipping makes rows smaller than they came, so a few are read beyond what the answer may have.
     if (bytes > request.bytesMax * 4 && shape(columns, rows, request).cutBy === "bytes") break;
-    wanted = Math.min(fetchRows, request.rowsMax + 1 - rows.length);
-    batch = (await tx.query(fetchOf(wanted), [], { answerBytesMax: fetchBytesMax })).rows;
   }
   return shape(columns, rows, request);
+}
+
+/** Some characters for what is no text; only a sum of many is looked at. */
+function charactersOf(row: readonly unknown[]): number {
+  return row.reduce<number>((sum, cell) => sum + (typeof cell === "string" ? cell.length : 8), row.length * 2);
 }
 
 /** The rows that fit, their long values clipped; the first row is always there. */
