@@ -45,7 +45,7 @@ async function keepEngines(): Promise<void> {
 Elasticsearch: ${new URL(elasticsearchUrl).host}, index products with ${seeded.documents} documents
 PostgreSQL:    ${new URL(databaseUrl).host}, database transformation_db
 
-${isWhereClientsLook(environment) ? "A client in this folder finds both without any setting. For everything else:" : "Other programs have the usual ports, so tell your client, in the terminal that starts it or in its file:"}
+${isWhereClientsLook(environment) ? "A client in this folder finds both without any setting. For everything else:" : "Tell your client where they are, in the terminal that starts it or in its file:"}
 
 ${lines.join("")}
 They run until Ctrl-C, and what they hold is gone then.`);
