@@ -66,15 +66,16 @@ function sampleAddress(): WantedAddress {
 
 /** Whether the attachments of this clone need to be told nothing. */
 function isWhereClientsLook(environment: Record<string, string>): boolean {
-  const onLoopback = (url: string): string => {
-    const address = new URL(url);
-    if (address.hostname === "localhost") address.hostname = "127.0.0.1";
-    return address.href;
-  };
   return Object.entries(environment).every(([name, value]) => {
     const sample = sampleOf(name);
     return sample !== undefined && onLoopback(value) === onLoopback(sample);
   });
+}
+
+function onLoopback(url: string): string {
+  const address = new URL(url);
+  if (address.hostname === "localhost") address.hostname = "127.0.0.1";
+  return address.href;
 }
 
 function sampleOf(setting: string): string | undefined {
