@@ -1,6 +1,6 @@
 import { defineConfig } from "vitest/config";
 
-/** What takes minutes and is no part of `npm test`: other PostgreSQL versions, a pooler, Docker, a browser, exports and loads that are ill-treated, fuzzing, and the protocol's own suite. */
+/** What takes minutes and is no part of `npm test`: other PostgreSQL versions, a pooler, Docker, a browser, clients, exports and loads that are ill-treated, fuzzing, and the protocol's own suite. */
 export default defineConfig({
   test: {
     projects: [
@@ -38,6 +38,16 @@ export default defineConfig({
           include: ["packages/e2e/test/**/*.page.test.ts"],
           globalSetup: ["packages/engines/src/vitest.ts"],
           testTimeout: 120_000,
+          hookTimeout: 120_000,
+        },
+      },
+      {
+        test: {
+          // Fetches the clients from the registries; Python 3.10 or later for one of them.
+          name: "clients",
+          include: ["packages/e2e/test/**/*.clients.test.ts"],
+          globalSetup: ["packages/engines/src/vitest.ts"],
+          testTimeout: 400_000,
           hookTimeout: 120_000,
         },
       },

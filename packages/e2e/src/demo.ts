@@ -136,9 +136,11 @@ async function show(pg: Session, { export: exported, load, verified, rows }: Cou
   if (problems.length > 0) throw new Error(problems.join(" and "));
   if (figures.rejected > 0) await showRejects(pg, load);
   await showRows(pg);
-  say(
-    `\nFigures: ${figure(exported.documents)} documents exported at ${rate(exported.documents, msOf("bulk_export", "get_export"))}, loaded at ${rate(exported.documents, msOf("bulk_insert", "get_load"))}`,
-  );
+  // Of a handful, a rate would tell how long the calls take and nothing else.
+  if (exported.documents >= 1000)
+    say(
+      `\nFigures: ${figure(exported.documents)} documents exported at ${rate(exported.documents, msOf("bulk_export", "get_export"))}, loaded at ${rate(exported.documents, msOf("bulk_insert", "get_load"))}`,
+    );
 }
 
 async function showRejects(pg: Session, load: Load): Promise<void> {

@@ -230,6 +230,7 @@ const programs: Record<string, (args: string[]) => void> = {
   npm: checkNpm,
   npx: checkVitest,
   node: checkServer,
+  "node_modules/.bin/node": checkServer,
   claude: checkClaude,
   docker: checkDocker,
   kubectl: checkKubectl,

@@ -1,3 +1,4 @@
+import Anthropic from "@anthropic-ai/sdk";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { anthropicConversation } from "../src/agent/anthropic.ts";
 import {
@@ -102,4 +103,20 @@ describe.each(protocols)("a model behind the interface of %s", (protocol) => {
   it("ends a request when the caller's signal says so", async () => {
     await expect(open().say("Copy a.", AbortSignal.abort())).rejects.not.toBeInstanceOf(ModelFailed);
   });
+});
+
+it("streams the same reply to a client of Anthropic's that asks for it", async () => {
+  await using model = await serveScript({ protocol: "anthropic", script: () => play(recording) });
+  const client = new Anthropic({ apiKey: model.address.apiKey, baseURL: model.address.baseUrl });
+  const request = {
+    model: model.address.model,
+    max_tokens: 100,
+    system: "You move data.",
+    messages: [{ role: "user" as const, content: "Copy a." }],
+    tools: tools.map(({ name }) => ({ name, input_schema: { type: "object" as const } })),
+  };
+  const streamed = await client.messages.stream(request).finalMessage();
+  const whole = await client.messages.create(request);
+  expect(streamed).toMatchObject({ content: whole.content, stop_reason: "tool_use" });
+  expect(streamed.content).toMatchObject([{ name: "es-mcp__bulk_export", input: { index: "a" } }]);
 });

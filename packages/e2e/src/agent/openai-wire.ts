@@ -55,7 +55,7 @@ export const openaiWire: Wire = {
     const { messages, tools } = requestSchema.parse(body);
     const [system, ...rest] = messages;
     if (system?.role !== "system") throw new Error("the conversation should begin with the agent's prompt");
-    return { tools: tools.map((listed) => listed.function.name), said: rest.reduce(addMessage, []) };
+    return { tools: tools.map((listed) => listed.function.name), said: rest.reduce(addMessage, []), isStreamed: false };
   },
   write: (turn, { id, model, toolName, usage }) => ({
     id: `chatcmpl-${id}`,

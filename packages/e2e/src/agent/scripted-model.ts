@@ -23,6 +23,8 @@ export interface Asked {
   /** Names of the tools that the model may call. */
   tools: string[];
   said: Said[];
+  /** Whether the reply is wanted piece by piece. */
+  isStreamed: boolean;
 }
 
 /** Tokens of one request and its reply. */
@@ -31,7 +33,8 @@ export interface Usage {
   output: number;
 }
 
-interface Reply {
+/** What a reply holds besides its turn. */
+export interface Reply {
   id: number;
   model: string;
   /** The name under which a tool is listed. */
@@ -47,6 +50,8 @@ export interface Wire {
   keyOf(headers: IncomingHttpHeaders): string | undefined;
   read(body: unknown): Asked;
   write(turn: Turn, reply: Reply): object;
+  /** The events of a reply that is streamed; without it, none is. */
+  writeEvents?(turn: Turn, reply: Reply): string;
   writeError(type: string, message: string): object;
 }
 
@@ -75,15 +80,20 @@ export async function serveScript({
       response.end(JSON.stringify(body));
     };
     const answer = async (): Promise<void> => {
-      if (request.method !== "POST" || request.url !== wire.path) {
+      if (request.method !== "POST" || request.url?.replace(/\?.*/, "") !== wire.path) {
         return reply(404, wire.writeError("not_found_error", "no such path"));
       }
       if (wire.keyOf(request.headers) !== apiKey) {
         return reply(401, wire.writeError("authentication_error", "not the key"));
       }
-      const { tools, said } = wire.read(JSON.parse(await bodyText(request)));
+      const { tools, said, isStreamed } = wire.read(JSON.parse(await bodyText(request)));
       const toolName = (tool: string): string => listedName(tool, tools);
-      reply(200, wire.write(nextTurn(said, script), { id: said.length, model, toolName, usage: usage ?? null }));
+      const turn = nextTurn(said, script);
+      const own = { id: said.length, model, toolName, usage: usage ?? null };
+      if (!isStreamed || wire.writeEvents === undefined) return reply(200, wire.write(turn, own));
+      const events = wire.writeEvents(turn, own);
+      response.writeHead(200, { "content-type": "text/event-stream" });
+      response.end(events);
     };
     answer().catch((error: unknown) => {
       reply(400, wire.writeError("invalid_request_error", error instanceof Error ? error.message : String(error)));

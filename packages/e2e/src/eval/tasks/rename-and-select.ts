@@ -61,11 +61,8 @@ export const renameAndSelect: Task = {
 function changes(): object {
   return {
     key: ["sku"],
-    // The proposal has a column for each field of the mapping, exported or not.
-    remove:
-      "id name category subcategory brand price description stock_quantity created_at ratings reviews_count tags".split(
-        " ",
-      ),
+    // The proposal has a column for each field that was exported.
+    remove: ["id", "name", "price"],
     columns: [
       { column: "sku", from: "id", type: "text" },
       { column: "title", from: "name", type: "text" },
