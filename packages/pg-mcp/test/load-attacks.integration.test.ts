@@ -311,3 +311,30 @@ it("tells a state schema of another version as what it is", async () => {
     await other.close();
   }
 });
+
+it("counts the row of another writer as unchanged where there is nothing beside the key to update", async () => {
+  const name = await table("id text PRIMARY KEY");
+  await harness.sql(`INSERT INTO ${harness.schema}.${name} VALUES ('stranger')`);
+  const exportId = await harness.stage([documents({ id: "a" }, { id: "b" })]);
+  const go = Promise.withResolvers<void>();
+  const written = Promise.withResolvers<void>();
+  const writer = harness.postgres.write(
+    async (tx) => {
+      await tx.query(`INSERT INTO ${harness.schema}.${name} VALUES ('a')`);
+      written.resolve();
+      await go.promise;
+    },
+    { signal: harness.context.signal },
+  );
+  await written.promise;
+  const loading = harness.load({ table: name, exportId });
+  const waiting = async () =>
+    (await harness.sql("SELECT count(*)::int FROM pg_locks WHERE locktype = 'transactionid' AND NOT granted"))[0]?.[0];
+  await expect.poll(waiting, { timeout: 10_000 }).toBe(1);
+  go.resolve();
+  await writer;
+  const answer = await loading;
+  expect(answer.status).toBe("completed");
+  expect(told(answer)).toEqual({ expected: 2, staged: 2, inserted: 1, unchanged: 1 });
+  expect(await rowsOf(name)).toEqual([["a"], ["b"], ["stranger"]]);
+});
