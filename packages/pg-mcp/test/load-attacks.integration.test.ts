@@ -328,8 +328,12 @@ it("counts the row of another writer as unchanged where there is nothing beside 
   );
   await written.promise;
   const loading = harness.load({ table: name, exportId });
-  const waiting = async () =>
-    (await harness.sql("SELECT count(*)::int FROM pg_locks WHERE locktype = 'transactionid' AND NOT granted"))[0]?.[0];
+  const waiting = async () => {
+    const rows = await harness.sql(
+      `SELECT count(*)::int FROM pg_stat_activity WHERE wait_event = 'transactionid' AND strpos(query, '${harness.schema}') > 0`,
+    );
+    return rows[0]?.[0];
+  };
   await expect.poll(waiting, { timeout: 10_000 }).toBe(1);
   go.resolve();
   await writer;
