@@ -277,24 +277,24 @@ describe("a load that follows an export", () => {
   });
 });
 
-describe("a cancel from another process", () => {
-  /** Less than the time that a statement waits for a lock. */
-  const PATIENT = { timeout: 8_000 };
-  const elsewhere = () => ({ ...harness.context, jobs: new Jobs() });
-  const start = (name: string, exportId: string) =>
-    startLoad(
-      harness.context,
-      { ...requestDefaults, schema: harness.schema, table: name, exportId },
-      harness.context.signal,
-    );
-  /** How many wait for the advisory lock of that key. */
-  const waiting = async (key: string) => {
-    const rows = await harness.sql(`SELECT count(*)::int FROM pg_locks WHERE locktype = 'advisory' AND NOT granted
-      AND (classid::bigint << 32 | objid::bigint) = ${key}`);
-    return rows[0]?.[0];
-  };
-  const lockOf = (loadId: string) => `hashtextextended('data_transformer.load.${loadId}', 0)`;
+/** Less than the time that a statement waits for a lock. */
+const PATIENT = { timeout: 8_000 };
+const elsewhere = () => ({ ...harness.context, jobs: new Jobs() });
+const start = (name: string, exportId: string) =>
+  startLoad(
+    harness.context,
+    { ...requestDefaults, schema: harness.schema, table: name, exportId },
+    harness.context.signal,
+  );
+/** How many wait for the advisory lock of that key. */
+const waiting = async (key: string) => {
+  const rows = await harness.sql(`SELECT count(*)::int FROM pg_locks WHERE locktype = 'advisory' AND NOT granted
+    AND (classid::bigint << 32 | objid::bigint) = ${key}`);
+  return rows[0]?.[0];
+};
+const lockOf = (loadId: string) => `hashtextextended('data_transformer.load.${loadId}', 0)`;
 
+describe("a cancel from another process", () => {
   it("comes before transactions of the load that begin after it, however many follow each other", async () => {
     const writer = await harness.openExport(1);
     const { loadId, ended } = await start(await table(), writer.manifest.export_id);
@@ -313,14 +313,14 @@ describe("a cancel from another process", () => {
     );
     await fenced.promise;
     const cancelling = cancelLoad(elsewhere(), loadId);
-    await expect.poll(() => waiting(lockOf(loadId)), PATIENT).toBe(1);
+    await expect.poll(() => waiting(lockOf(loadId)), PATIENT).toBeGreaterThan(0);
     const later = harness.postgres.write((tx) => ledger.fence(tx, holder), { signal });
-    const refused = expect(later).rejects.toBeInstanceOf(LoadLost);
-    await expect.poll(() => waiting(lockOf(loadId)), PATIENT).toBe(2);
+    const refused = later.catch((error: unknown) => error);
+    await expect.poll(() => waiting(lockOf(loadId)), PATIENT).toBeGreaterThan(1);
     go.resolve();
     await inFlight;
     expect(await cancelling).toMatchObject({ status: "cancelled" });
-    await refused;
+    expect(await refused).toBeInstanceOf(LoadLost);
     await writer.finish("cancelled");
     await ended;
   });
@@ -347,7 +347,7 @@ describe("a cancel from another process", () => {
     const { loadId, ended } = await start(name, writer.manifest.export_id);
     await expect.poll(() => waiting(`${gate}`), PATIENT).toBe(1);
     const cancelling = cancelLoad(elsewhere(), loadId);
-    await expect.poll(() => waiting(lockOf(loadId)), PATIENT).toBe(1);
+    await expect.poll(() => waiting(lockOf(loadId)), PATIENT).toBeGreaterThan(0);
     opened.resolve();
     await keeper;
     const answer = await cancelling;

@@ -87,6 +87,14 @@ function lockKey(loadId: string): string {
   return `hashtextextended('data_transformer.load.' || ${loadId}::text, 0)`;
 }
 
+/**
+ * Waits for the transactions of the load that are in flight, and lets no further one begin. Its row alone would not
+ * do: several may hold that in turn without a gap, and who asks for more of it would wait for ever.
+ */
+async function stopFences(tx: Transaction, loadId: string): Promise<void> {
+  await tx.query(`SELECT pg_advisory_xact_lock(${lockKey("$1")})`, [loadId]);
+}
+
 /** The figures of a load as answers show them. */
 export function figuresOf(load: Load): Figures {
   return figuresSchema.parse(load);
@@ -141,14 +149,6 @@ SELECT row_to_json(answer)::text FROM (
       // The session of a role that this one has no power over; the server's own time-outs will end it.
       if (errorCode(error) !== "42501") throw error;
     }
-  }
-
-  /**
-   * Waits for the transactions of the load that are in flight, and lets no further one begin. Its row alone would not
-   * do: several may hold that in turn without a gap, and who asks for more of it would wait for ever.
-   */
-  async function stopFences(tx: Transaction, loadId: string): Promise<void> {
-    await tx.query(`SELECT pg_advisory_xact_lock(${lockKey("$1")})`, [loadId]);
   }
 
   return {
