@@ -311,3 +311,50 @@ it("tells a state schema of another version as what it is", async () => {
     await other.close();
   }
 });
+
+it("counts the row of another writer as unchanged where there is nothing beside the key to update", async () => {
+  const name = await table("id text PRIMARY KEY");
+  await harness.sql(`INSERT INTO ${harness.schema}.${name} VALUES ('stranger')`);
+  const exportId = await harness.stage([documents({ id: "a" }, { id: "b" })]);
+  const go = Promise.withResolvers<void>();
+  const written = Promise.withResolvers<void>();
+  const writer = harness.postgres.write(
+    async (tx) => {
+      await tx.query(`INSERT INTO ${harness.schema}.${name} VALUES ('a')`);
+      written.resolve();
+      await go.promise;
+    },
+    { signal: harness.context.signal },
+  );
+  await written.promise;
+  const loading = harness.load({ table: name, exportId });
+  const waiting = async () => {
+    const rows = await harness.sql(
+      `SELECT count(*)::int FROM pg_stat_activity WHERE wait_event = 'transactionid' AND strpos(query, '${harness.schema}') > 0`,
+    );
+    return rows[0]?.[0];
+  };
+  await expect.poll(waiting, { timeout: 10_000 }).toBe(1);
+  go.resolve();
+  await writer;
+  const answer = await loading;
+  expect(answer.status).toBe("completed");
+  expect(told(answer)).toEqual({ expected: 2, staged: 2, inserted: 1, unchanged: 1 });
+  expect(await rowsOf(name)).toEqual([["a"], ["b"], ["stranger"]]);
+});
+
+describe("what verify_load tells to do about a difference", () => {
+  it.each([
+    ["upsert", "DELETE FROM T WHERE id = 'a'", /; load again/],
+    ["upsert", "INSERT INTO T VALUES ('c', '3')", /^The extra rows .* mode replace/],
+    ["append", "DELETE FROM T WHERE id = 'a'", /adds every row again/],
+    ["ignore", "UPDATE T SET v = '9'", /mode upsert/],
+  ] as const)("is what helps after %s and %s", async (mode, change, next) => {
+    const name = await table("id text PRIMARY KEY, v text");
+    const exportId = await harness.stage([documents({ id: "a", v: "1" }, { id: "b", v: "2" })]);
+    const { load_id } = await harness.load({ table: name, exportId, mode });
+    await harness.sql(change.replace(/\bT\b/, `${harness.schema}.${name}`));
+    const answer = await verifyLoad(harness.context, load_id, { extra: true, waitSeconds: 40 });
+    expect(answer).toMatchObject({ verdict: "different", next: expect.stringMatching(next) });
+  });
+});

@@ -1,8 +1,19 @@
 import { setTimeout as sleep } from "node:timers/promises";
-import type { ToolCall } from "@es-to-pg/mcp-kit";
+import { Jobs, type ToolCall } from "@es-to-pg/mcp-kit";
 import { afterAll, beforeAll, describe, expect, inject, it } from "vitest";
 import type { LoadContext } from "../src/load/context.ts";
-import { addPart, gathers, type Harness, openHarness, type StagedDocument, told } from "./load-harness.ts";
+import { LoadLost, openLedger } from "../src/load/ledger.ts";
+import { cancelLoad } from "../src/load/show.ts";
+import { startLoad } from "../src/load/start.ts";
+import {
+  addPart,
+  gathers,
+  type Harness,
+  openHarness,
+  requestDefaults,
+  type StagedDocument,
+  told,
+} from "./load-harness.ts";
 
 /** Loads that work several parts at a time. */
 let harness: Harness;
@@ -263,5 +274,86 @@ describe("a load that follows an export", () => {
     await writer.finish("completed");
     expect(await loading).toMatchObject({ status: "completed", figures: { inserted: PARTS * IN_PART } });
     expect(seen.commits.toSorted((a, b) => a - b)).toEqual([0, 1, 2, 3, 4, 5]);
+  });
+});
+
+/** Less than the time that a statement waits for a lock. */
+const PATIENT = { timeout: 8_000 };
+const elsewhere = () => ({ ...harness.context, jobs: new Jobs() });
+const start = (name: string, exportId: string) =>
+  startLoad(
+    harness.context,
+    { ...requestDefaults, schema: harness.schema, table: name, exportId },
+    harness.context.signal,
+  );
+/** How many wait for the advisory lock of that key. */
+const waiting = async (key: string) => {
+  const rows = await harness.sql(`SELECT count(*)::int FROM pg_locks WHERE locktype = 'advisory' AND NOT granted
+    AND (classid::bigint << 32 | objid::bigint) = ${key}`);
+  return rows[0]?.[0];
+};
+const lockOf = (loadId: string) => `hashtextextended('data_transformer.load.${loadId}', 0)`;
+
+describe("a cancel from another process", () => {
+  it("comes before transactions of the load that begin after it, however many follow each other", async () => {
+    const writer = await harness.openExport(1);
+    const { loadId, ended } = await start(await table(), writer.manifest.export_id);
+    const ledger = openLedger(`${harness.schema}_state`);
+    const go = Promise.withResolvers<void>();
+    const fenced = Promise.withResolvers<void>();
+    const holder = { loadId, epoch: 1 };
+    const { signal } = harness.context;
+    const inFlight = harness.postgres.write(
+      async (tx) => {
+        await ledger.fence(tx, holder);
+        fenced.resolve();
+        await go.promise;
+      },
+      { signal },
+    );
+    await fenced.promise;
+    const cancelling = cancelLoad(elsewhere(), loadId);
+    await expect.poll(() => waiting(lockOf(loadId)), PATIENT).toBeGreaterThan(0);
+    const later = harness.postgres.write((tx) => ledger.fence(tx, holder), { signal });
+    const refused = later.catch((error: unknown) => error);
+    await expect.poll(() => waiting(lockOf(loadId)), PATIENT).toBeGreaterThan(1);
+    go.resolve();
+    await inFlight;
+    expect(await cancelling).toMatchObject({ status: "cancelled" });
+    expect(await refused).toBeInstanceOf(LoadLost);
+    await writer.finish("cancelled");
+    await ended;
+  });
+
+  it("counts the part that it has waited for", async () => {
+    const name = await table();
+    const gate = 77_001;
+    await harness.sql(`CREATE FUNCTION ${harness.schema}.passes(code text) RETURNS boolean LANGUAGE plpgsql AS
+      'BEGIN PERFORM pg_advisory_xact_lock_shared(${gate}); RETURN true; END'`);
+    await harness.sql(`ALTER TABLE ${harness.schema}.${name} ADD CHECK (${harness.schema}.passes(code))`);
+    const writer = await harness.openExport(2 * IN_PART);
+    await addPart(writer, parts()[0] ?? []);
+    const opened = Promise.withResolvers<void>();
+    const shut = Promise.withResolvers<void>();
+    const keeper = harness.postgres.write(
+      async (tx) => {
+        await tx.query(`SELECT pg_advisory_xact_lock(${gate})`);
+        shut.resolve();
+        await opened.promise;
+      },
+      { signal: harness.context.signal },
+    );
+    await shut.promise;
+    const { loadId, ended } = await start(name, writer.manifest.export_id);
+    await expect.poll(() => waiting(`${gate}`), PATIENT).toBe(1);
+    const cancelling = cancelLoad(elsewhere(), loadId);
+    await expect.poll(() => waiting(lockOf(loadId)), PATIENT).toBeGreaterThan(0);
+    opened.resolve();
+    await keeper;
+    const answer = await cancelling;
+    expect(answer).toMatchObject({ status: "cancelled", figures: { staged: IN_PART, inserted: IN_PART } });
+    expect(await harness.sql(`SELECT count(*)::int FROM ${harness.schema}.${name}`)).toEqual([[IN_PART]]);
+    await writer.finish("cancelled");
+    await ended;
   });
 });

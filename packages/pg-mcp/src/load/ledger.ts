@@ -87,6 +87,14 @@ function lockKey(loadId: string): string {
   return `hashtextextended('data_transformer.load.' || ${loadId}::text, 0)`;
 }
 
+/**
+ * Waits for the transactions of the load that are in flight, and lets no further one begin. Its row alone would not
+ * do: several may hold that in turn without a gap, and who asks for more of it would wait for ever.
+ */
+async function stopFences(tx: Transaction, loadId: string): Promise<void> {
+  await tx.query(`SELECT pg_advisory_xact_lock(${lockKey("$1")})`, [loadId]);
+}
+
 /** The figures of a load as answers show them. */
 export function figuresOf(load: Load): Figures {
   return figuresSchema.parse(load);
@@ -132,7 +140,7 @@ SELECT row_to_json(answer)::text FROM (
     const end = `SELECT pg_terminate_backend(k.pid) FROM pg_locks AS k, ${loads} AS l
       WHERE l.load_id = $1 AND l.status = 'working'
         AND l.lease_until < clock_timestamp() - make_interval(secs => ${PATIENCE_SECONDS})
-        AND k.locktype = 'advisory' AND k.objsubid = 1 AND k.pid <> pg_backend_pid()
+        AND k.locktype = 'advisory' AND k.objsubid = 1 AND k.mode = 'ShareLock' AND k.pid <> pg_backend_pid()
         AND k.database = (SELECT oid FROM pg_database WHERE datname = current_database())
         AND (k.classid::bigint << 32 | k.objid::bigint) = ${lockKey("$1")}`;
     try {
@@ -259,7 +267,8 @@ SELECT row_to_json(answer)::text FROM (
 
     /**
      * First statement of each transaction of a load. KEY SHARE lets the holder renew its lease meanwhile and makes
-     * whoever takes the load over wait for this transaction's end. The advisory lock says which session it is.
+     * whoever takes the load over wait for this transaction's end. The advisory lock says which session it is, and is
+     * what that waits for in a queue.
      */
     async fence(tx: Transaction, { loadId, epoch }: Holder): Promise<void> {
       const { rows } = await tx.query(
@@ -294,7 +303,8 @@ SELECT row_to_json(answer)::text FROM (
       try {
         await endSleepers(tx, loadId);
         return await tx.savepoint(async () => {
-          // FOR UPDATE waits for the KEY SHARE of a transaction in flight, bounded by lock_timeout.
+          // Bounded by lock_timeout.
+          await stopFences(tx, loadId);
           const { rows } = await tx.query(
             `SELECT epoch FROM ${loads}
              WHERE load_id = $1 AND status = 'working' AND lease_until < clock_timestamp() FOR UPDATE`,
@@ -316,8 +326,9 @@ SELECT row_to_json(answer)::text FROM (
       }
     },
 
-    /** Takes the load away from whoever holds it, for `cancel_load`; false if it has ended already. */
+    /** Takes the load away from whoever holds it, for `cancel_load`; undefined if it has ended already. */
     async seize(tx: Transaction, loadId: string, owner: string): Promise<Holder | undefined> {
+      await stopFences(tx, loadId);
       const { rows } = await tx.query(
         `SELECT epoch FROM ${loads} WHERE load_id = $1 AND status = 'working' FOR UPDATE`,
         [loadId],

@@ -36,6 +36,7 @@ import {
   roundingColumns,
   storedRows,
   unstagedCondition,
+  updatedColumns,
 } from "./plan-sql.ts";
 import { checkRejectLimits, type RejectLimits, type Rejects } from "./rejects.ts";
 import type { KeyProof } from "./strategy.ts";
@@ -197,10 +198,11 @@ export async function mergeStage(tx: Transaction, options: MergeOptions): Promis
     rejected,
   };
   // A row that was fed and not returned was swallowed by a trigger or a rule; without those, another writer's row came
-  // first and `ignore` or the version's guard left it.
+  // first and `ignore` or the version's guard left it, or there was nothing beside the key to update.
   if (merge.triggered) figures.suppressed = missing;
   else if (merge.mode === "ignore") figures.skipped += missing;
   else if (merge.guard !== null) figures.stale += missing;
+  else if (merge.key.length > 0 && updatedColumns(merge).length === 0) figures.unchanged += missing;
   else figures.suppressed = 0;
 
   const breach = conservationBreach(figures);

@@ -485,13 +485,18 @@ function insertRows(merge: MergePlan, tables: LoadTables, where: string): string
 SELECT ${merge.loaded.map((column) => column.slot).join(", ")} FROM ${tables.ready} WHERE ${where} ORDER BY ${order}${onConflict(merge)}`;
 }
 
-function onConflict(merge: MergePlan): string {
-  if (merge.key.length === 0) return "";
-  const arbiter = `\nON CONFLICT (${merge.key.map((column) => column.name).join(", ")})`;
+/** What an update of a stored row writes; nothing where the key is all that is loaded. */
+export function updatedColumns(merge: MergePlan): LoadedColumn[] {
   const always = new Set(
     merge.plan.table.columns.filter((column) => column.identity === "always").map((column) => column.name),
   );
-  const updated = merge.loaded.filter((column) => !merge.key.includes(column) && !always.has(column.column));
+  return merge.loaded.filter((column) => !merge.key.includes(column) && !always.has(column.column));
+}
+
+function onConflict(merge: MergePlan): string {
+  if (merge.key.length === 0) return "";
+  const arbiter = `\nON CONFLICT (${merge.key.map((column) => column.name).join(", ")})`;
+  const updated = updatedColumns(merge);
   if (merge.mode === "ignore" || updated.length === 0) return `${arbiter} DO NOTHING`;
   const { guard } = merge;
   const condition =

@@ -54,9 +54,10 @@ async function seizeAndEnd({ postgres, settings, signal }: LoadContext & ToolCal
   try {
     await postgres.write(
       async (tx) => {
-        const load = await ledger.read(tx, loadId);
         const holder = await ledger.seize(tx, loadId, ownerName());
         if (holder === undefined) return;
+        // Parts that were in flight are in by now, and count.
+        const load = await ledger.read(tx, loadId);
         await tx.query(`DROP TABLE IF EXISTS "${settings.PG_MCP_STATE_SCHEMA}"."stage_${loadId}"`);
         await ledger.finish(tx, holder, {
           status: "cancelled",

@@ -156,8 +156,19 @@ export async function compareLoad(
       ? findings.rejected > 0
         ? "Every loaded document is in the table; list_rejects says which were rejected."
         : "Nothing: every staged document is in the table."
-      : "Rows may have been changed since the load, or by a trigger; load again to bring the table to the export.",
+      : nextWhereDifferent(load.mode, [findings, ...(findings.children ?? [])]),
   };
+}
+
+/** What brings the table to the export; the same load again would not, or would do harm, in some modes. */
+function nextWhereDifferent(mode: Load["mode"], found: readonly Pick<Verification, "missing" | "different">[]): string {
+  if (found.every(({ missing, different }) => missing + different === 0)) {
+    return "The extra rows are those of other loads or writers: leave them, or remove them by mode replace.";
+  }
+  const cause = "Rows may have been changed since the load, or by a trigger";
+  if (mode === "append") return `${cause}; look at them before an append with repeat:true, which adds every row again.`;
+  if (mode === "ignore") return `${cause}, or were there before; load by mode upsert to bring the table to the export.`;
+  return `${cause}; load again to bring the table to the export.`;
 }
 
 /** The key that the load ran with; undefined where it had none. */
