@@ -15,8 +15,7 @@ import {
   startLoad,
   verifyLoad,
 } from "../src/course.ts";
-import type { Session } from "../src/servers.ts";
-import { balance, openReplicas } from "./replicas.ts";
+import { balance, openReplicas, type Replica } from "./replicas.ts";
 import { makePlace, type Place } from "./support.ts";
 
 /** Four parts: enough for a kill between the first and the last. */
@@ -34,14 +33,33 @@ afterEach(async () => {
   await place[Symbol.asyncDispose]();
 });
 
-/** Kills as the kernel does that has run out of memory. */
-function kill({ pid }: Session): void {
-  if (pid === null) throw new Error("not a process of this test");
-  process.kill(pid, "SIGKILL");
-}
-
 async function until(isSo: () => Promise<boolean>): Promise<void> {
   while (!(await isSo())) await sleep(5);
+}
+
+/**
+ * What Prometheus would have seen of stalled jobs in a survivor until `ended`, a sample each second with repetitions left
+ * out. The alert JobStalled is tested with series of this shape (`archestra/monitoring/prometheus/rules.test.yml`).
+ */
+async function stalledSeries(survivor: Replica | undefined, kind: string, ended: Promise<unknown>): Promise<number[]> {
+  const series: number[] = [];
+  let isOver = false;
+  const over = () => {
+    isOver = true;
+  };
+  ended.then(over, over);
+  const look = async (): Promise<void> => {
+    const text = (await survivor?.metrics()) ?? "";
+    const line = text.split("\n").find((one) => one.startsWith("etl_jobs{") && one.includes(`kind="${kind}"`) && one.includes('state="stalled"'));
+    const value = Number(line?.split(" ")[1]);
+    if (series.at(-1) !== value) series.push(value);
+  };
+  while (!isOver) {
+    await look();
+    await sleep(1_000);
+  }
+  await look();
+  return series;
 }
 
 const manifestSchema = z.looseObject({ status: z.string(), parts: z.array(z.unknown()) });
@@ -51,18 +69,20 @@ async function manifestOf(exportId: string): Promise<z.infer<typeof manifestSche
 }
 
 it("an export", async () => {
-  const [owner, ...others] = (await openReplicas(place, "es-mcp")).all;
+  await using replicas = await openReplicas(place, "es-mcp");
+  const [owner, ...others] = replicas.all;
   if (owner === undefined) throw new Error("three were started");
   const caller = new Caller({});
   const started = await startExport(caller, owner, place.index);
   await until(async () => (await manifestOf(started.export_id)).parts.length > 0);
-  kill(owner);
+  owner.kill();
   const atKill = await manifestOf(started.export_id);
   expect(atKill.status).toBe("working");
   expect(atKill.parts.length).toBeLessThan(4);
 
-  const ended = await followExport(caller, balance(others), started);
-  expect(ended).toMatchObject({ documents: count, expected: count });
+  const following = followExport(caller, balance(others), started);
+  expect(await stalledSeries(others[0], "export", following)).toEqual([0, 1, 0]);
+  expect(await following).toMatchObject({ documents: count, expected: count });
   expect(others.filter((other) => other.log().includes("export_resumed"))).toHaveLength(1);
 });
 
@@ -71,7 +91,8 @@ it("a load", async () => {
   const caller = new Caller({});
   const { export_id } = await exportIndex(caller, es, place.index);
   const { schema } = place;
-  const [owner, ...others] = (await openReplicas(place, "pg-mcp")).all;
+  await using replicas = await openReplicas(place, "pg-mcp");
+  const [owner, ...others] = replicas.all;
   if (owner === undefined) throw new Error("three were started");
   const proposed = await caller.call(owner, "propose_mapping", { table: "products", schema, export_id });
   const args = { table: "products", schema, export_id, mapping: proposed.data["mapping_id"] };
@@ -81,10 +102,12 @@ it("a load", async () => {
     return Number(n);
   };
   await until(async () => (await rows()) > 0);
-  kill(owner);
+  owner.kill();
   expect(await rows()).toBeLessThan(count);
 
-  const load = await followLoad(caller, balance(others), started);
+  const following = followLoad(caller, balance(others), started);
+  expect(await stalledSeries(others[0], "load", following)).toEqual([0, 1, 0]);
+  const load = await following;
   expect(load.figures).toMatchObject({ expected: count, staged: count });
   expect(accountedFor(load.figures)).toBe(count);
   expect(others.filter((other) => other.log().includes("loads_resumed"))).toHaveLength(1);

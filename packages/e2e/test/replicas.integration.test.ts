@@ -18,8 +18,8 @@ afterEach(async () => {
 it("goes the whole way with every call answered by another replica", async () => {
   const generate = { count: 3000, dirty: true };
   await seedProducts({ elasticsearchUrl: inject("elasticsearchUrl"), index: place.index, generate });
-  const es = await openReplicas(place, "es-mcp");
-  const pg = await openReplicas(place, "pg-mcp");
+  await using es = await openReplicas(place, "es-mcp");
+  await using pg = await openReplicas(place, "pg-mcp");
   const { index, schema } = place;
   const { load, verified } = await runCourse({ es: es.balanced, pg: pg.balanced, index, schema, table: "t" });
   expect(load.figures.expected).toBe(3000);
@@ -46,7 +46,8 @@ it("goes the whole way with every call answered by another replica", async () =>
 it("shows, follows and cancels on every replica what one of them does", async () => {
   const generate = { count: 30_000 };
   await seedProducts({ elasticsearchUrl: inject("elasticsearchUrl"), index: place.index, generate });
-  const [first, second, third] = (await openReplicas(place, "es-mcp")).all;
+  await using replicas = await openReplicas(place, "es-mcp");
+  const [first, second, third] = replicas.all;
   if (first === undefined || second === undefined || third === undefined) throw new Error("three were started");
   const caller = new Caller({});
   const started = await startExport(caller, first, place.index);
