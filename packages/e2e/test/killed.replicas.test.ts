@@ -43,18 +43,18 @@ async function until(isSo: () => Promise<boolean>): Promise<void> {
  */
 async function stalledSeries(survivor: Replica | undefined, kind: string, ended: Promise<unknown>): Promise<number[]> {
   const series: number[] = [];
-  let isOver = false;
-  const over = () => {
-    isOver = true;
-  };
-  ended.then(over, over);
+  const over = new AbortController();
+  const end = () => over.abort();
+  ended.then(end, end);
   const look = async (): Promise<void> => {
     const text = (await survivor?.metrics()) ?? "";
-    const line = text.split("\n").find((one) => one.startsWith("etl_jobs{") && one.includes(`kind="${kind}"`) && one.includes('state="stalled"'));
+    const line = text
+      .split("\n")
+      .find((one) => one.startsWith("etl_jobs{") && one.includes(`kind="${kind}"`) && one.includes('state="stalled"'));
     const value = Number(line?.split(" ")[1]);
     if (series.at(-1) !== value) series.push(value);
   };
-  while (!isOver) {
+  while (!over.signal.aborted) {
     await look();
     await sleep(1_000);
   }

@@ -199,7 +199,7 @@ export class Connection {
 
   async #batch(
     statements: readonly BatchStatement[],
-    options: { opening?: string | undefined; answerBytesMax?: number | undefined },
+    options: BatchOptions & { opening?: string | undefined },
   ): Promise<BatchResult[]> {
     return await this.#guard(async () => {
       const { promise, resolve, reject } = Promise.withResolvers<BatchResult[]>();
