@@ -1,3 +1,4 @@
+import { availableParallelism } from "node:os";
 import { defineConfig } from "vitest/config";
 import { ClosingLine } from "./packages/engines/src/closing-line.ts";
 
@@ -5,6 +6,8 @@ import { ClosingLine } from "./packages/engines/src/closing-line.ts";
 export default defineConfig({
   test: {
     reporters: ["default", new ClosingLine()],
+    // Two at least: the tests wait for engines and for times to run out more than they compute.
+    maxWorkers: Math.max(2, availableParallelism() - 1),
     projects: [
       {
         test: {
