@@ -1,6 +1,6 @@
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
-import { readSettings } from "@es-to-pg/mcp-kit";
+import { kitSettings, readSettings } from "@es-to-pg/mcp-kit";
 import { describe, expect, it } from "vitest";
 import { z } from "zod";
 import { claudeCodeCommand, cursorButton, fromRegistry, vsCodeButton } from "./clients.ts";
@@ -57,7 +57,8 @@ describe.each(clientFiles)("%s", (path) => {
 
   it.each(servers)("gives $program only variables that it reads, and starts nothing else", (server) => {
     const entry = entries[server.alias];
-    expect(Object.keys(server.settings)).toEqual(expect.arrayContaining(Object.keys(entry?.env ?? {})));
+    const settings = Object.keys({ ...server.settings, ...kitSettings });
+    expect(settings).toEqual(expect.arrayContaining(Object.keys(entry?.env ?? {})));
     expect(Object.keys(entry?.env ?? {})).not.toEqual([]);
     const started = [entry?.command, ...(entry?.args ?? [])].join(" ");
     expect([

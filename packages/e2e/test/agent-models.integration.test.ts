@@ -8,9 +8,10 @@ import {
   type ModelTool,
   protocols,
 } from "../src/agent/conversation.ts";
+import { geminiWire } from "../src/agent/gemini-wire.ts";
 import { openaiConversation } from "../src/agent/openai.ts";
 import { play, type Recording } from "../src/agent/recording.ts";
-import { type ScriptedModel, serveScript } from "../src/agent/scripted-model.ts";
+import { type ScriptedModel, serveScript, serveWire } from "../src/agent/scripted-model.ts";
 
 const conversations = { openai: openaiConversation, anthropic: anthropicConversation };
 const { signal } = new AbortController();
@@ -120,3 +121,37 @@ it("streams the same reply to a client of Anthropic's that asks for it", async (
   expect(streamed).toMatchObject({ content: whole.content, stop_reason: "tool_use" });
   expect(streamed.content).toMatchObject([{ name: "es-mcp__bulk_export", input: { index: "a" } }]);
 });
+
+it("streams calls to a client of Gemini's, hears answers and failures, and wants each turn's signature back", async () => {
+  await using model = await serveWire(geminiWire, { script: () => play(recording) });
+  const { baseUrl, apiKey, model: name } = model.address;
+  const ask = async (...contents: object[]): Promise<string> => {
+    const response = await fetch(`${baseUrl}/v1beta/models/${name}:streamGenerateContent?alt=sse`, {
+      method: "POST",
+      headers: { "x-goog-api-key": apiKey },
+      body: JSON.stringify({
+        systemInstruction: { parts: [{ text: "You move data." }] },
+        contents: [{ role: "user", parts: [{ text: "Copy a." }] }, ...contents],
+        tools: [{ functionDeclarations: [{ name: "mcp_es_bulk_export", description: "A tool." }] }],
+      }),
+    });
+    return await response.text();
+  };
+  const part = { functionCall: { id: "call_1_0", name: "mcp_es_bulk_export", args: { index: "a" } } };
+  const signed = { role: "model", parts: [{ ...part, thoughtSignature: "dGhvdWdodCAx" }] };
+  const output = '<untrusted_context>\n{"status":"completed"}\n</untrusted_context>';
+  const content = [{ type: "text", text: '{"error":{"code":"busy"}}' }];
+  const failure = JSON.stringify([{ functionResponse: { response: { content, isError: true } } }]);
+
+  expect(await ask()).toContain(JSON.stringify(signed.parts));
+  expect(await ask(signed, answered({ output }))).toContain("Shall I?");
+  expect(await ask(signed, answered({ error: `The tool failed with response: ${failure}` }))).toContain("Shall I?");
+  expect(await ask({ role: "model", parts: [part] }, answered({ output }))).toContain("keep its thoughtSignature");
+});
+
+function answered(response: object): object {
+  return {
+    role: "user",
+    parts: [{ functionResponse: { id: "call_1_0", name: "mcp_es_bulk_export", response } }],
+  };
+}

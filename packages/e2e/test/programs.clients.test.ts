@@ -1,16 +1,18 @@
 /**
  * Programs that people attach the servers to, of the versions that docs/clients.md names, by the files of this clone:
- * each finds both servers and calls them, and Claude Code copies the products. Its model is played by a recording.
+ * each finds both servers and calls them, and Claude Code and Gemini CLI copy the products. Their models are played by a
+ * recording.
  */
 import { type ExecFileException, execFile } from "node:child_process";
-import { mkdir, mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
+import { mkdir, mkdtemp, readFile, rm, symlink, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { seedProducts } from "@es-to-pg/seed";
 import { afterAll, afterEach, beforeAll, beforeEach, expect, inject, it, onTestFinished } from "vitest";
 import { z } from "zod";
-import { play } from "../src/agent/recording.ts";
-import { serveScript } from "../src/agent/scripted-model.ts";
+import { geminiWire } from "../src/agent/gemini-wire.ts";
+import { play, type Recording } from "../src/agent/recording.ts";
+import { serveScript, serveWire } from "../src/agent/scripted-model.ts";
 import { withNames } from "../src/eval/task.ts";
 import { copyProducts } from "../src/eval/tasks/copy-products.ts";
 import { readPage, repositoryRoot } from "../src/markdown.ts";
@@ -57,14 +59,14 @@ interface Ended {
   stderr: string;
 }
 
-/** Runs a program in the clone with nothing but this environment, and answers what it printed, however it ended. */
-async function run(command: string, args: string[], env: Record<string, string> = {}): Promise<Ended> {
+/** Runs a program in a folder with nothing but this environment, and answers what it printed, however it ended. */
+async function run(command: string, args: string[], env: Record<string, string> = {}, cwd = clone): Promise<Ended> {
   return await new Promise((resolve, reject) => {
     const done = (error: ExecFileException | null, stdout: string, stderr: string): void => {
       if (error !== null && typeof error.code !== "number") reject(new Error(`${error.message}\n${stdout}${stderr}`));
       else resolve({ stdout, stderr });
     };
-    const own = { cwd: clone, env: serverEnvironment({ ...passedOn(), HOME: home, ...env }), timeout: 150_000 };
+    const own = { cwd, env: serverEnvironment({ ...passedOn(), HOME: home, ...env }), timeout: 150_000 };
     // At its end a program may wait for what nobody says.
     execFile(command, args, own, done).stdin?.end();
   });
@@ -78,10 +80,15 @@ function passedOn(): Record<string, string> {
 }
 
 /** Runs a program of an npm package by its registry's name. */
-async function npx(name: string, program: string, args: string[], env?: Record<string, string>): Promise<Ended> {
+async function npx(
+  name: string,
+  program: string,
+  args: string[],
+  { env, cwd }: { env?: Record<string, string>; cwd?: string } = {},
+): Promise<Ended> {
   const cache = join(folder, "npm");
   const words = ["--yes", "--cache", cache, "--package", `${name}@${triedVersion(name)}`, "--", program, ...args];
-  return await run("npx", words, env);
+  return await run("npx", words, env, cwd);
 }
 
 const messageSchema = z.looseObject({
@@ -91,11 +98,8 @@ const messageSchema = z.looseObject({
 });
 
 it("Claude Code finds both servers in the folder, and copies the products in print mode", async () => {
-  await seedProducts({ elasticsearchUrl: inject("elasticsearchUrl"), index: place.index });
-  const names = new Map([["products", place.index]]);
-  const recording = withNames(copyProducts.recording, names);
-  const inPlace: typeof recording = JSON.parse(JSON.stringify(recording).replaceAll(/\bshop\b/g, place.schema));
-  await using model = await serveScript({ protocol: "anthropic", script: () => play(inPlace) });
+  const { wish, recording } = await productsToCopy();
+  await using model = await serveScript({ protocol: "anthropic", script: () => play(recording) });
   // What a person says yes to when the folder is opened for the first time.
   await mkdir(join(home, ".claude"));
   await writeFile(join(home, ".claude/settings.json"), '{"enableAllProjectMcpServers":true}');
@@ -112,9 +116,9 @@ it("Claude Code finds both servers in the folder, and copies the products in pri
     // On a busy machine the servers come later than the first request, and a recording does not look for them again.
     CLAUDE_CODE_MCP_STARTUP_WAIT_MS: "60000",
   };
-  const told = ["-p", withNames(copyProducts.wish, names), "--allowedTools", "mcp__es,mcp__pg"];
+  const told = ["-p", wish, "--allowedTools", "mcp__es,mcp__pg"];
   const form = ["--output-format", "stream-json", "--verbose"];
-  const { stdout } = await npx("@anthropic-ai/claude-code", "claude", [...told, ...form], env);
+  const { stdout } = await npx("@anthropic-ai/claude-code", "claude", [...told, ...form], { env });
   const messages = stdout.split("\n").flatMap((line) => {
     return line.startsWith("{") ? [messageSchema.parse(JSON.parse(line))] : [];
   });
@@ -123,9 +127,20 @@ it("Claude Code finds both servers in the folder, and copies the products in pri
     { name: "pg", status: "connected" },
   ]);
   expect(messages.find(({ type }) => type === "result")?.result).toContain("All fifteen products");
-  const rows = await place.sql(`SELECT id, name, price::numeric FROM ${place.schema}.products ORDER BY id`);
-  expect(rows).toEqual(await documents());
+  expect(await rows()).toEqual(await documents());
 });
+
+/** Fills the index of the place, and answers what a person says then and what a model does. */
+async function productsToCopy(): Promise<{ wish: string; recording: Recording }> {
+  await seedProducts({ elasticsearchUrl: inject("elasticsearchUrl"), index: place.index });
+  const task = withNames(copyProducts, new Map([["products", place.index]]));
+  return JSON.parse(JSON.stringify(task).replaceAll(/\bshop\b/g, place.schema));
+}
+
+/** What the table holds. */
+async function rows(): ReturnType<Place["sql"]> {
+  return await place.sql(`SELECT id, name, price::numeric FROM ${place.schema}.products ORDER BY id`);
+}
 
 const hitsSchema = z.object({
   hits: z.object({
@@ -141,12 +156,59 @@ async function documents(): Promise<string[][]> {
 }
 
 it("Gemini CLI finds both servers in the folder", async () => {
-  await mkdir(join(home, ".gemini"));
-  await writeFile(join(home, ".gemini/trustedFolders.json"), JSON.stringify({ [clone]: "TRUST_FOLDER" }));
-  const { stdout, stderr } = await npx("@google/gemini-cli", "gemini", ["mcp", "list"], place.env);
+  await trustByGemini(clone);
+  const { stdout, stderr } = await npx("@google/gemini-cli", "gemini", ["mcp", "list"], { env: place.env });
   const listed = `${stdout}${stderr}`;
   for (const [alias] of aliases) expect(listed).toMatch(new RegExp(`${alias}: .* - Connected`));
 });
+
+const settingsSchema = z.object({
+  mcpServers: z.record(z.string(), z.looseObject({ env: z.record(z.string(), z.string()) })),
+});
+const eventSchema = z.looseObject({
+  type: z.string(),
+  tool_name: z.string().optional(),
+  status: z.string().optional(),
+});
+
+it("Gemini CLI copies the products in a folder like the clone, with the addresses of other databases", async () => {
+  const { wish, recording } = await productsToCopy();
+  await using model = await serveWire(geminiWire, { script: () => play(recording), usage: { input: 70, output: 7 } });
+  const like = await mkdtemp(join(folder, "clone-"));
+  for (const name of ["node_modules", "packages"]) await symlink(join(clone, name), join(like, name));
+  const settings = settingsSchema.parse(JSON.parse(await readFile(join(clone, ".gemini/settings.json"), "utf8")));
+  // The addresses stand in the file, and it wins over the environment.
+  for (const server of Object.values(settings.mcpServers)) Object.assign(server.env, place.env);
+  await mkdir(join(like, ".gemini"));
+  await writeFile(join(like, ".gemini/settings.json"), JSON.stringify(settings));
+  await trustByGemini(like);
+  // With another address of Google's, it wants to be told that a key is meant.
+  await writeFile(join(home, ".gemini/settings.json"), '{"security":{"auth":{"selectedType":"gemini-api-key"}}}');
+  const env = { GOOGLE_GEMINI_BASE_URL: model.address.baseUrl ?? "", GEMINI_API_KEY: model.address.apiKey };
+  const told = ["-p", wish, "--yolo", "--allowed-mcp-server-names", "es,pg"];
+  // Without a model's name it asks one which to take.
+  const form = ["--model", model.address.model, "--output-format", "stream-json"];
+  const { stdout, stderr } = await npx("@google/gemini-cli", "gemini", [...told, ...form], { env, cwd: like });
+  const events = stdout.split("\n").flatMap((line) => {
+    return line.startsWith("{") ? [eventSchema.parse(JSON.parse(line))] : [];
+  });
+  const called = events.flatMap(({ tool_name: name }) => (name === undefined ? [] : [name]));
+  expect(called, `${stdout}${stderr}`).toEqual(
+    expect.arrayContaining(["mcp_es_list_indices", "mcp_es_bulk_export", "mcp_pg_bulk_insert", "mcp_pg_verify_load"]),
+  );
+  // The table is not there yet, which the model reads in the server's own words.
+  expect(events.filter(({ status }) => status === "error")).toMatchObject([
+    { tool_id: expect.stringMatching(/^mcp_pg_get_schema/), error: { message: expect.stringContaining("not_found") } },
+  ]);
+  expect(events.at(-1)).toMatchObject({ type: "result", status: "success" });
+  expect(await rows()).toEqual(await documents());
+});
+
+/** What a person says yes to when a folder is opened for the first time. */
+async function trustByGemini(opened: string): Promise<void> {
+  await mkdir(join(home, ".gemini"));
+  await writeFile(join(home, ".gemini/trustedFolders.json"), JSON.stringify({ [opened]: "TRUST_FOLDER" }));
+}
 
 const resultSchema = z.object({ structuredContent: z.looseObject({}) });
 const listSchema = z.object({ tools: z.array(z.object({ name: z.string() })) });

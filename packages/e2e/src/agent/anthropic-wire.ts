@@ -58,7 +58,7 @@ const requestSchema = z.looseObject({
 
 /** `POST /v1/messages` */
 export const anthropicWire: Wire = {
-  path: "/v1/messages",
+  path: () => "/v1/messages",
   base: "",
   // Either header will do; which one the client sends is its own choice.
   keyOf: (headers) => headers["x-api-key"]?.toString() ?? headers.authorization?.replace(/^Bearer /, ""),

@@ -48,7 +48,7 @@ const requestSchema = z.looseObject({
 
 /** `POST /v1/chat/completions` */
 export const openaiWire: Wire = {
-  path: "/v1/chat/completions",
+  path: () => "/v1/chat/completions",
   base: "/v1",
   keyOf: (headers) => headers.authorization?.replace(/^Bearer /, ""),
   read(body): Asked {

@@ -5,10 +5,13 @@ import type { ModelAddress, Protocol } from "./conversation.ts";
 import { openaiWire } from "./openai-wire.ts";
 import type { Heard, Script, Turn } from "./script.ts";
 
-/** A model behind OpenAI's or Anthropic's interface, played by a script. */
-export interface ScriptedModel extends AsyncDisposable {
-  address: ModelAddress;
+/** A model behind an interface, played by a script. */
+interface ServedModel<Address> extends AsyncDisposable {
+  address: Address;
 }
+
+/** A model behind OpenAI's or Anthropic's interface, which the agent of this project can talk to. */
+export type ScriptedModel = ServedModel<ModelAddress>;
 
 /** One piece of what was said so far, whatever the protocol. */
 export type Said =
@@ -44,7 +47,7 @@ export interface Reply {
 
 /** One protocol, from the server's side: as strict as its maker's, as far as a conversation with tools goes. */
 export interface Wire {
-  path: string;
+  path(model: string): string;
   /** What a client's base address ends in. */
   base: string;
   keyOf(headers: IncomingHttpHeaders): string | undefined;
@@ -58,7 +61,6 @@ export interface Wire {
 /** How a scripted model is served. */
 export interface ScriptedModelOptions {
   script: (wish: string) => Script;
-  protocol?: Protocol;
   /** What each reply says that it cost; without it, replies say nothing of it. */
   usage?: Usage;
 }
@@ -67,20 +69,27 @@ const wires: Record<Protocol, Wire> = { openai: openaiWire, anthropic: anthropic
 const model = "scripted-1";
 const apiKey = "the-only-key";
 
-/** Serves one protocol on a free port of loopback. Nothing is kept between two requests. */
+/** Serves one of the agent's protocols. */
 export async function serveScript({
-  script,
   protocol = "openai",
-  usage,
-}: ScriptedModelOptions): Promise<ScriptedModel> {
-  const wire = wires[protocol];
+  ...options
+}: ScriptedModelOptions & { protocol?: Protocol }): Promise<ScriptedModel> {
+  const served = await serveWire(wires[protocol], options);
+  return { ...served, address: { protocol, ...served.address } };
+}
+
+/** Serves one protocol on a free port of loopback. Nothing is kept between two requests. */
+export async function serveWire(
+  wire: Wire,
+  { script, usage }: ScriptedModelOptions,
+): Promise<ServedModel<Omit<ModelAddress, "protocol">>> {
   const server = createServer((request, response) => {
     const reply = (status: number, body: object): void => {
       response.writeHead(status, { "content-type": "application/json" });
       response.end(JSON.stringify(body));
     };
     const answer = async (): Promise<void> => {
-      if (request.method !== "POST" || request.url?.replace(/\?.*/, "") !== wire.path) {
+      if (request.method !== "POST" || request.url?.replace(/\?.*/, "") !== wire.path(model)) {
         return reply(404, wire.writeError("not_found_error", "no such path"));
       }
       if (wire.keyOf(request.headers) !== apiKey) {
@@ -103,7 +112,7 @@ export async function serveScript({
   const address = server.address();
   if (address === null || typeof address === "string") throw new Error("the system gave no port");
   return {
-    address: { protocol, baseUrl: `http://127.0.0.1:${address.port}${wire.base}`, apiKey, model },
+    address: { baseUrl: `http://127.0.0.1:${address.port}${wire.base}`, apiKey, model },
     async [Symbol.asyncDispose]() {
       server.closeAllConnections();
       await new Promise((resolve) => server.close(resolve));
@@ -111,10 +120,13 @@ export async function serveScript({
   };
 }
 
-/** As the platform names them: the server's name, two underscores, the tool's. A whole name goes as it is, like one that a model invents. */
+/**
+ * As the platform names them: the server's name, two underscores, the tool's; or as Gemini CLI does, mcp_es_list_indices.
+ * A whole name goes as it is, like one that a model invents.
+ */
 function listedName(tool: string, tools: readonly string[]): string {
   if (tool.includes("__")) return tool;
-  const name = tools.find((listed) => listed.endsWith(`__${tool}`));
+  const name = tools.find((listed) => listed.endsWith(`__${tool}`) || listed.replace(/^mcp_[^_]+_/, "") === tool);
   if (name === undefined) throw new Error(`the script wants ${tool}, which is not among the tools`);
   return name;
 }
