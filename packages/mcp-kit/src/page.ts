@@ -1,4 +1,5 @@
 import { z } from "zod";
+import { toldByEnvelope } from "./envelope.ts";
 
 /** A page for people. Clients that can show it beside the answers of tools, and `--http` serves it at `/`. */
 export interface Page {
@@ -19,9 +20,6 @@ export const PAGES_EXTENSION = "io.modelcontextprotocol/ui";
 
 const PAGE_MIME_TYPE = "text/html;profile=mcp-app";
 
-/** The key under which a request of the 2026 generation says what its client can do. */
-const CAPABILITIES_KEY = "io.modelcontextprotocol/clientCapabilities";
-
 const extensionsSchema = z.object({ extensions: z.record(z.string(), z.unknown()).optional() });
 const settingsSchema = z.object({ mimeTypes: z.array(z.string()) });
 
@@ -30,8 +28,7 @@ const settingsSchema = z.object({ mimeTypes: z.array(z.string()) });
  * any of the 2025 generation over HTTP without sessions. To a client that shows none, the mention means nothing.
  */
 export function showsPages(envelope: object | undefined, initialized: object | undefined): boolean {
-  const capabilities: unknown =
-    Object.entries(envelope ?? {}).find(([key]) => key === CAPABILITIES_KEY)?.[1] ?? initialized;
+  const capabilities = toldByEnvelope(envelope, "clientCapabilities") ?? initialized;
   if (capabilities === undefined) return true;
   const parsed = extensionsSchema.safeParse(capabilities);
   const settings = settingsSchema.safeParse(parsed.data?.extensions?.[PAGES_EXTENSION]);

@@ -11,6 +11,7 @@ import { z } from "zod";
 import { clip } from "./answer.ts";
 import type { Cursors } from "./cursor.ts";
 import { digest } from "./digest.ts";
+import { toldByEnvelope } from "./envelope.ts";
 import { ToolError } from "./tool-error.ts";
 
 /** A yes or no that a person is asked for before a tool goes on, besides whatever else the tool asks of its caller. */
@@ -126,7 +127,7 @@ export class Questions {
     const { mcpReq, capabilities, waitMs } = this.#request;
     if (waitMs === 0) return false;
     const declared =
-      mcpReq.envelope === undefined ? capabilities : Object.entries(mcpReq.envelope).find(isCapabilities)?.[1];
+      mcpReq.envelope === undefined ? capabilities : toldByEnvelope(mcpReq.envelope, "clientCapabilities");
     const parsed = z.object({ elicitation: z.record(z.string(), z.unknown()) }).safeParse(declared);
     if (!parsed.success) return false;
     const { elicitation } = parsed.data;
@@ -179,12 +180,6 @@ function askedBefore({ tool, given, cursors, mcpReq }: AskedRequest): string | u
       { reason: "invalid_request_state" },
     );
   }
-}
-
-const CAPABILITIES_KEY = "io.modelcontextprotocol/clientCapabilities";
-
-function isCapabilities([key]: [string, unknown]): boolean {
-  return key === CAPABILITIES_KEY;
 }
 
 function form({ message, yes }: Question): ElicitRequestFormParams {

@@ -3,6 +3,7 @@ import { z } from "zod";
 import { clip } from "./answer.ts";
 import { type Boundary, type Caller, callTool } from "./call.ts";
 import type { Cursors } from "./cursor.ts";
+import { toldByEnvelope } from "./envelope.ts";
 import { nearest } from "./nearest.ts";
 import { type Offers, offeredCapabilities, serveOffers } from "./offers.ts";
 import { showsPages } from "./page.ts";
@@ -77,7 +78,7 @@ export function serverFactory<Context>(served: ServedTools<Context>): () => Serv
           { signal: mcpReq.signal, progress: progress.report, cursors, confirm: questions.confirm },
           {
             ...served,
-            caller: callerOf(mcpReq.envelope ?? {}) ?? server.getClientVersion(),
+            caller: callerOf(mcpReq.envelope) ?? server.getClientVersion(),
             origin: originOf(server, mcpReq, http?.req),
           },
         );
@@ -97,7 +98,7 @@ export function serverFactory<Context>(served: ServedTools<Context>): () => Serv
         { signal: request.signal, progress: () => {}, cursors },
         {
           ...served,
-          caller: callerOf(request.envelope ?? {}) ?? server.getClientVersion(),
+          caller: callerOf(request.envelope) ?? server.getClientVersion(),
           origin: originOf(server, request, undefined),
           structuredOutput: true,
         },
@@ -107,15 +108,9 @@ export function serverFactory<Context>(served: ServedTools<Context>): () => Serv
   };
 }
 
-/** The key under which a request of the 2026 generation says who sent it. */
-const CLIENT_KEY = "io.modelcontextprotocol/clientInfo";
-
-/** The key under which it says by which version it speaks. */
-const VERSION_KEY = "io.modelcontextprotocol/protocolVersion";
-
 /** Who calls, as far as the protocol says; nothing proves it. */
-function callerOf(envelope: object): Caller | undefined {
-  const client: unknown = Object.entries(envelope).find(([key]) => key === CLIENT_KEY)?.[1];
+function callerOf(envelope: object | undefined): Caller | undefined {
+  const client = toldByEnvelope(envelope, "clientInfo");
   const parsed = z.object({ name: z.string(), version: z.string() }).safeParse(client);
   return parsed.success ? parsed.data : undefined;
 }
@@ -126,7 +121,7 @@ function originOf(
   request: Pick<RequestOrigin, "method" | "id"> & { _meta?: object | undefined; envelope?: object | undefined },
   http: Request | undefined,
 ): RequestOrigin {
-  const version: unknown = Object.entries(request.envelope ?? {}).find(([key]) => key === VERSION_KEY)?.[1];
+  const version = toldByEnvelope(request.envelope, "protocolVersion");
   return {
     method: request.method,
     id: request.id,
