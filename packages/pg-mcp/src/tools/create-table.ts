@@ -17,7 +17,7 @@ import { judgeMapping } from "../mapping/resolve.ts";
 import { findMapping } from "../mapping/store.ts";
 import { formatTypes } from "../mapping/types.ts";
 import type { Table, Transaction } from "../postgres/index.ts";
-import { tableName } from "./inputs.ts";
+import { tableName, typesByName } from "./inputs.ts";
 import { defineTool } from "./tool.ts";
 
 /** Characters of DDL in an answer; a statement for hundreds of columns is shown from its beginning. */
@@ -27,15 +27,6 @@ const listedMax = 50;
 const auditedCharactersMax = 20_000;
 
 const action = z.enum(["created", "exists", "columns_added", "would_create", "would_add_columns"]);
-
-/** `{"id":"text"}` for a list of columns. */
-function columnsByName(given: unknown): unknown {
-  if (typeof given !== "object" || given === null || Array.isArray(given)) return undefined;
-  const pairs = Object.entries(given);
-  return pairs.every(([, type]) => typeof type === "string")
-    ? pairs.map(([name, type]) => ({ name, type }))
-    : undefined;
-}
 
 /** `id text`, as DDL has it. */
 function columnOfText(given: unknown): unknown {
@@ -70,7 +61,7 @@ export const createTable = defineTool({
         )
         .min(1)
         .max(1600),
-      columnsByName,
+      typesByName("name"),
     ).optional(),
     mapping: mappingReferenceArgument.optional(),
     primary_key: z.array(z.string()).optional().describe("Default: the mapping's key."),

@@ -10,7 +10,7 @@ import {
   proposeMapping as propose,
 } from "../mapping/propose.ts";
 import { saveMapping } from "../mapping/store.ts";
-import { tableName } from "./inputs.ts";
+import { tableName, typesByName } from "./inputs.ts";
 import { defineTool } from "./tool.ts";
 
 /** Bytes of documents that a forecast holds in memory. */
@@ -33,15 +33,6 @@ const verdict = z.object({
   alternative: z.record(z.string(), z.unknown()).optional(),
 });
 
-/** `{"id":"keyword"}` for a list of fields. */
-function fieldsByPath(given: unknown): unknown {
-  if (typeof given !== "object" || given === null || Array.isArray(given)) return undefined;
-  const pairs = Object.entries(given);
-  return pairs.every(([, type]) => typeof type === "string")
-    ? pairs.map(([path, type]) => ({ path, type }))
-    : undefined;
-}
-
 export const proposeMapping = defineTool({
   name: "propose_mapping",
   title: "Propose a mapping",
@@ -54,7 +45,7 @@ export const proposeMapping = defineTool({
         .array(z.strictObject({ path: z.string(), type: z.string(), format: z.string().optional() }))
         .min(1)
         .max(2000),
-      fieldsByPath,
+      typesByName("path"),
     )
       .optional()
       .describe("Instead: fields as get_mapping lists them."),
