@@ -31,6 +31,8 @@ export interface Harness {
   schema: string;
   stagingUrl: string;
   sql(text: string, params?: unknown[]): Promise<unknown[][]>;
+  /** Makes a fresh table, with what follows its columns in the DDL, and answers its name. */
+  table(columns: string, after?: string): Promise<string>;
   /** Stages documents as a completed export of the given parts, from one index of so many shards. */
   stage(parts: StagedDocument[][], mapping?: MappingField[], shards?: number): Promise<string>;
   /** A working export that the test completes itself. */
@@ -71,6 +73,7 @@ export async function openHarness(databaseUrl: string): Promise<Harness> {
   const sql: Harness["sql"] = async (text, params = []) =>
     postgres.write(async (tx) => (await tx.query(text, params)).rows, { signal });
   await sql(`CREATE SCHEMA ${schema}`);
+  let tables = 0;
 
   const openExport: Harness["openExport"] = (expected, mapping = [], change = {}) =>
     store.create({
@@ -97,6 +100,11 @@ export async function openHarness(databaseUrl: string): Promise<Harness> {
     schema,
     stagingUrl,
     sql,
+    async table(columns, after = "") {
+      const name = `t${++tables}`;
+      await sql(`CREATE TABLE ${schema}.${name} (${columns}) ${after}`);
+      return name;
+    },
     openExport,
     async stage(parts, mapping, shards = 1) {
       const documents = parts.reduce((sum, part) => sum + part.length, 0);

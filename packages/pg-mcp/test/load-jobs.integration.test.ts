@@ -18,7 +18,6 @@ import {
 } from "./load-harness.ts";
 
 let harness: Harness;
-let serial = 0;
 
 beforeAll(async () => {
   harness = await openHarness(inject("databaseUrl"));
@@ -28,11 +27,7 @@ afterAll(async () => {
   await harness.close();
 });
 
-async function table(columns: string): Promise<string> {
-  const name = `t${++serial}`;
-  await harness.sql(`CREATE TABLE ${harness.schema}.${name} (${columns})`);
-  return name;
-}
+const table = (columns: string): Promise<string> => harness.table(columns);
 
 const rowsOf = (name: string, columns = "*"): Promise<unknown[][]> =>
   harness.sql(`SELECT ${columns} FROM ${harness.schema}.${name} ORDER BY 1`);

@@ -17,7 +17,6 @@ import {
 
 /** Loads that work several parts at a time. */
 let harness: Harness;
-let serial = 0;
 
 beforeAll(async () => {
   harness = await openHarness(inject("databaseUrl"));
@@ -37,11 +36,7 @@ function parts(code: (n: number) => string = (n) => `c${n}`): StagedDocument[][]
   });
 }
 
-async function table(columns = "id text PRIMARY KEY, code text"): Promise<string> {
-  const name = `t${++serial}`;
-  await harness.sql(`CREATE TABLE ${harness.schema}.${name} (${columns})`);
-  return name;
-}
+const table = (columns = "id text PRIMARY KEY, code text"): Promise<string> => harness.table(columns);
 
 /** A context that notes how many parts are under way at a time, and in which order they are committed. */
 function watched(partsAtOnce: number) {

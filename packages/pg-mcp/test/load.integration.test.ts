@@ -2,7 +2,6 @@ import { afterAll, beforeAll, describe, expect, inject, it } from "vitest";
 import { gathers, type Harness, openHarness, type StagedDocument, told } from "./load-harness.ts";
 
 let harness: Harness;
-let serial = 0;
 
 beforeAll(async () => {
   harness = await openHarness(inject("databaseUrl"));
@@ -12,12 +11,7 @@ afterAll(async () => {
   await harness.close();
 });
 
-/** A fresh table; its name. */
-async function table(columns: string, after = ""): Promise<string> {
-  const name = `t${++serial}`;
-  await harness.sql(`CREATE TABLE ${harness.schema}.${name} (${columns}) ${after}`);
-  return name;
-}
+const table = (columns: string, after?: string): Promise<string> => harness.table(columns, after);
 
 const rowsOf = (name: string, columns = "*", order = "1"): Promise<unknown[][]> =>
   harness.sql(`SELECT ${columns} FROM ${harness.schema}.${name} ORDER BY ${order}`);
