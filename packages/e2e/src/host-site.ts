@@ -1,5 +1,6 @@
 import { createServer, type Server } from "node:http";
 import { fileURLToPath } from "node:url";
+import { listenOnLoopback } from "@es-to-pg/engines";
 import { build } from "esbuild";
 
 /** A client that shows pages, as a site: itself on one origin, the frames of its pages on another. */
@@ -60,8 +61,6 @@ async function serve(
   const server = createServer((_request, response) => {
     response.writeHead(200, { "Content-Type": "text/html; charset=utf-8", ...headers }).end(page);
   });
-  await new Promise<void>((resolve) => server.listen(0, host, resolve));
-  const address = server.address();
-  if (address === null || typeof address === "string") throw new Error("the system gave no port");
-  return { url: `http://${host}:${address.port}`, server };
+  const port = await listenOnLoopback(server, 0, host);
+  return { url: `http://${host}:${port}`, server };
 }

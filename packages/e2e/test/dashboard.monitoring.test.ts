@@ -1,6 +1,7 @@
 import { readFileSync } from "node:fs";
 import { createServer, type Server } from "node:http";
 import { fileURLToPath } from "node:url";
+import { freePort } from "@es-to-pg/engines";
 import { seedProducts } from "@es-to-pg/seed";
 import { afterAll, beforeAll, describe, expect, inject, it, vi } from "vitest";
 import { parse, stringify } from "yaml";
@@ -8,7 +9,7 @@ import { z } from "zod";
 import { runCourse } from "../src/course.ts";
 import { monitoringFolder, panelQueries } from "../src/monitoring.ts";
 import { entryPoint, type HttpServer, openUrl, type ServerName, startHttpServer } from "../src/servers.ts";
-import { Daemon, freePort, lintMetrics, type Prometheus, runTool, startPrometheus } from "./prometheus.ts";
+import { Daemon, lintMetrics, type Prometheus, runTool, startPrometheus } from "./prometheus.ts";
 import { makePlace, type Place } from "./support.ts";
 
 const path = (name: string): string => fileURLToPath(new URL(name, monitoringFolder));

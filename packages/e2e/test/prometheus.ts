@@ -1,9 +1,9 @@
 import { type ChildProcess, execFile, spawn } from "node:child_process";
 import { mkdtemp, rm, writeFile } from "node:fs/promises";
-import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { promisify } from "node:util";
+import { freePort } from "@es-to-pg/engines";
 import { z } from "zod";
 
 const missing = "install Debian's packages prometheus, prometheus-alertmanager and prometheus-postgres-exporter";
@@ -39,16 +39,6 @@ export async function lintMetrics(text: string): Promise<string> {
 function saidBy(error: unknown): string {
   const printed = z.object({ stdout: z.string(), stderr: z.string() }).safeParse(error).data;
   return printed === undefined ? "" : printed.stdout + printed.stderr;
-}
-
-/** A free port of loopback. */
-export async function freePort(): Promise<number> {
-  const server = createServer();
-  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
-  const address = server.address();
-  await new Promise((resolve) => server.close(resolve));
-  if (address === null || typeof address === "string") throw new Error("the system gave no port");
-  return address.port;
 }
 
 /** A program in the background that answers HTTP. */

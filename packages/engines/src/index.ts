@@ -6,6 +6,7 @@ import { startPostgresPackage } from "./postgres-package.ts";
 import { Unavailable } from "./unavailable.ts";
 
 export { type OwnElasticsearch, startElasticsearchPackage } from "./elasticsearch-package.ts";
+export { freePort, listenOnLoopback } from "./ports.ts";
 export { type OwnPostgres, startPostgresVariant } from "./postgres-package.ts";
 
 /** Addresses of the engines that the demo and the tests use. */

@@ -3,12 +3,13 @@ import { randomBytes } from "node:crypto";
 import { constants } from "node:fs";
 import { cp, rm, writeFile } from "node:fs/promises";
 import { createRequire } from "node:module";
-import { connect, createServer } from "node:net";
+import { connect } from "node:net";
 import { dirname, join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { promisify } from "node:util";
 import { engineIdentity, giveTo, type Identity, makeEngineFolder, startGuarded, waitUntilReady } from "./guarded.ts";
 import type { Engine } from "./index.ts";
+import { freePort } from "./ports.ts";
 import { Unavailable } from "./unavailable.ts";
 
 const readyMsMax = 60_000;
@@ -167,22 +168,4 @@ async function answersStartup(port: number): Promise<boolean> {
     socket.once("data", (answer) => settle(answer[0] === 0x52));
     for (const event of ["error", "timeout", "close"]) socket.once(event, () => settle(false));
   });
-}
-
-/** The wanted port of loopback if nobody listens there, else one that the system chooses. */
-async function freePort(wanted = 0): Promise<number> {
-  const server = createServer();
-  try {
-    await new Promise<void>((resolve, reject) => {
-      server.once("error", reject);
-      server.listen(wanted, "127.0.0.1", resolve);
-    });
-  } catch (error) {
-    if (wanted === 0) throw error;
-    return await freePort();
-  }
-  const address = server.address();
-  await new Promise<void>((resolve) => server.close(() => resolve()));
-  if (address === null || typeof address === "string") throw new Error("the system gave no port");
-  return address.port;
 }

@@ -1,12 +1,12 @@
 import { type ChildProcess, execFile, spawn } from "node:child_process";
 import { existsSync } from "node:fs";
 import { cp, mkdir, mkdtemp, readdir, realpath, rm, symlink, writeFile } from "node:fs/promises";
-import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { freePort } from "../src/ports.ts";
 
 /** The engines package and what it needs at run time, in a folder that only its owner can enter, as a clone may be. */
 let clone: string;
@@ -104,15 +104,6 @@ async function startOwner(more: Record<string, string> = {}, wanted?: object): P
     owner?.stdout?.once("data", (chunk) => resolve(JSON.parse(String(chunk))));
     owner?.once("exit", () => reject(new Error(`the owner ended: ${stderr}`)));
   });
-}
-
-async function freePort(): Promise<number> {
-  const server = createServer();
-  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
-  const address = server.address();
-  await new Promise<void>((resolve) => server.close(() => resolve()));
-  if (address === null || typeof address === "string") throw new Error("the system gave no port");
-  return address.port;
 }
 
 async function isListening(url: string): Promise<boolean> {

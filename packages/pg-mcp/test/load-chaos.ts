@@ -1,5 +1,6 @@
 /** Documents for loads that are ill-treated, and what a table must hold afterwards by the documents alone. */
 import { connect as connectTcp, createServer, type Socket } from "node:net";
+import { listenOnLoopback } from "@es-to-pg/engines";
 import type { StagedDocument } from "./load-harness.ts";
 
 export type ChaosMode = "upsert" | "append" | "replace";
@@ -152,11 +153,9 @@ export async function openWire(databaseUrl: string): Promise<Wire> {
     forward(near, far);
     forward(far, near);
   });
-  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
-  const address = server.address();
-  if (address === null || typeof address === "string") throw new Error("the system gave no port");
+  const port = await listenOnLoopback(server);
   const url = new URL(databaseUrl);
-  url.port = String(address.port);
+  url.port = String(port);
   const cut = () => {
     for (const pair of pairs) for (const socket of pair) socket.resetAndDestroy();
   };

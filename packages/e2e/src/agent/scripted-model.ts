@@ -1,5 +1,6 @@
 import { createServer, type IncomingHttpHeaders } from "node:http";
 import { text as bodyText } from "node:stream/consumers";
+import { listenOnLoopback } from "@es-to-pg/engines";
 import { anthropicWire } from "./anthropic-wire.ts";
 import type { ModelAddress, Protocol } from "./conversation.ts";
 import { openaiWire } from "./openai-wire.ts";
@@ -108,11 +109,9 @@ export async function serveWire(
       reply(400, wire.writeError("invalid_request_error", error instanceof Error ? error.message : String(error)));
     });
   });
-  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
-  const address = server.address();
-  if (address === null || typeof address === "string") throw new Error("the system gave no port");
+  const port = await listenOnLoopback(server);
   return {
-    address: { baseUrl: `http://127.0.0.1:${address.port}${wire.base}`, apiKey, model },
+    address: { baseUrl: `http://127.0.0.1:${port}${wire.base}`, apiKey, model },
     async [Symbol.asyncDispose]() {
       server.closeAllConnections();
       await new Promise((resolve) => server.close(resolve));
