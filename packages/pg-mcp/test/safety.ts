@@ -1,6 +1,7 @@
 import { existsSync, readFileSync } from "node:fs";
 import { rm } from "node:fs/promises";
 import { setTimeout as sleep } from "node:timers/promises";
+import { isDeepStrictEqual } from "node:util";
 import { ToolError } from "@es-to-pg/mcp-kit";
 import { Client } from "pg";
 import { z } from "zod";
@@ -250,7 +251,10 @@ GRANT ALL ON LARGE OBJECT 777 TO PUBLIC;
 SELECT pg_advisory_unlock_all();
 `;
 
-/** All that an attack could have changed, as one text. */
+/** All that an attack could have changed, each kind of it under its name. */
+type State = Record<string, unknown>;
+
+/** Autovacuum locks tables when it likes: its locks are no effect of an attack. */
 const fingerprint = `
 SELECT json_build_object(
   'orders', (SELECT json_agg(o ORDER BY id) FROM app.orders o),
@@ -274,9 +278,10 @@ SELECT json_build_object(
   'servers', (SELECT count(*) FROM pg_foreign_server), 'subscriptions', (SELECT count(*) FROM pg_subscription),
   'locks', (SELECT json_agg(json_build_array(locktype, mode, relation)) FROM pg_locks
     WHERE database = (SELECT oid FROM pg_database WHERE datname = current_database()) AND pid <> pg_backend_pid()
+    AND pid IN (SELECT pid FROM pg_stat_activity WHERE backend_type <> 'autovacuum worker')
     AND (locktype = 'advisory' OR relation >= 16384)),
   'statistics', (SELECT stats_reset FROM pg_stat_database WHERE datname = current_database())
-)::text`;
+) AS state`;
 
 /** A session that listens, and that code of a user ends. */
 class Victim {
@@ -458,11 +463,13 @@ export class Safety {
   }
 
   /** What can be seen to have changed since `before`, and what was told that must not be; undefined where nothing. */
-  async effectOf(role: RoleName, before: string, told: string): Promise<string | undefined> {
+  async effectOf(role: RoleName, before: State, told: string): Promise<string | undefined> {
     const { victim } = this.#roles[role];
     const effects: string[] = [];
     if (!(await this.comesToRest())) effects.push("a session works on");
-    if ((await this.state()) !== before) effects.push("the database changed");
+    const after = await this.state();
+    const changed = Object.keys(before).filter((kind) => !isDeepStrictEqual(after[kind], before[kind]));
+    if (changed.length > 0) effects.push(`the database changed: ${changed.join(", ")}`);
     const { rows } = await this.#witness.query("SELECT FROM pg_stat_activity WHERE pid = $1", [victim.pid]);
     if (rows.length !== 1) effects.push("a session ended");
     if (victim.notified > 0) effects.push("a session was notified");
@@ -482,9 +489,10 @@ export class Safety {
     return rows[0]?.major ?? 0;
   }
 
-  async state(): Promise<string> {
-    const { rows } = await this.database.admin.query<{ json_build_object: string }>(fingerprint);
-    return rows[0]?.json_build_object ?? "";
+  async state(): Promise<State> {
+    const { rows } = await this.database.admin.query<{ state: State }>(fingerprint);
+    if (rows[0] === undefined) throw new Error("The state has no row.");
+    return rows[0].state;
   }
 
   /** Whether the sessions of this server come to rest: the answer does not wait for the end of its transaction. */
