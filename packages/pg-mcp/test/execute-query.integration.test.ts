@@ -23,6 +23,9 @@ INSERT INTO app.private VALUES ('s3cr3t');
 CREATE VIEW app.order_view AS SELECT id, code, amount FROM app.orders WHERE amount IS NOT NULL;
 CREATE VIEW app.private_view AS SELECT word FROM app.private;
 CREATE FUNCTION app.evil(x int) RETURNS int LANGUAGE plpgsql IMMUTABLE AS $f$ BEGIN PERFORM pg_advisory_lock(77); RETURN x; END $f$;
+CREATE FUNCTION app.drop_statements() RETURNS void LANGUAGE plpgsql AS $f$ BEGIN EXECUTE 'DEALLOCATE ALL'; END $f$;
+CREATE FUNCTION app.leave_statement() RETURNS void LANGUAGE plpgsql AS $f$ BEGIN EXECUTE 'PREPARE mine AS SELECT 1'; END $f$;
+CREATE FUNCTION app.leave_lock() RETURNS void LANGUAGE plpgsql AS $f$ BEGIN PERFORM pg_advisory_lock(78); END $f$;
 CREATE FUNCTION app.double(x numeric) RETURNS numeric LANGUAGE sql IMMUTABLE AS 'SELECT x * 2';
 `;
 
@@ -538,11 +541,29 @@ describe("runQuery", () => {
     expect(text).not.toContain("s3cr3t");
   });
 
-  it("leaves nothing in the session for the next caller", async () => {
-    await told(query("SELECT 1"));
-    const { rows } = await query(
-      "SELECT (SELECT count(*) FROM pg_prepared_statements), (SELECT count(*) FROM pg_cursors WHERE name NOT IN ('answer', ''))",
-    );
-    expect(rows).toEqual([["0", "0"]]);
+  const leftBehind = `SELECT (SELECT count(*) FROM pg_prepared_statements WHERE from_sql OR statement LIKE '%app.%'),
+    (SELECT count(*) FROM pg_cursors WHERE name NOT IN ('answer', '')),
+    (SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND pid = pg_backend_pid()), current_setting('plan_cache_mode')`;
+
+  it("leaves nothing in the session for the next caller but statements of our own", async () => {
+    await told(query("SELECT * FROM app.orders"));
+    expect((await query(leftBehind)).rows).toEqual([["0", "0", "0", "auto"]]);
+  });
+
+  it("goes on where code of users, which is vouched for, has dropped our own statements and left others", async () => {
+    for (const call of ["app.drop_statements()", "app.leave_statement()", "app.leave_lock()", "app.evil(1)"]) {
+      await query("SELECT id FROM app.orders");
+      await query(`SELECT ${call}`, { functionsAllow: ["app.*"] });
+      expect((await query("SELECT code FROM app.orders WHERE id = 2")).rows).toEqual([["banana"]]);
+      expect((await query(leftBehind)).rows).toEqual([["0", "0", "0", "auto"]]);
+    }
+  });
+
+  it("goes on where a trigger of a table that is written has dropped our own statements", async () => {
+    await query("SELECT id FROM app.orders");
+    await database.postgres.write((tx) => tx.query("SELECT app.drop_statements()"), {
+      signal: new AbortController().signal,
+    });
+    expect((await query("SELECT code FROM app.orders WHERE id = 2")).rows).toEqual([["banana"]]);
   });
 });

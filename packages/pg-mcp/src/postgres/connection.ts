@@ -1,3 +1,4 @@
+import { randomBytes } from "node:crypto";
 import type { Writable } from "node:stream";
 import { finished } from "node:stream/promises";
 import { setTimeout as sleep } from "node:timers/promises";
@@ -25,6 +26,16 @@ declare module "pg" {
     queryMode?: "extended";
   }
 }
+
+const discardAll = "DISCARD ALL";
+/** What DISCARD ALL stands for in the documentation, without the plans and prepared statements. */
+const discardAllButStatements =
+  "CLOSE ALL; SET SESSION AUTHORIZATION DEFAULT; RESET ALL; UNLISTEN *; DISCARD TEMP; DISCARD SEQUENCES";
+const releaseLocks = { sql: "SELECT pg_catalog.pg_advisory_unlock_all()", kept: true };
+const countPrepared = {
+  sql: "SELECT pg_catalog.count(*), pg_catalog.count(*) FILTER (WHERE from_sql) FROM pg_catalog.pg_prepared_statements",
+  kept: true,
+};
 
 /** What the server says of itself when a session begins. */
 interface ParameterStatus {
@@ -58,6 +69,8 @@ export interface BatchStatement {
   params?: readonly (string | null)[];
   /** Only what it takes and answers is asked: it is neither planned nor run. */
   describe?: boolean;
+  /** One of few that come again and again: the session keeps it parsed and planned, where it can. */
+  kept?: boolean;
 }
 
 export type BatchResult = RawResult &
@@ -89,19 +102,30 @@ export class Connection {
   readonly #copyFrom: CopyFrom;
   /** The server's major version. */
   readonly major: number;
+  /** Statements that the session keeps; undefined where its next transaction may be in another session. */
+  readonly #kept: KeptStatements | undefined;
+  #hasTemporarySchema = false;
   #broken = false;
   #bytesLeft = Number.POSITIVE_INFINITY;
   #overrun: Error | undefined;
 
   constructor(
     client: Client,
-    options: { copyFrom: CopyFrom; connection: ConnectionOptions; encrypted: boolean; major: number },
+    options: {
+      copyFrom: CopyFrom;
+      connection: ConnectionOptions;
+      encrypted: boolean;
+      major: number;
+      /** Whether this is the server's own session, and not one that a pooler gives to others between transactions. */
+      isDirect: boolean;
+    },
   ) {
     this.#client = client;
     this.#copyFrom = options.copyFrom;
     this.#options = options.connection;
     this.#encrypted = options.encrypted;
     this.major = options.major;
+    this.#kept = options.isDirect ? new KeptStatements() : undefined;
     // An idle session that the server ends reports here; without a listener it would end the process.
     client.on("error", () => {
       this.#broken = true;
@@ -184,40 +208,65 @@ export class Connection {
 
   /**
    * Runs statements one after the other by the extended protocol, all sent before the first is answered; after one that
-   * fails none of the rest runs. `opening` is sent before them: statements of our own, by the simple protocol. Where
-   * `lastMayFail`, its failure is told beside the answers of the others.
+   * fails none of the rest runs. Where `lastMayFail`, its failure is told beside the answers of the others.
    */
-  async batch(
-    statements: readonly BatchStatement[],
-    options: BatchOptions & { opening?: string | undefined } = {},
-  ): Promise<BatchResult[]> {
+  async batch(statements: readonly BatchStatement[], options: BatchOptions = {}): Promise<BatchResult[]> {
     for (const { sql, params = [] } of statements) mustBeWellFormed(sql, params);
     const operation = databaseOperation("BATCH", this.#options);
     operation.attributes["db.operation.batch.size"] = statements.length;
-    return await traced(operation, () => this.#batch(statements, options));
+    return await traced(operation, () => this.#guard(() => this.#batch(statements, options), options.answerBytesMax));
   }
 
-  async #batch(
-    statements: readonly BatchStatement[],
-    options: BatchOptions & { opening?: string | undefined },
-  ): Promise<BatchResult[]> {
-    return await this.#guard(async () => {
-      const { promise, resolve, reject } = Promise.withResolvers<BatchResult[]>();
-      const batch = new Batch(statements, options.lastMayFail === true, resolve, reject);
-      if (options.opening === undefined) this.#client.query(batch);
-      else {
-        const opening = Promise.withResolvers<void>();
-        this.#client.query(new Opening(options.opening, batch, opening));
-        this.#client.query(batch);
-        // What the statements answer where the opening failed is only that it did.
-        promise.catch(() => {});
-        await opening.promise;
-      }
-      const results = await promise;
-      const last = results.at(-1);
-      if (last?.failure !== undefined) last.failure = this.#told(last.failure);
-      return results;
-    }, options.answerBytesMax);
+  async #batch(statements: readonly BatchStatement[], { lastMayFail = false }: BatchOptions): Promise<BatchResult[]> {
+    const results = await new Promise<BatchResult[]>((resolve, reject) => {
+      this.#client.query(new Batch(statements, { lastMayFail, kept: this.#kept, resolve, reject }));
+    });
+    const last = results.at(-1);
+    if (last?.failure !== undefined) last.failure = this.#told(last.failure);
+    return results;
+  }
+
+  /**
+   * Gives a session of its own its schema of temporary objects for good. One that a transaction makes and takes back is
+   * set up anew each time, which costs as much as what is put into it, and the plans that the session keeps.
+   */
+  async keepTemporarySchema(): Promise<void> {
+    if (this.#kept === undefined || this.#hasTemporarySchema) return;
+    this.#hasTemporarySchema = true;
+    try {
+      await this.execute(
+        `BEGIN READ WRITE; CREATE FUNCTION pg_temp.nothing() RETURNS void LANGUAGE sql AS ''; DROP FUNCTION pg_temp.nothing(); COMMIT`,
+      );
+    } catch (error) {
+      // Whoever may make no temporary objects is told so by what needs them.
+      if (this.#broken) throw error;
+      await this.execute("ROLLBACK");
+    }
+  }
+
+  /** Ends the transaction and forgets all that may be left in the session, but for the statements that it keeps. */
+  async empty(): Promise<void> {
+    if (this.#kept === undefined || this.#kept.names.size === 0) {
+      await this.execute("ROLLBACK");
+      await this.discard();
+      return;
+    }
+    await this.execute(`ROLLBACK; ${discardAllButStatements}`);
+    const [, found] = await this.batch([releaseLocks, countPrepared]);
+    const [prepared, preparedBySql] = found?.rows[0] ?? [];
+    // Code of a user, where the operator lets any run, could have put a statement of its own in the place of ours.
+    if (Number(prepared) !== this.#kept.names.size || preparedBySql !== "0") await this.discard();
+  }
+
+  /** Forgets all that may be left in the session, outside of a transaction. */
+  async discard(): Promise<void> {
+    this.keepNothing();
+    await this.execute(discardAll);
+  }
+
+  /** Uses none of the kept statements any more: code of users that can reach them runs in this session. */
+  keepNothing(): void {
+    this.#kept?.names.clear();
   }
 
   /** The stream takes what `COPY … FROM STDIN` reads; it finishes when the server has taken all of it. */
@@ -329,13 +378,28 @@ class Description implements Submittable {
   }
 }
 
+/** Statements that a session has parsed, and planned, under names that nobody else can know before. */
+class KeptStatements {
+  /** By their text. */
+  readonly names = new Map<string, string>();
+  readonly #prefix = `kept_${randomBytes(9).toString("hex")}`;
+  #given = 0;
+
+  newName(): string {
+    return `${this.#prefix}_${this.#given++}`;
+  }
+}
+
 /** Statements by the extended protocol up to one Sync, as pg's queue takes them. */
 class Batch implements Submittable {
   readonly #statements: readonly BatchStatement[];
   readonly #lastMayFail: boolean;
+  readonly #kept: KeptStatements | undefined;
   readonly #resolve: (results: BatchResult[]) => void;
   readonly #reject: (error: Error) => void;
   readonly #results: BatchResult[];
+  /** Statements that were sent to be parsed, in their order: what the session keeps of them, and under which name. */
+  readonly #parsed: { sql: string; name: string }[] = [];
   #connection: PgConnectionType | undefined;
   /** Statements that have ended: the position of the one that is answered. */
   #ended = 0;
@@ -347,40 +411,56 @@ class Batch implements Submittable {
     if (this.#statements[this.#ended]?.describe === true) this.#ended++;
   };
 
+  readonly #onParsed = (): void => {
+    const parsed = this.#parsed.shift();
+    if (parsed !== undefined && parsed.name !== "") this.#kept?.names.set(parsed.sql, parsed.name);
+  };
+
   constructor(
     statements: readonly BatchStatement[],
-    lastMayFail: boolean,
-    resolve: (results: BatchResult[]) => void,
-    reject: (error: Error) => void,
+    options: {
+      lastMayFail: boolean;
+      kept: KeptStatements | undefined;
+      resolve: (results: BatchResult[]) => void;
+      reject: (error: Error) => void;
+    },
   ) {
     this.#statements = statements;
-    this.#lastMayFail = lastMayFail;
-    this.#resolve = resolve;
-    this.#reject = reject;
+    this.#lastMayFail = options.lastMayFail;
+    this.#kept = options.kept;
+    this.#resolve = options.resolve;
+    this.#reject = options.reject;
     this.#results = statements.map(() => ({ rows: [], fields: [], rowCount: 0, parameterTypeOids: [] }));
   }
 
   submit(connection: PgConnectionType): void {
-    // Not where it has gone out behind an opening.
-    if (this.#connection === undefined) this.write(connection);
-  }
-
-  write(connection: PgConnectionType): void {
     this.#connection = connection;
     connection.on("parameterDescription", this.#onParameters);
     connection.on("noData", this.#onNoData);
+    connection.on("parseComplete", this.#onParsed);
     connection.stream.cork();
-    for (const { sql, params = [], describe = false } of this.#statements) {
-      connection.parse({ name: "", text: sql, types: [] }, true);
-      if (describe) connection.describe({ type: "S", name: "" }, true);
+    for (const { sql, params = [], describe = false, kept = false } of this.#statements) {
+      const name = this.#parse(connection, sql, kept);
+      if (describe) connection.describe({ type: "S", name }, true);
       else {
-        connection.bind({ portal: "", statement: "", values: [...params] }, true);
+        connection.bind({ portal: "", statement: name, values: [...params] }, true);
         connection.describe({ type: "P", name: "" }, true);
         connection.execute({ portal: "" }, true);
       }
     }
     connection.sync();
     connection.stream.uncork();
+  }
+
+  /** Sends a statement to be parsed unless the session has kept it, and answers its name. */
+  #parse(connection: PgConnectionType, sql: string, isKept: boolean): string {
+    const kept = isKept ? this.#kept : undefined;
+    const known = kept?.names.get(sql);
+    if (known !== undefined) return known;
+    const name = kept?.newName() ?? "";
+    this.#parsed.push({ sql, name });
+    connection.parse({ name, text: sql, types: [] }, true);
+    return name;
   }
 
   handleRowDescription(message: { fields: FieldDef[] }): void {
@@ -420,40 +500,7 @@ class Batch implements Submittable {
   #leave(): void {
     this.#connection?.removeListener("parameterDescription", this.#onParameters);
     this.#connection?.removeListener("noData", this.#onNoData);
-  }
-}
-
-/** Statements of our own that answer nothing, with a batch sent right behind them. */
-class Opening implements Submittable {
-  readonly #sql: string;
-  readonly #batch: Batch;
-  readonly #done: { resolve: () => void; reject: (error: Error) => void };
-
-  constructor(sql: string, batch: Batch, done: { resolve: () => void; reject: (error: Error) => void }) {
-    this.#sql = sql;
-    this.#batch = batch;
-    this.#done = done;
-  }
-
-  submit(connection: PgConnectionType): void {
-    connection.stream.cork();
-    connection.query(this.#sql);
-    this.#batch.write(connection);
-    connection.stream.uncork();
-  }
-
-  handleRowDescription(): void {}
-
-  handleDataRow(): void {}
-
-  handleCommandComplete(): void {}
-
-  handleReadyForQuery(): void {
-    this.#done.resolve();
-  }
-
-  handleError(error: Error): void {
-    this.#done.reject(error);
+    this.#connection?.removeListener("parseComplete", this.#onParsed);
   }
 }
 
@@ -527,13 +574,21 @@ async function open(options: ConnectionOptions, encrypted: boolean): Promise<Con
   });
   try {
     await Promise.race([client.connect(), timeout]);
-    return new Connection(client, { copyFrom, connection: options, encrypted, major: supportedMajor(version) });
+    const major = supportedMajor(version);
+    const isDirect = await Promise.race([hasOwnSession(client), timeout]);
+    return new Connection(client, { copyFrom, connection: options, encrypted, major, isDirect });
   } catch (error) {
     client.connection.stream.destroy();
     throw error;
   } finally {
     clearTimeout(timer);
   }
+}
+
+/** A pooler makes up the number that it tells of a session: it is not that of a process of the server. */
+async function hasOwnSession(client: Client): Promise<boolean> {
+  const { rows } = await client.query<{ pid: string }>("SELECT pg_catalog.pg_backend_pid() AS pid");
+  return Number(rows[0]?.pid) === client.processID;
 }
 
 /** The major version of `14.5 (Debian 14.5-1)` or `18beta1`; throws where it is too old. */

@@ -3,10 +3,12 @@ import { ToolError } from "@es-to-pg/mcp-kit";
 import type { ConnectionOptions } from "../config.ts";
 import {
   type BatchOptions,
+  type BatchResult,
   type BatchStatement,
   type Connection,
   type CopyStream,
   connect,
+  failedStatement,
   type RawResult,
 } from "./connection.ts";
 import { Pool } from "./pool.ts";
@@ -56,7 +58,7 @@ interface TransactionOptions {
 interface ScratchOptions extends TransactionOptions {
   writable: boolean;
   /** Statements of our own that begin the transaction, sent along with its settings. */
-  setup?: readonly string[];
+  setup?: readonly BatchStatement[];
 }
 
 /** PostgreSQL as the rest of the server sees it. Every unit of work is one transaction with settings of its own. */
@@ -122,6 +124,7 @@ export function openPostgres(options: PostgresOptions): Postgres {
     }: TransactionOptions & Partial<ScratchOptions>,
   ): Promise<T> {
     const pool = kind === "write" ? writers : readers;
+    const isScratch = kind === "scratch";
     const statementMs = timeoutMs ?? (kind === "write" ? 0 : readTimeoutMs);
     const connection = await pool.acquire(signal, isSpare ? { leavesMin: spareLeavesMin } : {});
     const session = new Session(connection, signal, statementMs === 0 ? 0 : statementMs + clientGraceMs);
@@ -131,26 +134,30 @@ export function openPostgres(options: PostgresOptions): Postgres {
     };
     let isHeld = true;
     try {
-      const begin = [
-        `BEGIN TRANSACTION ISOLATION LEVEL ${oneSnapshot ? "REPEATABLE READ" : "READ COMMITTED"} ${writable ? "READ WRITE" : "READ ONLY"}`,
-        "SET LOCAL TimeZone = 'UTC'",
-        "SET LOCAL DateStyle = 'ISO, YMD'",
-        "SET LOCAL IntervalStyle = 'iso_8601'",
-        "SET LOCAL standard_conforming_strings = on",
-        "SET LOCAL client_encoding = 'UTF8'",
-        "SET LOCAL extra_float_digits = 1",
-        "SET LOCAL bytea_output = 'hex'",
-        ...(kind === "scratch" ? [] : ["SET LOCAL search_path = pg_catalog"]),
-        `SET LOCAL statement_timeout = ${statementMs}`,
-        `SET LOCAL lock_timeout = ${lockTimeoutMs ?? (kind === "write" ? writeLockTimeoutMs : readLockTimeoutMs)}`,
-        `SET LOCAL idle_in_transaction_session_timeout = ${idleInTransactionMs}`,
+      const opening = [
+        {
+          sql: `BEGIN TRANSACTION ISOLATION LEVEL ${oneSnapshot ? "REPEATABLE READ" : "READ COMMITTED"} ${writable ? "READ WRITE" : "READ ONLY"}`,
+        },
+        settings(
+          {
+            ...(isScratch ? {} : { search_path: "pg_catalog" }),
+            statement_timeout: String(statementMs),
+            lock_timeout: String(lockTimeoutMs ?? (kind === "write" ? writeLockTimeoutMs : readLockTimeoutMs)),
+          },
+          { kept: isScratch },
+        ),
         ...setup,
       ];
-      if (kind === "scratch") session.startWithNext(begin.join("; "));
-      else await session.start(begin.join("; "));
+      if (isScratch) {
+        if (writable) await session.keepTemporarySchema();
+        session.startWithNext(opening);
+      } else {
+        connection.keepNothing();
+        await session.start(opening);
+      }
       const result = await work(session);
       signal.throwIfAborted();
-      if (kind === "scratch") {
+      if (isScratch) {
         // An answer that was cut short by cutting the session off: see below.
         if (connection.broken && !(await connection.hasEnded().catch(() => false))) throw leftRunning(undefined);
         isHeld = false;
@@ -162,7 +169,7 @@ export function openPostgres(options: PostgresOptions): Postgres {
       return result;
     } catch (error) {
       await session.abandon();
-      if (kind === "scratch") {
+      if (isScratch) {
         if (!connection.broken) await session.discard();
         // Nobody sees what a session does that is cut off: a foreign statement must not go on in it.
         else if (!(await connection.hasEnded().catch(() => false))) throw leftRunning(error);
@@ -212,7 +219,24 @@ function rendered({ rows, fields, rowCount }: RawResult, types: readonly string[
   };
 }
 
-const discarding = "DISCARD ALL";
+/** What is the same in every transaction: values come and go as one text that no session's settings change. */
+const settingsOfAll = {
+  TimeZone: "UTC",
+  DateStyle: "ISO, YMD",
+  IntervalStyle: "iso_8601",
+  standard_conforming_strings: "on",
+  client_encoding: "UTF8",
+  extra_float_digits: "1",
+  bytea_output: "hex",
+  idle_in_transaction_session_timeout: String(idleInTransactionMs),
+};
+
+/** Sets what holds for one transaction. */
+function settings(own: Record<string, string>, { kept }: { kept: boolean }): BatchStatement {
+  const all = Object.entries({ ...settingsOfAll, ...own });
+  const set = all.map(([name], index) => `pg_catalog.set_config('${name}', $${index + 1}, true)`);
+  return { sql: `SELECT ${set.join(", ")}`, params: all.map(([, value]) => value), kept };
+}
 
 function leftRunning(cause: unknown): ToolError {
   return new ToolError(
@@ -235,7 +259,7 @@ class Session implements Transaction {
   #running: Promise<unknown> | undefined;
   #savepoints = 0;
   /** What begins the transaction, where it has not been sent yet. */
-  #opening: string | undefined;
+  #opening: readonly BatchStatement[] = [];
 
   constructor(connection: Connection, signal: AbortSignal, clientTimeoutMs: number) {
     this.#connection = connection;
@@ -252,20 +276,31 @@ class Session implements Transaction {
     this.#signal.removeEventListener("abort", this.#onAbort);
   }
 
-  async start(sql: string): Promise<void> {
-    await this.#track(this.#connection.execute(sql));
+  async start(opening: readonly BatchStatement[]): Promise<void> {
+    await this.#track(this.#connection.batch(opening));
+  }
+
+  /** Before a transaction that makes temporary objects and is rolled back. */
+  async keepTemporarySchema(): Promise<void> {
+    await this.#track(this.#connection.keepTemporarySchema());
   }
 
   /** Begins the transaction together with its first batch, or before its first statement. */
-  startWithNext(sql: string): void {
-    this.#opening = sql;
+  startWithNext(opening: readonly BatchStatement[]): void {
+    this.#opening = opening;
+  }
+
+  /** What begins the transaction, for whoever sends the first statement. */
+  #takeOpening(): readonly BatchStatement[] {
+    this.#signal.throwIfAborted();
+    const opening = this.#opening;
+    this.#opening = [];
+    return opening;
   }
 
   async #open(): Promise<void> {
-    this.#signal.throwIfAborted();
-    const opening = this.#opening;
-    this.#opening = undefined;
-    if (opening !== undefined) await this.start(opening);
+    const opening = this.#takeOpening();
+    if (opening.length > 0) await this.start(opening);
   }
 
   async query(
@@ -280,10 +315,8 @@ class Session implements Transaction {
   }
 
   async batch(statements: readonly BatchStatement[], options: BatchOptions = {}): Promise<BatchAnswer[]> {
-    this.#signal.throwIfAborted();
-    const opening = this.#opening;
-    this.#opening = undefined;
-    const results = await this.#track(this.#connection.batch(statements, { ...options, opening }));
+    const opening = this.#takeOpening();
+    const results = await this.#track(this.#batch(opening, statements, options));
     const parameters = results.map(({ parameterTypeOids }) =>
       parameterTypeOids.map((typeOid) => ({ typeOid, modifier: -1 })),
     );
@@ -293,6 +326,23 @@ class Session implements Transaction {
       ...rendered(raw, names.splice(0, raw.fields.length)),
       ...(raw.failure === undefined ? {} : { failure: raw.failure }),
     }));
+  }
+
+  async #batch(
+    opening: readonly BatchStatement[],
+    statements: readonly BatchStatement[],
+    options: BatchOptions,
+  ): Promise<BatchResult[]> {
+    try {
+      return (await this.#connection.batch([...opening, ...statements], options)).slice(opening.length);
+    } catch (error) {
+      const failed = failedStatement(error);
+      if (error instanceof Error && failed !== undefined) {
+        // Counted from the first of the caller's own.
+        Object.assign(error, { statement: failed < opening.length ? undefined : failed - opening.length });
+      }
+      throw error;
+    }
   }
 
   async describe(sql: string): Promise<{ parameterTypes: string[]; columns: { name: string; type: string }[] }> {
@@ -354,12 +404,12 @@ class Session implements Transaction {
     this.close();
     await afterAnswers();
     if (this.#connection.broken) return;
-    await this.#bounded(() => this.#connection.batch([{ sql: discarding }], { opening: "ROLLBACK" }));
+    await this.#bounded(() => this.#connection.empty());
   }
 
   /** Forgets what a foreign statement may have left in the session: advisory locks, prepared statements, settings. */
   async discard(): Promise<void> {
-    await this.#bounded(() => this.#connection.execute(discarding));
+    await this.#bounded(() => this.#connection.discard());
   }
 
   async #bounded(work: () => Promise<unknown>): Promise<void> {

@@ -1,6 +1,6 @@
 import { ToolError } from "@es-to-pg/mcp-kit";
 import { isServerError } from "../errors.ts";
-import { failedStatement, quoteIdentifier, type Transaction } from "../postgres/index.ts";
+import { type BatchStatement, failedStatement, quoteIdentifier, type Transaction } from "../postgres/index.ts";
 import type { JudgePolicy } from "./function-policy.ts";
 import type { Grounds } from "./grounds.ts";
 import { judgeTree } from "./judge-tree.ts";
@@ -62,11 +62,7 @@ export async function resolveAtOnce(
   if (!judgesAsFunction(tx.major)) return undefined;
   const { before, after, tree } = functionResolver([]);
   try {
-    const [described, , printed] = await tx.batch([
-      { sql, describe: true },
-      { sql: `${before}${sql}${after}` },
-      { sql: tree },
-    ]);
+    const [described, , printed] = await tx.batch([{ sql, describe: true }, { sql: `${before}${sql}${after}` }, tree]);
     if (described === undefined) return undefined;
     const { text, view, snapshot } = readTree(printed?.rows ?? []);
     return { described, queries: queriesIn({ text, view }), snapshot };
@@ -165,7 +161,7 @@ interface Resolver {
   before: string;
   after: string;
   /** Answers the tree, which transactions had ended when it was read, and the OID of the view that holds it. */
-  tree: string;
+  tree: BatchStatement;
 }
 
 /**
@@ -178,12 +174,19 @@ function boundedTree(column: string): string {
   return `pg_catalog.left(${column}::text, ${treeCharactersMax + 1})`;
 }
 
+const judgedFunction = "pg_temp.judged";
+
 function functionResolver(parameterTypes: readonly string[]): Resolver {
   return {
     // STABLE, because only then is the call replaced by the query itself, and rows come as they are found.
-    before: `CREATE OR REPLACE FUNCTION pg_temp.judged(${parameterTypes.join(", ")}) RETURNS SETOF record LANGUAGE sql STABLE BEGIN ATOMIC `,
+    before: `CREATE OR REPLACE FUNCTION ${judgedFunction}(${parameterTypes.join(", ")}) RETURNS SETOF record LANGUAGE sql STABLE BEGIN ATOMIC `,
     after: "\n; END",
-    tree: `SELECT ${boundedTree("prosqlbody")}, ${endedTransactions} FROM pg_catalog.pg_proc WHERE oid = 'pg_temp.judged'::pg_catalog.regproc`,
+    tree: {
+      sql: `SELECT ${boundedTree("prosqlbody")}, ${endedTransactions} FROM pg_catalog.pg_proc WHERE oid = $1::pg_catalog.regproc`,
+      // No constant: the plan is kept, and the function is another one each time.
+      params: [judgedFunction],
+      kept: true,
+    },
   };
 }
 
@@ -193,8 +196,11 @@ function viewResolver(columns: number): Resolver {
   return {
     before: `CREATE TEMPORARY VIEW judged ${columns === 0 ? "" : `(${names.join(", ")}) `}AS `,
     after: "",
-    tree: `SELECT ${boundedTree("r.ev_action")}, ${endedTransactions}, c.oid::int8::text FROM pg_catalog.pg_rewrite r JOIN pg_catalog.pg_class c ON c.oid = r.ev_class
-      WHERE c.relname = 'judged' AND c.relnamespace = pg_catalog.pg_my_temp_schema()`,
+    tree: {
+      sql: `SELECT ${boundedTree("r.ev_action")}, ${endedTransactions}, c.oid::int8::text FROM pg_catalog.pg_rewrite r JOIN pg_catalog.pg_class c ON c.oid = r.ev_class
+        WHERE c.relname = 'judged' AND c.relnamespace = pg_catalog.pg_my_temp_schema()`,
+      kept: true,
+    },
   };
 }
 
@@ -220,12 +226,12 @@ async function resolve(
   const {
     before,
     after,
-    tree: treeSql,
+    tree: treeOf,
   } = judgesAsFunction(tx.major) ? functionResolver(parameterTypes) : viewResolver(columns);
   let printed: PrintedTree | undefined;
   const read = async (): Promise<void> => {
     const [, answer] = await withPosition(
-      tx.batch([{ sql: `${before}${sql}${after}` }, { sql: treeSql }]),
+      tx.batch([{ sql: `${before}${sql}${after}` }, treeOf]),
       before.length + ownCharacters,
     );
     printed = readTree(answer?.rows ?? []);

@@ -10,7 +10,7 @@ export interface Question {
 /** Asks all at once: every round trip costs as much as what is asked. */
 export async function ask(tx: Transaction, questions: readonly Question[]): Promise<void> {
   if (questions.length === 0) return;
-  const answers = await tx.batch(questions);
+  const answers = await tx.batch(questions.map(({ sql, params }) => ({ sql, params, kept: true })));
   for (const [index, question] of questions.entries()) question.take(answers[index]?.rows ?? []);
 }
 

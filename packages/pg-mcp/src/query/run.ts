@@ -243,15 +243,19 @@ async function runJudged(
     const limits = { answerBytesMax: fetchBytesMax, lastMayFail: statements.length > 2 };
     return (await tx.batch([...before, ...statements], limits)).slice(before.length);
   };
-  const readOnly = { sql: "SET TRANSACTION READ ONLY" };
-  if (!canGroundsChange(grounds)) return await send([readOnly]);
+  const asItIsRun = [{ sql: "SET TRANSACTION READ ONLY" }, { sql: "SET LOCAL plan_cache_mode = DEFAULT" }];
+  if (!canGroundsChange(grounds)) return await send(asItIsRun);
   const lockTimeout = { sql: `SET LOCAL lock_timeout = ${planLockTimeoutMs}` };
   const run = (before: readonly BatchStatement[], guard: BatchStatement) =>
     ifGuarded(send([...before, guard]), before.length);
   if (snapshot !== undefined) {
     // Where no transaction at all has ended in between, nobody need look what it did: that is planned faster.
-    const guard = { sql: `SELECT 1 / CASE ${endedTransactions} WHEN $1 THEN 1 ELSE 0 END`, params: [snapshot] };
-    const before = [readOnly, lockTimeout, { sql: `SAVEPOINT ${beforeRun}` }];
+    const guard = {
+      sql: `SELECT 1 / CASE ${endedTransactions} WHEN $1 THEN 1 ELSE 0 END`,
+      params: [snapshot],
+      kept: true,
+    };
+    const before = [...asItIsRun, lockTimeout, { sql: `SAVEPOINT ${beforeRun}` }];
     try {
       return await run(before, guard);
     } catch (error) {
@@ -259,7 +263,7 @@ async function runJudged(
     }
     return await run([{ sql: `ROLLBACK TO SAVEPOINT ${beforeRun}` }], groundsHold(grounds, tx.major));
   }
-  return await run([readOnly, lockTimeout], groundsHold(grounds, tx.major));
+  return await run([...asItIsRun, lockTimeout], groundsHold(grounds, tx.major));
 }
 
 /** Where a judged statement goes back to when more has to be known before it runs. */
@@ -357,18 +361,20 @@ const savepoint = "before_judging";
  * Names are looked for in the server's own schema first, and among temporary objects last: neither can be shadowed. In
  * between come the schemas of the settings, or those of the role's own search path.
  */
-function sessionSetup(policy: TablePolicy, limitsFiles: boolean): string[] {
+function sessionSetup(policy: TablePolicy, limitsFiles: boolean): BatchStatement[] {
   const path =
     policy.schemasAllow.length > 0
       ? quoteLiteral(defaultSchemas(policy).map(quoteIdentifier).join(", "))
       : "nullif(pg_catalog.current_setting('search_path'), '')";
-  return [
-    `SELECT pg_catalog.set_config('search_path', pg_catalog.concat_ws(', ', 'pg_catalog', ${path}, 'pg_temp'), true),
-     CASE WHEN pg_catalog.pg_size_bytes(pg_catalog.current_setting('work_mem')) > pg_catalog.pg_size_bytes('${workMemoryMax}')
+  const settings = [
+    `pg_catalog.set_config('search_path', pg_catalog.concat_ws(', ', 'pg_catalog', ${path}, 'pg_temp'), true)`,
+    `CASE WHEN pg_catalog.pg_size_bytes(pg_catalog.current_setting('work_mem')) > pg_catalog.pg_size_bytes('${workMemoryMax}')
        THEN pg_catalog.set_config('work_mem', '${workMemoryMax}', true) END`,
-    ...(limitsFiles ? [`SET LOCAL temp_file_limit = '${temporaryFilesMax}'`] : []),
-    `SAVEPOINT ${savepoint}`,
+    ...(limitsFiles ? [`pg_catalog.set_config('temp_file_limit', '${temporaryFilesMax}', true)`] : []),
+    // Our own questions to the catalog are planned once, for whatever they are asked of.
+    "pg_catalog.set_config('plan_cache_mode', 'force_generic_plan', true)",
   ];
+  return [{ sql: `SELECT ${settings.join(", ")}`, kept: true }, { sql: `SAVEPOINT ${savepoint}` }];
 }
 
 /** Values that are written as the server reads them already. */
