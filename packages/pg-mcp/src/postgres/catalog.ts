@@ -1,7 +1,7 @@
 import { nearest, ToolError } from "@es-to-pg/mcp-kit";
 import { z } from "zod";
 import { allowsTable, defaultSchemas, everything, type TablePolicy, tableNotAllowed } from "./policy.ts";
-import type { Transaction } from "./postgres.ts";
+import type { Transaction } from "./session.ts";
 
 const columnSchema = z.object({
   name: z.string(),

@@ -1,13 +1,23 @@
-import { randomBytes } from "node:crypto";
 import type { Writable } from "node:stream";
 import { finished } from "node:stream/promises";
 import { setTimeout as sleep } from "node:timers/promises";
-import type { ConnectionOptions as TlsOptions } from "node:tls";
 import { ToolError, traced } from "@es-to-pg/mcp-kit";
-import type { Client, ClientConfig, FieldDef, Connection as PgConnectionType, Submittable } from "pg";
+import type { Client, ClientConfig } from "pg";
 import type { ConnectionOptions } from "../config.ts";
-import { quoteLiteral } from "./identifiers.ts";
+import {
+  Batch,
+  type BatchOptions,
+  type BatchResult,
+  type BatchStatement,
+  type Described,
+  Description,
+  KeptStatements,
+  type RawResult,
+  rawField,
+} from "./batch.ts";
+import { connectError, connectionLost, connectTimeoutMs, isConnectionEnd, isTlsRefusal } from "./connect-error.ts";
 import { databaseOperation, statementOperation } from "./telemetry.ts";
+import { cancelGraceMs, isSocketPath, sendCancel, tlsOptions } from "./wire.ts";
 
 // What pg has and its types leave out.
 declare module "pg" {
@@ -45,51 +55,11 @@ interface ParameterStatus {
 
 type CopyFrom = typeof import("pg-copy-streams").from;
 
-/** Nobody who waits for an answer within ten seconds gains from a longer attempt. */
-const connectTimeoutMs = 8_000;
 /** Older servers lack what loads and reads are made of. */
 const majorMin = 13;
-/** A cancel request that has no effect by then is followed by the end of the connection. */
-const cancelGraceMs = 2_000;
-
 /** How long the server may take to end a session that was cut off, before the answer says that it has not. */
 const endProofMs = 3_000;
 const endPollMs = 20;
-
-/** One row as the text protocol sends it, and the columns it belongs to. */
-export interface RawResult {
-  rows: (string | null)[][];
-  fields: { name: string; typeOid: number; modifier: number }[];
-  rowCount: number;
-}
-
-/** One statement of several that are sent at once. */
-export interface BatchStatement {
-  sql: string;
-  params?: readonly (string | null)[];
-  /** Only what it takes and answers is asked: it is neither planned nor run. */
-  describe?: boolean;
-  /** One of few that come again and again: the session keeps it parsed and planned, where it can. */
-  kept?: boolean;
-}
-
-export type BatchResult = RawResult &
-  Described & {
-    /** Why the last statement of a batch has no answer, where it may have none. */
-    failure?: Error;
-  };
-
-export interface BatchOptions {
-  answerBytesMax?: number | undefined;
-  lastMayFail?: boolean;
-}
-
-/** Which statement of a batch an error is about; undefined where it is about none. */
-export function failedStatement(error: unknown): number | undefined {
-  return error instanceof Error && "statement" in error && typeof error.statement === "number"
-    ? error.statement
-    : undefined;
-}
 
 /**
  * One session of the server. All values travel as text, one statement at a time; everything but our own settings goes
@@ -337,173 +307,6 @@ export class Connection {
 /** What `COPY … FROM STDIN` reads; after its end it knows how many rows the server took. */
 export type CopyStream = Writable & { readonly rowCount: number };
 
-interface Described {
-  parameterTypeOids: number[];
-  fields: RawResult["fields"];
-}
-
-/** Parse, Describe and Sync of an unnamed statement, as pg's queue takes it. */
-class Description implements Submittable {
-  readonly #sql: string;
-  readonly #resolve: (described: Described) => void;
-  readonly #reject: (error: Error) => void;
-  #parameterTypeOids: number[] = [];
-  #fields: RawResult["fields"] = [];
-
-  constructor(sql: string, resolve: (described: Described) => void, reject: (error: Error) => void) {
-    this.#sql = sql;
-    this.#resolve = resolve;
-    this.#reject = reject;
-  }
-
-  submit(connection: PgConnectionType): void {
-    connection.once("parameterDescription", (message: { dataTypeIDs: number[] }) => {
-      this.#parameterTypeOids = message.dataTypeIDs;
-    });
-    connection.parse({ name: "", text: this.#sql, types: [] }, true);
-    connection.describe({ type: "S", name: "" }, true);
-    connection.sync();
-  }
-
-  handleRowDescription(message: { fields: FieldDef[] }): void {
-    this.#fields = message.fields.map(rawField);
-  }
-
-  handleReadyForQuery(): void {
-    this.#resolve({ parameterTypeOids: this.#parameterTypeOids, fields: this.#fields });
-  }
-
-  handleError(error: Error): void {
-    this.#reject(error);
-  }
-}
-
-/** Statements that a session has parsed, and planned, under names that nobody else can know before. */
-class KeptStatements {
-  /** By their text. */
-  readonly names = new Map<string, string>();
-  readonly #prefix = `kept_${randomBytes(9).toString("hex")}`;
-  #given = 0;
-
-  newName(): string {
-    return `${this.#prefix}_${this.#given++}`;
-  }
-}
-
-/** Statements by the extended protocol up to one Sync, as pg's queue takes them. */
-class Batch implements Submittable {
-  readonly #statements: readonly BatchStatement[];
-  readonly #lastMayFail: boolean;
-  readonly #kept: KeptStatements | undefined;
-  readonly #resolve: (results: BatchResult[]) => void;
-  readonly #reject: (error: Error) => void;
-  readonly #results: BatchResult[];
-  /** Statements that were sent to be parsed, in their order: what the session keeps of them, and under which name. */
-  readonly #parsed: { sql: string; name: string }[] = [];
-  #connection: PgConnectionType | undefined;
-  /** Statements that have ended: the position of the one that is answered. */
-  #ended = 0;
-  readonly #onParameters = ({ dataTypeIDs }: { dataTypeIDs: number[] }): void => {
-    const result = this.#results[this.#ended];
-    if (result !== undefined) result.parameterTypeOids = dataTypeIDs;
-  };
-  readonly #onNoData = (): void => {
-    if (this.#statements[this.#ended]?.describe === true) this.#ended++;
-  };
-
-  readonly #onParsed = (): void => {
-    const parsed = this.#parsed.shift();
-    if (parsed !== undefined && parsed.name !== "") this.#kept?.names.set(parsed.sql, parsed.name);
-  };
-
-  constructor(
-    statements: readonly BatchStatement[],
-    options: {
-      lastMayFail: boolean;
-      kept: KeptStatements | undefined;
-      resolve: (results: BatchResult[]) => void;
-      reject: (error: Error) => void;
-    },
-  ) {
-    this.#statements = statements;
-    this.#lastMayFail = options.lastMayFail;
-    this.#kept = options.kept;
-    this.#resolve = options.resolve;
-    this.#reject = options.reject;
-    this.#results = statements.map(() => ({ rows: [], fields: [], rowCount: 0, parameterTypeOids: [] }));
-  }
-
-  submit(connection: PgConnectionType): void {
-    this.#connection = connection;
-    connection.on("parameterDescription", this.#onParameters);
-    connection.on("noData", this.#onNoData);
-    connection.on("parseComplete", this.#onParsed);
-    connection.stream.cork();
-    for (const { sql, params = [], describe = false, kept = false } of this.#statements) {
-      const name = this.#parse(connection, sql, kept);
-      if (describe) connection.describe({ type: "S", name }, true);
-      else {
-        connection.bind({ portal: "", statement: name, values: [...params] }, true);
-        connection.describe({ type: "P", name: "" }, true);
-        connection.execute({ portal: "" }, true);
-      }
-    }
-    connection.sync();
-    connection.stream.uncork();
-  }
-
-  /** Sends a statement to be parsed unless the session has kept it, and answers its name. */
-  #parse(connection: PgConnectionType, sql: string, isKept: boolean): string {
-    const kept = isKept ? this.#kept : undefined;
-    const known = kept?.names.get(sql);
-    if (known !== undefined) return known;
-    const name = kept?.newName() ?? "";
-    this.#parsed.push({ sql, name });
-    connection.parse({ name, text: sql, types: [] }, true);
-    return name;
-  }
-
-  handleRowDescription(message: { fields: FieldDef[] }): void {
-    const result = this.#results[this.#ended];
-    if (result !== undefined) result.fields = message.fields.map(rawField);
-    if (this.#statements[this.#ended]?.describe === true) this.#ended++;
-  }
-
-  handleDataRow(message: { fields: (string | null)[] }): void {
-    this.#results[this.#ended]?.rows.push(message.fields);
-  }
-
-  handleCommandComplete(): void {
-    const result = this.#results[this.#ended];
-    if (result !== undefined) result.rowCount = result.rows.length;
-    this.#ended++;
-  }
-
-  handleEmptyQuery(): void {
-    this.#ended++;
-  }
-
-  handleReadyForQuery(): void {
-    this.#leave();
-    this.#resolve(this.#results);
-  }
-
-  handleError(error: Error): void {
-    this.#leave();
-    const last = this.#results.at(-1);
-    if (last !== undefined && this.#lastMayFail && this.#ended === this.#statements.length - 1) {
-      last.failure = error;
-      this.#resolve(this.#results);
-    } else this.#reject(Object.assign(error, { statement: this.#ended }));
-  }
-
-  #leave(): void {
-    this.#connection?.removeListener("parameterDescription", this.#onParameters);
-    this.#connection?.removeListener("noData", this.#onNoData);
-    this.#connection?.removeListener("parseComplete", this.#onParsed);
-  }
-}
-
 /** Half of a surrogate pair would arrive as another character than the one that was judged, or that a name has. */
 function mustBeWellFormed(sql: string, params: readonly unknown[]): void {
   const texts = [sql, ...params.flat(2)];
@@ -511,10 +314,6 @@ function mustBeWellFormed(sql: string, params: readonly unknown[]): void {
   throw new ToolError("invalid_value", "A text or a name holds half of a surrogate pair, which is no character.", {
     next: "Send whole characters.",
   });
-}
-
-function rawField(field: FieldDef): RawResult["fields"][number] {
-  return { name: field.name, typeOid: field.dataTypeID, modifier: field.dataTypeModifier };
 }
 
 /** The server sent more bytes for one statement than the caller was ready to hold. */
@@ -602,170 +401,5 @@ function supportedMajor(version: string): number {
       next: "Upgrade the database, or name another one in DATABASE_URL (or POSTGRES_HOST and POSTGRES_PORT).",
       details: { server_version: version, supported_from: majorMin },
     },
-  );
-}
-
-function tlsOptions({ host, tls }: ConnectionOptions): TlsOptions {
-  const verify =
-    tls.mode === "verify-ca" || tls.mode === "verify-full" || (tls.mode === "require" && tls.ca !== undefined);
-  return {
-    rejectUnauthorized: verify,
-    ...(tls.ca === undefined ? {} : { ca: tls.ca }),
-    ...(tls.certificate === undefined ? {} : { cert: tls.certificate }),
-    ...(tls.key === undefined ? {} : { key: tls.key }),
-    // verify-ca trusts any name that the authority has signed.
-    ...(tls.mode === "verify-full" ? {} : { checkServerIdentity: () => undefined }),
-    ...(/^[\d.]+$|:/.test(host) ? {} : { servername: host }),
-  };
-}
-
-async function sendCancel(
-  target: ConnectionOptions & { encrypted: boolean; processID: number; secretKey: number },
-): Promise<void> {
-  const { Connection: PgConnection } = await import("pg");
-  const wire = new PgConnection({ ssl: target.encrypted ? tlsOptions(target) : false });
-  const timer = setTimeout(() => wire.stream.destroy(), cancelGraceMs);
-  wire.on("end", () => clearTimeout(timer));
-  wire.on("error", () => clearTimeout(timer));
-  const cancel = () => wire.cancel(target.processID, target.secretKey);
-  wire.on("connect", () => (target.encrypted ? wire.requestSsl() : cancel()));
-  wire.on("sslconnect", cancel);
-  if (isSocketPath(target.host)) wire.connect(`${target.host}/.s.PGSQL.${target.port}`);
-  else wire.connect(target.port, target.host);
-}
-
-function isSocketPath(host: string): boolean {
-  return host.startsWith("/");
-}
-
-function codeOf(error: unknown): string {
-  return error instanceof Error && "code" in error && typeof error.code === "string" ? error.code : "";
-}
-
-function isTlsRefusal(error: unknown): boolean {
-  if (!(error instanceof Error)) return false;
-  // 28000 is pg_hba.conf refusing encrypted sessions; the others are the server's "N" to the TLS request, and no answer to it.
-  return /does not support SSL|error establishing an SSL/.test(error.message) || codeOf(error) === "28000";
-}
-
-function isConnectionEnd(error: unknown): boolean {
-  if (!(error instanceof Error)) return false;
-  return (
-    /^Connection terminated|not queryable|Client was closed/.test(error.message) ||
-    ["ECONNRESET", "EPIPE", "ETIMEDOUT"].includes(codeOf(error))
-  );
-}
-
-function connectionLost(cause?: unknown): ToolError {
-  return new ToolError("connection_lost", "The connection to PostgreSQL ended before the answer was complete.", {
-    retryable: true,
-    next: "Make the same call again.",
-    cause,
-  });
-}
-
-const certificateErrors = new Set([
-  "SELF_SIGNED_CERT_IN_CHAIN",
-  "DEPTH_ZERO_SELF_SIGNED_CERT",
-  "UNABLE_TO_VERIFY_LEAF_SIGNATURE",
-  "UNABLE_TO_GET_ISSUER_CERT",
-  "UNABLE_TO_GET_ISSUER_CERT_LOCALLY",
-  "CERT_HAS_EXPIRED",
-  "CERT_NOT_YET_VALID",
-  "CERT_UNTRUSTED",
-  "CERT_SIGNATURE_FAILURE",
-]);
-
-/** A failed attempt to connect as a `ToolError` that names the server, the TLS mode and what to change. */
-export function connectError(error: unknown, options: ConnectionOptions): ToolError {
-  if (error instanceof ToolError) return error;
-  const message = error instanceof Error ? error.message : String(error);
-  const code = codeOf(error);
-  const at = `${options.host}:${options.port}`;
-  const details = {
-    host: options.host,
-    port: options.port,
-    database: options.database,
-    user: options.user,
-    tls: options.tls.mode,
-    ...(code === "" ? {} : /^[0-9A-Z]{5}$/.test(code) ? { sqlstate: code } : { cause: code }),
-  };
-  const fail = (word: string, text: string, next: string, retryable = false) =>
-    new ToolError(word, text, { next, retryable, details, cause: error });
-
-  if (/password must be a/.test(message))
-    return fail(
-      "password_missing",
-      `PostgreSQL at ${at} asks for a password for user ${quoteLiteral(options.user)} and none is set.`,
-      "Set POSTGRES_PASSWORD, POSTGRES_PASSWORD_FILE or a DATABASE_URL with the password, and restart the server.",
-    );
-  if (code === "28P01")
-    return fail(
-      "authentication_failed",
-      `PostgreSQL at ${at} refused the password of user ${quoteLiteral(options.user)}.`,
-      "Correct POSTGRES_USER and POSTGRES_PASSWORD (or DATABASE_URL) and restart the server.",
-    );
-  if (code.startsWith("28"))
-    return fail(
-      "authentication_failed",
-      `PostgreSQL at ${at} does not let user ${quoteLiteral(options.user)} into database ${quoteLiteral(options.database)} (TLS mode ${options.tls.mode}).`,
-      "Check that the role exists and may log in, and that pg_hba.conf admits it from here with this TLS mode (POSTGRES_SSLMODE).",
-    );
-  if (code === "3D000")
-    return fail(
-      "database_not_found",
-      `PostgreSQL at ${at} has no database ${quoteLiteral(options.database)}.`,
-      "Create the database or correct POSTGRES_DB (or DATABASE_URL), and restart the server.",
-    );
-  if (code === "42501")
-    return fail(
-      "permission_denied",
-      `User ${quoteLiteral(options.user)} may not connect to database ${quoteLiteral(options.database)} at ${at}.`,
-      "Let an administrator GRANT CONNECT on the database to this role.",
-    );
-  if (code.startsWith("53") || code.startsWith("57"))
-    return fail(
-      "database_unavailable",
-      `PostgreSQL at ${at} takes no connections at the moment (SQLSTATE ${code}).`,
-      code === "53300" ? "Wait, or raise max_connections." : "Wait until the server has started, then call again.",
-      true,
-    );
-  if (/does not support SSL/.test(message))
-    return fail(
-      "tls_unavailable",
-      `PostgreSQL at ${at} does not speak TLS, and POSTGRES_SSLMODE=${options.tls.mode} demands it.`,
-      "Turn on ssl in the server, or set POSTGRES_SSLMODE=prefer or disable.",
-    );
-  if (code === "ERR_TLS_CERT_ALTNAME_INVALID")
-    return fail(
-      "tls_untrusted",
-      `The certificate of PostgreSQL at ${at} was issued for another name (TLS mode ${options.tls.mode}).`,
-      "Connect by a name that the certificate carries, or set POSTGRES_SSLMODE=verify-ca.",
-    );
-  if (certificateErrors.has(code))
-    return fail(
-      "tls_untrusted",
-      `The certificate of PostgreSQL at ${at} is not trusted: ${code} (TLS mode ${options.tls.mode}).`,
-      "Set POSTGRES_CA_CERT to the authority's certificate (PEM or path), or POSTGRES_SSLMODE=require to encrypt without checking.",
-    );
-  if (/SSL|TLS/i.test(code) || /SSL|TLS|certificate/i.test(message))
-    return fail(
-      "tls_failed",
-      `The TLS handshake with PostgreSQL at ${at} failed (TLS mode ${options.tls.mode}).`,
-      "Check POSTGRES_SSLMODE, POSTGRES_CA_CERT, POSTGRES_CLIENT_CERT and POSTGRES_CLIENT_KEY.",
-    );
-  const why =
-    code === "ECONNREFUSED"
-      ? "nothing listens there"
-      : code === "ENOTFOUND" || code === "EAI_AGAIN"
-        ? "the name does not resolve"
-        : code === "ETIMEDOUT" || /timeout/.test(message)
-          ? `no answer within ${connectTimeoutMs / 1000} s`
-          : "the connection ended during the handshake";
-  return fail(
-    "unreachable",
-    `PostgreSQL at ${at} cannot be reached: ${why} (TLS mode ${options.tls.mode}).`,
-    "Check POSTGRES_HOST and POSTGRES_PORT (or DATABASE_URL), that the server runs, and that a firewall lets this machine through.",
-    true,
   );
 }

@@ -1,7 +1,7 @@
 import { nearest, ToolError } from "@es-to-pg/mcp-kit";
 import { neverCounted } from "./catalog.ts";
 import { allowsSchema, allowsTable, everything, globToRegExp, type TablePolicy } from "./policy.ts";
-import type { Transaction } from "./postgres.ts";
+import type { Transaction } from "./session.ts";
 
 /** A table as a list shows it; the partitions of a partitioned one are folded into it. */
 export interface ListedTable {

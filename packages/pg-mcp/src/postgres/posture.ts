@@ -1,4 +1,5 @@
-import type { Postgres, Transaction } from "./postgres.ts";
+import type { Postgres } from "./postgres.ts";
+import type { Transaction } from "./session.ts";
 
 /** What the role that reads may do beyond reading. */
 export interface Posture {

@@ -1,6 +1,6 @@
 import { describe, expect, it } from "vitest";
 import type { ConnectionOptions } from "../config.ts";
-import { connectError } from "./connection.ts";
+import { connectError } from "./connect-error.ts";
 
 const options: ConnectionOptions = {
   host: "db.internal",
