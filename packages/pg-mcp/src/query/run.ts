@@ -1,78 +1,37 @@
-import { setTimeout as sleep } from "node:timers/promises";
-import { clip, nearest, ToolError } from "@es-to-pg/mcp-kit";
-import { isServerError, translate } from "../errors.ts";
+import { ToolError } from "@es-to-pg/mcp-kit";
+import { isServerError } from "../errors.ts";
 import {
   AnswerTooLarge,
-  type BatchAnswer,
   type BatchStatement,
   type Capabilities,
   defaultSchemas,
-  failedStatement,
-  nearestTables,
-  type Postgres,
   type QueryResult,
   quoteIdentifier,
   quoteLiteral,
-  readTable,
   type TablePolicy,
   type Transaction,
 } from "../postgres/index.ts";
-import { isShowableSetting, type JudgePolicy } from "./function-policy.ts";
-import { canGroundsChange, type Grounds, groundsHold } from "./grounds.ts";
 import {
-  endedTransactions,
-  judgeQueries,
-  judgeStatement,
-  judgesAsFunction,
-  type Resolved,
-  resolveAtOnce,
-} from "./judge.ts";
+  clippingStatement,
+  fetchOf,
+  fetchRowsOf,
+  firstFetches,
+  resultTooLarge,
+  serverClipCharactersMax,
+  shape,
+} from "./answer.ts";
+import { isShowableSetting, type JudgePolicy } from "./function-policy.ts";
+import type { Grounds } from "./grounds.ts";
+import { judgeQueries, judgeStatement, judgesAsFunction, type Resolved, resolveAtOnce } from "./judge.ts";
 import { judgeText } from "./judge-text.ts";
 import { refuseRunningLiterals } from "./literals.ts";
+import { withNearest } from "./near-names.ts";
 import { encodeParameter } from "./parameters.ts";
 import { parseText } from "./parse-text.ts";
 import { refusedWriting } from "./refusals.ts";
-import { explained } from "./sql-mistakes.ts";
+import type { QueryAnswer, QueryRequest } from "./request.ts";
+import { type Judged, runJudged, whileGroundsHold } from "./run-judged.ts";
 import { checkSqlText, readStatement } from "./sql-text.ts";
-
-export interface QueryRequest {
-  postgres: Postgres;
-  sql: string;
-  params: readonly unknown[];
-  /** The values are the texts that the server reads. Default: they are written as the types of the parameters want it. */
-  areParamsTexts?: boolean;
-  /** At most this many rows are answered; one more is fetched to know whether there are more. */
-  rowsMax: number;
-  /** Fetching stops when the rows' JSON has this many bytes. */
-  bytesMax: number;
-  timeoutMs: number;
-  policy: TablePolicy;
-  functionsAllow: readonly string[];
-  signal: AbortSignal;
-  /** Whether the server has tools that write, which an error may name. Default true. */
-  isWritable?: boolean;
-  /** Characters before the caller's own text in `sql`, for the positions in errors. */
-  ownCharacters?: number;
-}
-
-export interface QueryAnswer {
-  columns: { name: string; type: string }[];
-  rows: unknown[][];
-  /** What ended the fetching before the last row. */
-  cutBy: "rows" | "bytes" | null;
-  /** Values that were shortened. */
-  clipped: number;
-}
-
-/** What the server may send for one FETCH before the connection is closed: a value of 1 GB must not be held here. */
-const fetchBytesMax = 8 * 1024 * 1024;
-const firstFetchRows = 20;
-const fetchRows = 200;
-/** Longest value shown where there are several; one in a wide row gets less. */
-const cellCharactersMax = 1_000;
-const cellCharactersMin = 40;
-/** What the server leaves of a long value; with the note about its length it stays below the other limit. */
-const serverClipCharactersMax = 900;
 
 /**
  * Runs one foreign statement that reads. It cannot write by construction: one statement by the extended protocol, judged
@@ -165,27 +124,6 @@ async function inScratch(
   );
 }
 
-/** How long a statement is judged anew, as long as somebody changes or locks what it reads. */
-const rejudgeMs = 2_000;
-const rejudgePauseMs = 50;
-
-async function whileGroundsHold<T>(work: () => Promise<T>, signal: AbortSignal): Promise<T> {
-  for (const deadline = Date.now() + rejudgeMs; ; await sleep(rejudgePauseMs, undefined, { signal })) {
-    try {
-      return await work();
-    } catch (error) {
-      if (!(error instanceof GroundsGone)) throw error;
-      if (Date.now() < deadline) continue;
-      if (isLockTimeout(error.cause)) throw error.cause;
-      throw new ToolError("tables_changing", "What the statement reads is being changed by another session.", {
-        retryable: true,
-        next: "Make the same call again when the tables are left alone.",
-        cause: error,
-      });
-    }
-  }
-}
-
 /** Judges by what the server resolves; undefined where it cannot, or turns out to be read-only, as behind some poolers. */
 async function judgeIfWritable(
   tx: Transaction,
@@ -202,13 +140,6 @@ async function judgeIfWritable(
   }
 }
 
-/** What is run for a statement, and what lets it run. */
-interface Judged {
-  text: string;
-  grounds: Grounds;
-  snapshot: string | undefined;
-}
-
 function isSyntaxError(error: unknown): boolean {
   return isServerError(error) ? error.code === "42601" : error instanceof ToolError && error.code === "syntax_error";
 }
@@ -216,73 +147,6 @@ function isSyntaxError(error: unknown): boolean {
 /** Where the transaction was before anything foreign had been sent. */
 async function goBack(tx: Transaction): Promise<void> {
   await tx.query(`ROLLBACK TO SAVEPOINT ${savepoint}`);
-}
-
-/** Between the judgement and the plan somebody has added, or locked, what the plan would have been made with. */
-class GroundsGone extends Error {
-  override readonly name = "GroundsGone";
-}
-
-/**
- * How long the plan waits for a lock. The relations are locked since they were judged; whoever holds an index or an
- * inheriting table just now could add to them while the plan waits.
- */
-const planLockTimeoutMs = 1;
-
-/**
- * Runs what was judged, with what the judgement rests on looked at once more right before the plan is made: the
- * statements travel together, so that there is no time between the two but the server's own. Where there are several,
- * the last may fail; its result then says so.
- */
-async function runJudged(
-  tx: Transaction,
-  { grounds, snapshot }: Judged,
-  statements: readonly BatchStatement[],
-): Promise<BatchAnswer[]> {
-  const send = async (before: readonly BatchStatement[]): Promise<BatchAnswer[]> => {
-    const limits = { answerBytesMax: fetchBytesMax, lastMayFail: statements.length > 2 };
-    return (await tx.batch([...before, ...statements], limits)).slice(before.length);
-  };
-  const asItIsRun = [{ sql: "SET TRANSACTION READ ONLY" }, { sql: "SET LOCAL plan_cache_mode = DEFAULT" }];
-  if (!canGroundsChange(grounds)) return await send(asItIsRun);
-  const lockTimeout = { sql: `SET LOCAL lock_timeout = ${planLockTimeoutMs}` };
-  const run = (before: readonly BatchStatement[], guard: BatchStatement) =>
-    ifGuarded(send([...before, guard]), before.length);
-  if (snapshot !== undefined) {
-    // Where no transaction at all has ended in between, nobody need look what it did: that is planned faster.
-    const guard = {
-      sql: `SELECT 1 / CASE ${endedTransactions} WHEN $1 THEN 1 ELSE 0 END`,
-      params: [snapshot],
-      kept: true,
-    };
-    const before = [...asItIsRun, lockTimeout, { sql: `SAVEPOINT ${beforeRun}` }];
-    try {
-      return await run(before, guard);
-    } catch (error) {
-      if (!(error instanceof GroundsGone) || isLockTimeout(error.cause)) throw error;
-    }
-    return await run([{ sql: `ROLLBACK TO SAVEPOINT ${beforeRun}` }], groundsHold(grounds, tx.major));
-  }
-  return await run([...asItIsRun, lockTimeout], groundsHold(grounds, tx.major));
-}
-
-/** Where a judged statement goes back to when more has to be known before it runs. */
-const beforeRun = "before_running";
-
-function isLockTimeout(error: unknown): boolean {
-  return isServerError(error) && error.code === "55P03";
-}
-
-/** Tells what the guard, or the plan right behind it, met from the statement's own failures. */
-async function ifGuarded<T>(work: Promise<T>, guard: number): Promise<T> {
-  try {
-    return await work;
-  } catch (error) {
-    const failed = failedStatement(error);
-    const isAdded = failed === guard && isServerError(error) && error.code === "22012";
-    if (isAdded || (failed === guard + 1 && isLockTimeout(error))) throw new GroundsGone("", { cause: error });
-    throw error;
-  }
 }
 
 /** What one foreign statement may write to temporary files, where the role may say so. */
@@ -404,93 +268,6 @@ function bindParameters(types: readonly string[], params: readonly unknown[]): (
   return params.map((value, index) => encodeParameter(value, types[index] ?? "text"));
 }
 
-function fetchOf(rowCount: number): string {
-  return `FETCH FORWARD ${rowCount} FROM answer`;
-}
-
-/**
- * How many rows the fetches ask for that travel with the statement itself: few, which tell how wide the rows are, and
- * more, which are not needed where the few fill the answer.
- */
-function firstFetches(rowsMax: number): number[] {
-  const few = Math.min(firstFetchRows, rowsMax + 1);
-  const more = Math.min(fetchRows, rowsMax + 1 - few);
-  return more === 0 ? [few] : [few, more];
-}
-
-async function fetchRowsOf(
-  tx: Transaction,
-  request: QueryRequest,
-  { columns, fetched }: { columns: QueryResult["columns"]; fetched: readonly BatchAnswer[] },
-): Promise<QueryAnswer> {
-  const rows: unknown[][] = [];
-  const atFirst = firstFetches(request.rowsMax);
-  let bytes = 0;
-  for (let turn = 0; ; turn++) {
-    const wanted = atFirst[turn] ?? Math.min(fetchRows, request.rowsMax + 1 - rows.length);
-    const answer: QueryResult & Pick<BatchAnswer, "failure"> =
-      fetched[turn] ?? (await tx.query(fetchOf(wanted), [], { answerBytesMax: fetchBytesMax }));
-    if (answer.failure !== undefined) throw answer.failure;
-    rows.push(...answer.rows);
-    for (const row of answer.rows) bytes += charactersOf(row);
-    if (answer.rows.length < wanted || rows.length > request.rowsMax || bytes > fetchBytesMax) break;
-    // Clipping makes rows smaller than they came, so a few are read beyond what the answer may have.
-    if (bytes > request.bytesMax * 4 && shape(columns, rows, request).cutBy === "bytes") break;
-  }
-  return shape(columns, rows, request);
-}
-
-/** Some characters for what is no text; only a sum of many is looked at. */
-function charactersOf(row: readonly unknown[]): number {
-  return row.reduce<number>((sum, cell) => sum + (typeof cell === "string" ? cell.length : 8), row.length * 2);
-}
-
-/** The rows that fit, their long values clipped; the first row is always there. */
-function shape(
-  columns: QueryResult["columns"],
-  rows: readonly unknown[][],
-  { rowsMax, bytesMax, cellMax }: { rowsMax: number; bytesMax: number; cellMax?: number },
-): QueryAnswer {
-  // Twice the share of a row of ten: most values are short.
-  const share = Math.floor((bytesMax * 2) / Math.max(10, columns.length));
-  const charactersMax = Math.max(cellCharactersMin, Math.min(cellMax ?? cellCharactersMax, cellMax ?? share));
-  let clipped = 0;
-  let bytes = 0;
-  const shown: unknown[][] = [];
-  let cutBy: QueryAnswer["cutBy"] = rows.length > rowsMax ? "rows" : null;
-  for (const row of rows.slice(0, rowsMax)) {
-    let shortened = 0;
-    const cells = row.map((cell) => {
-      if (typeof cell !== "string" || cell.length <= charactersMax) return cell;
-      shortened++;
-      return `${cell.slice(0, charactersMax)}… (${cell.length} characters)`;
-    });
-    bytes += Buffer.byteLength(JSON.stringify(cells)) + 1;
-    if (bytes > bytesMax && shown.length > 0) {
-      cutBy = "bytes";
-      break;
-    }
-    shown.push(cells);
-    clipped += shortened;
-  }
-  return { columns, rows: shown, cutBy, clipped };
-}
-
-/** The same query with its long values cut at the server, for values too large to be sent. */
-function clippingStatement(sql: string, columns: QueryResult["columns"], charactersMax: number): string {
-  const short = /^(?:boolean|smallint|integer|bigint|oid|real|double precision|date|timestamp|uuid|time|interval)/;
-  const list = columns.map(({ type }, index) => {
-    const column = `c${index}`;
-    if (short.test(type) && !type.endsWith("[]")) return column;
-    const whole = `${column}::text`;
-    return `CASE WHEN pg_catalog.length(${whole}) > ${charactersMax} THEN pg_catalog.left(${whole}, ${charactersMax})
-      || '… (' || pg_catalog.length(${whole}) || ' characters)' ELSE ${whole} END AS ${column}`;
-  });
-  const aliases = columns.map((_, index) => `c${index}`);
-  // OFFSET keeps a long value from being computed once for every time that it is named here.
-  return `SELECT ${list.join(", ")} FROM (SELECT * FROM (${sql}\n) AS whole OFFSET 0) AS answer(${aliases.join(", ")})`;
-}
-
 async function show(request: QueryRequest, setting: string): Promise<QueryAnswer> {
   if (setting === "all") {
     const answer = await request.postgres.read(
@@ -512,13 +289,6 @@ async function show(request: QueryRequest, setting: string): Promise<QueryAnswer
   return { columns: [{ name: setting, type: "text" }], rows, cutBy: null, clipped: 0 };
 }
 
-function resultTooLarge(): ToolError {
-  return new ToolError("result_too_large", "A value of the result is larger than this server holds.", {
-    next: "Select less of it: left(column, 1000), length(column), or other columns.",
-    details: { bytes_max: fetchBytesMax },
-  });
-}
-
 function movedBack(error: unknown, characters: number): unknown {
   if (isServerError(error) && error.position !== undefined) {
     error.position = String(Math.max(1, Number(error.position) - characters));
@@ -529,101 +299,4 @@ function movedBack(error: unknown, characters: number): unknown {
 /** Counts the position in an error from the beginning of what the caller wrote. */
 function shifted(error: unknown, offset: number, { ownCharacters = 0 }: QueryRequest): unknown {
   return movedBack(error, ownCharacters - offset);
-}
-
-const namePattern = String.raw`(?:"(?:[^"]|"")+"|[\p{L}_][\p{L}\p{N}_$]*)`;
-const qualifiedName = new RegExp(`^${namePattern}(?:\\s*\\.\\s*${namePattern})*`, "u");
-
-/** Adds the nearest names that exist to an error about a name that does not. */
-async function withNearest(error: unknown, request: QueryRequest): Promise<unknown> {
-  const written = request.sql.slice(request.ownCharacters ?? 0);
-  if (error instanceof ToolError && error.code === "sql_refused" && request.ownCharacters === undefined) {
-    return explained(written, error, request) ?? error;
-  }
-  if (!isServerError(error)) return error;
-  if (NO_STATEMENT.has(error.code) && request.ownCharacters === undefined) {
-    const refusal = translate(error);
-    return (refusal === undefined ? undefined : explained(written, refusal, request)) ?? error;
-  }
-  if (error.code !== "42P01" && error.code !== "42703") return error;
-  const known = translate(error);
-  if (known === undefined || error.position === undefined) return error;
-  const position = Number(error.position) - 1 + (request.ownCharacters ?? 0);
-  const name = qualifiedName.exec(request.sql.slice(position))?.[0] ?? "";
-  const parts = [...name.matchAll(/"((?:[^"]|"")+)"|([\p{L}_][\p{L}\p{N}_$]*)/gu)].map(
-    ([, quoted, plain]) => quoted?.replaceAll('""', '"') ?? plain?.toLowerCase() ?? "",
-  );
-  try {
-    const found = await request.postgres.read(
-      (tx) =>
-        error.code === "42P01" ? nearTables(tx, parts, request.policy) : nearColumns(tx, parts.at(-1) ?? "", request),
-      { signal: request.signal },
-    );
-    const { code, message, retryable, next, details } = known;
-    const corrected = found[0] === undefined ? undefined : await correctedName(found[0], parts, error.code, request);
-    const isValue = found.length === 0 && error.code === "42703" && name.startsWith('"') && parts.length === 1;
-    const change = isValue ? quoteLiteral(parts[0] ?? "") : corrected;
-    const sql =
-      change === undefined
-        ? undefined
-        : written.slice(0, Number(error.position) - 1) +
-          change +
-          written.slice(Number(error.position) - 1 + name.length);
-    const say = isValue ? "Double quotation marks name a column; a value stands in single ones, or in params." : next;
-    return new ToolError(code, message, {
-      retryable,
-      details: { ...details, nearest: found.map((near) => clip(near, 130)) },
-      cause: error,
-      ...(say === undefined ? {} : { next: say }),
-      // A condition ends with what this server has put behind it.
-      ...(sql === undefined
-        ? {}
-        : {
-            instead: { arguments: request.ownCharacters === undefined ? { sql } : { where: sql.replace(/\n\)$/, "") } },
-          }),
-    });
-  } catch {
-    // The hint is a courtesy; without it the error still says what is wrong.
-    return known;
-  }
-}
-
-/** SQLSTATEs of what is no statement at all, or one that the server cannot look at: syntax, an unknown setting. */
-const NO_STATEMENT = new Set(["42601", "42704"]);
-
-/** The nearest name as it stands in SQL, qualified as the wrong one was. */
-async function correctedName(
-  near: string,
-  parts: readonly string[],
-  code: string,
-  { postgres, signal }: QueryRequest,
-): Promise<string> {
-  if (code === "42703") return [...parts.slice(0, -1), near].map(identifierText).join(".");
-  const found = await postgres.read((tx) => readTable(tx, { table: near }), { signal });
-  return found === undefined ? near : [found.schema, found.table].map(identifierText).join(".");
-}
-
-/** A name quoted where it needs to be. */
-function identifierText(name: string): string {
-  return /^[a-z_][a-z0-9_]*$/.test(name) ? name : quoteIdentifier(name);
-}
-
-async function nearTables(tx: Transaction, parts: readonly string[], policy: TablePolicy): Promise<string[]> {
-  const [first = "", second] = parts;
-  return await nearestTables(tx, second === undefined ? { table: first } : { schema: first, table: second }, policy);
-}
-
-/** Columns of the tables that the statement speaks of, judged by the words in it. */
-async function nearColumns(tx: Transaction, column: string, { sql }: QueryRequest): Promise<string[]> {
-  const words = new Set([...sql.matchAll(/[\p{L}_][\p{L}\p{N}_$]*/gu)].flatMap(([word]) => [word, word.toLowerCase()]));
-  const { rows } = await tx.query(
-    `SELECT DISTINCT a.attname FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid
-     WHERE c.relname = ANY($1::name[]) AND c.relkind IN ('r', 'p', 'v', 'm', 'f') AND a.attnum > 0 AND NOT a.attisdropped
-     LIMIT 5000`,
-    [[...words].slice(0, 1_000)],
-  );
-  return nearest(
-    column,
-    rows.map(([name]) => String(name)),
-  );
 }
