@@ -43,10 +43,10 @@ export async function judgeQueries(
 }
 
 /**
- * Before 14 the planner's time grows with the third power of the depth of sub-queries, in FROM or in WITH, and nothing
+ * Before 15 the planner's time grows with the third power of the depth of sub-queries, in FROM or in WITH, and nothing
  * stops it meanwhile: 100 take 0.1 s, 400 take 10 s.
  */
-const quickPlansSince = 14;
+const quickPlansSince = 15;
 const queriesMax = 100;
 
 function queriesWithin(trees: readonly TreeNode[]): number {
