@@ -22,6 +22,7 @@ const STAGING_TTL_MS = 15_000;
 
 /** What a server that lives long shows of what it works with. */
 export function gaugesOf(elasticsearch: Elasticsearch, store: () => Promise<StagingStore>): Gauge[] {
+  const usage = onceForAll(async () => (await store()).usage());
   return [
     {
       metric: dependencyUp,
@@ -41,22 +42,33 @@ export function gaugesOf(elasticsearch: Elasticsearch, store: () => Promise<Stag
     {
       metric: stagingMetrics.usage,
       ttlMs: STAGING_TTL_MS,
-      read: async () => [{ value: (await (await store()).usage()).bytes }],
+      read: async () => [{ value: (await usage()).bytes }],
     },
     {
       metric: stagingMetrics.limit,
       ttlMs: STAGING_TTL_MS,
       async read() {
-        const opened = await store();
-        const [{ bytes, bytesMax }, { bavail, bsize }] = await Promise.all([opened.usage(), statfs(opened.root)]);
+        const { root } = await store();
+        const [{ bytes, bytesMax }, { bavail, bsize }] = await Promise.all([usage(), statfs(root)]);
         return [{ value: Math.min(bytes + bavail * bsize, bytesMax ?? Number.POSITIVE_INFINITY) }];
       },
     },
   ];
 }
 
+/** Does the work once for all who ask while it is being done: the gauges of one scrape are read side by side. */
+function onceForAll<T>(work: () => Promise<T>): () => Promise<T> {
+  let working: Promise<T> | undefined;
+  return () => {
+    working ??= work().finally(() => {
+      working = undefined;
+    });
+    return working;
+  };
+}
+
 async function exportsByState(store: StagingStore): Promise<Record<string, number>> {
-  const { exports } = await store.list();
-  const states = Map.groupBy(exports, (manifest) => (store.isStalled(manifest) ? "stalled" : manifest.status));
-  return Object.fromEntries([...states].map(([state, { length }]) => [state, length]));
+  const { working, ended } = await store.survey();
+  const stalled = working.filter((manifest) => store.isStalled(manifest)).length;
+  return { ...ended, working: working.length - stalled, stalled };
 }

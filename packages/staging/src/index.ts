@@ -5,5 +5,5 @@ export type { LineChunk, PartWriter } from "./part.ts";
 export { proposeType, TYPE_ROWS, type TypeProposal } from "./postgres-type.ts";
 export type { ExportReader } from "./reader.ts";
 export { StagingError, type StagingErrorCode } from "./staging-error.ts";
-export { type ManifestDraft, openStore, type StagingStore, type StoreOptions } from "./store.ts";
+export { type ManifestDraft, openStore, type StagingStore, type StoreOptions, type Survey } from "./store.ts";
 export type { ExportWriter, ManifestChange } from "./writer.ts";

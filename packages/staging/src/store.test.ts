@@ -1,6 +1,6 @@
 import { Buffer } from "node:buffer";
 import { execFileSync } from "node:child_process";
-import {
+import fs, {
   chmod,
   link as hardLink,
   lstat,
@@ -23,7 +23,10 @@ import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
 import { addPart, codeOf, completedExport, draft, line, temporaryRoot, until } from "../test/support.ts";
 import { newId } from "./ids.ts";
 import { readChunks } from "./part.ts";
+import type { StagingStore } from "./store.ts";
 import type { ExportWriter } from "./writer.ts";
+
+const realOpen = fs.open;
 
 let place: Awaited<ReturnType<typeof temporaryRoot>>;
 beforeEach(async () => {
@@ -700,5 +703,115 @@ describe("sweeping and removing", () => {
     expect(await codeOf(reading)).toBe("unknown_export");
     expect(await codeOf(reader.refresh())).toBe("unknown_export");
     await reader.close();
+  });
+});
+
+function idOf(writer: ExportWriter): string {
+  return writer.manifest.export_id;
+}
+
+/** What a survey finds, with the handles of what works. */
+async function surveyed(store: StagingStore): Promise<{ working: string[]; ended: object }> {
+  const { working, ended } = await store.survey();
+  return { working: working.map(({ export_id }) => export_id), ended };
+}
+
+/** Only what the file system's clock has gone past is remembered. */
+function later(): void {
+  vi.useFakeTimers({ toFake: ["Date"], now: Date.now() + 10_000 });
+}
+
+describe("survey", () => {
+  afterEach(() => {
+    vi.useRealTimers();
+  });
+
+  it("tells what works and counts what has ended", async () => {
+    const store = await place.open();
+    await completedExport(store);
+    await completedExport(store);
+    const failed = await store.create(draft());
+    await failed.finish("failed", { code: "snapshot_lost", message: "gone", retryable: false });
+    const cancelled = await store.create(draft());
+    await cancelled.finish("cancelled");
+    const writer = await store.create(draft());
+    const expected = { working: [idOf(writer)], ended: { completed: 2, failed: 1, cancelled: 1 } };
+    expect(await surveyed(store)).toEqual(expected);
+    later();
+    expect(await surveyed(store)).toEqual(expected);
+    expect(await surveyed(store)).toEqual(expected);
+    await writer.release();
+  });
+
+  it("leaves out what cannot be used, and counts it once it can", async () => {
+    const store = await place.open();
+    const exportId = await completedExport(store);
+    const path = join(place.root, exportId, "manifest.json");
+    const whole = await readFile(path);
+    await truncate(path, 10);
+    later();
+    for (let look = 0; look < 2; look++) expect((await store.survey()).ended.completed).toBe(0);
+    await writeFile(path, whole);
+    expect((await store.survey()).ended.completed).toBe(1);
+    await rm(path);
+    expect((await store.survey()).ended.completed).toBe(0);
+  });
+
+  it("reads no manifest again that has ended and not changed", async () => {
+    const store = await place.open();
+    const ended = await completedExport(store);
+    const writer = await store.create(draft());
+    later();
+    await surveyed(store);
+    const opened: string[] = [];
+    const open = vi.spyOn(fs, "open").mockImplementation(async (...given) => {
+      opened.push(String(given[0]));
+      return await realOpen(...given);
+    });
+    syncBuiltinESMExports();
+    try {
+      await surveyed(store);
+    } finally {
+      open.mockRestore();
+      syncBuiltinESMExports();
+    }
+    expect(opened).toEqual([join(place.root, idOf(writer), "manifest.json")]);
+    expect((await store.survey()).ended.completed).toBe(1);
+    await store.remove(ended);
+    expect((await store.survey()).ended.completed).toBe(0);
+    await writer.release();
+  });
+
+  it("sees an ended export that another process has taken over since, and that it was left again", async () => {
+    const [here, there] = [await place.open(), await place.open()];
+    const writer = await there.create({ ...draft(), checkpoint: { points: [], point: 0, reading: [], next_slice: 0 } });
+    await writer.finish("failed", { code: "interrupted", message: "stopped", retryable: true });
+    later();
+    for (let look = 0; look < 2; look++) {
+      expect(await surveyed(here)).toEqual({ working: [], ended: { completed: 0, failed: 1, cancelled: 0 } });
+    }
+    const taken = await there.takeOver(idOf(writer));
+    expect(await surveyed(here)).toEqual({ working: [idOf(writer)], ended: { completed: 0, failed: 0, cancelled: 0 } });
+    await taken.release();
+    const [left] = (await here.survey()).working;
+    expect(left !== undefined && here.isStalled(left)).toBe(true);
+    await (await here.takeOver(idOf(writer))).finish("cancelled", null, { checkpoint: null });
+    expect((await surveyed(there)).ended).toEqual({ completed: 0, failed: 0, cancelled: 1 });
+  });
+
+  it("sees a manifest of the same size that was put in the place of another in the same moment", async () => {
+    const store = await place.open();
+    const exportId = await completedExport(store);
+    const path = join(place.root, exportId, "manifest.json");
+    const text = await readFile(path, "utf8");
+    const { mtime, size } = await lstat(path);
+    later();
+    expect((await store.survey()).ended.completed).toBe(1);
+    // No longer the file's JSON, and of the same length.
+    await writeFile(`${path}.new`, text.replace("{", "["));
+    await utimes(`${path}.new`, mtime, mtime);
+    await rename(`${path}.new`, path);
+    expect((await lstat(path)).size).toBe(size);
+    expect((await store.survey()).ended.completed).toBe(0);
   });
 });

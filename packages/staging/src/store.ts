@@ -41,6 +41,21 @@ import {
 export type ManifestDraft = Pick<Manifest, "request_digest" | "source" | "mapping"> &
   Partial<Pick<Manifest, "profile" | "watermark" | "checkpoint" | "warnings">>;
 
+/** Exports by their state, without those whose manifest cannot be used. */
+export interface Survey {
+  /** Newest first; some of them may be stalled. */
+  working: Manifest[];
+  ended: Record<Ended, number>;
+}
+
+type Ended = Exclude<Manifest["status"], "working">;
+
+interface KnownEnd {
+  /** What tells the file of the manifest from every other. */
+  file: string;
+  status: Ended | "corrupt";
+}
+
 /** Staged exports in one place, shared by any number of processes. */
 export interface StagingStore {
   readonly root: string;
@@ -48,6 +63,11 @@ export interface StagingStore {
   probe(): Promise<void>;
   /** All exports, newest first, and those whose manifest cannot be used. */
   list(): Promise<{ exports: Manifest[]; corrupt: { export_id: string; message: string }[] }>;
+  /**
+   * What is at work and how much has ended, for who looks again and again: manifests of exports that have ended are not
+   * read a second time unless they have changed.
+   */
+  survey(): Promise<Survey>;
   read(exportId: string): Promise<Manifest>;
   /** Whether a working export has nobody who works on it. */
   isStalled(manifest: Manifest): boolean;
@@ -90,7 +110,7 @@ const PROBE_PREFIX = ".probe-";
 /** Locks of es-mcp for the start of an export; their holders touch them each second. */
 const STARTING_PREFIX = ".starting-";
 const STARTING_AGE_MS_MAX = 60_000;
-/** Manifests read at once by `list()`; each may take 8 MiB. */
+/** Manifests read at once by `list()` and `survey()`; each may take 8 MiB. */
 const LIST_CONCURRENCY = 8;
 
 /** Opens the store and proves with a probe file that its root can be shared. */
@@ -115,6 +135,8 @@ class FileStore implements StagingStore {
   #clockAheadMs = 0;
   /** Bytes of the files directly in an export, valid while the directory's mtime stays. */
   readonly #sizes = new Map<string, { mtimeMs: number; bytes: number; writers: string[] }>();
+  /** How exports ended that `survey()` has read, valid while their manifest is the same file and has not changed. */
+  #ended = new Map<string, KnownEnd>();
 
   constructor(root: string, options: StoreOptions) {
     this.root = root;
@@ -160,26 +182,45 @@ class FileStore implements StagingStore {
   }
 
   async list(): Promise<{ exports: Manifest[]; corrupt: { export_id: string; message: string }[] }> {
-    const ids = (await this.#names()).filter((name) => exportIdSchema.safeParse(name).success);
     const exports: Manifest[] = [];
     const corrupt: { export_id: string; message: string }[] = [];
-    const next = ids.values();
-    const worker = async () => {
-      for (const id of next) {
-        try {
-          exports.push(await this.read(id));
-        } catch (error) {
-          // Removed since the directory was read.
-          if (error instanceof StagingError && error.code === "unknown_export") continue;
-          if (!(error instanceof StagingError)) throw error;
-          corrupt.push({ export_id: id, message: error.message });
-        }
-      }
-    };
-    await Promise.all(Array.from({ length: LIST_CONCURRENCY }, worker));
-    exports.sort((a, b) => Date.parse(b.created_at) - Date.parse(a.created_at) || compare(a.export_id, b.export_id));
+    await this.#eachExport(async (id) => {
+      const found = await this.#readIfUsable(id);
+      if (found instanceof StagingError) corrupt.push({ export_id: id, message: found.message });
+      else if (found !== undefined) exports.push(found);
+    });
+    exports.sort(newestFirst);
     corrupt.sort((a, b) => compare(a.export_id, b.export_id));
     return { exports, corrupt };
+  }
+
+  async survey(): Promise<Survey> {
+    const working: Manifest[] = [];
+    const ended = { completed: 0, failed: 0, cancelled: 0 };
+    const known = new Map<string, KnownEnd>();
+    await this.#eachExport(async (id) => {
+      // Before it is read: a change meanwhile makes another file of it.
+      const file = await this.#manifestFile(id);
+      const before = this.#ended.get(id);
+      if (before !== undefined && before.file === file?.identity) {
+        known.set(id, before);
+        if (before.status !== "corrupt") ended[before.status] += 1;
+        return;
+      }
+      const found = await this.#readIfUsable(id);
+      if (found === undefined) return;
+      const status = found instanceof StagingError ? "corrupt" : found.status;
+      if (!(found instanceof StagingError) && found.status === "working") working.push(found);
+      if (status === "working") return;
+      if (status !== "corrupt") ended[status] += 1;
+      // An export that is another user's today may be ours tomorrow, with the same manifest.
+      const isAboutManifest = !(found instanceof StagingError) || found.code === "staging_corrupt";
+      if (file?.isSettled === true && isAboutManifest) known.set(id, { file: file.identity, status });
+    });
+    // What is gone is forgotten with it.
+    this.#ended = known;
+    working.sort(newestFirst);
+    return { working, ended };
   }
 
   async read(exportId: string): Promise<Manifest> {
@@ -403,6 +444,37 @@ class FileStore implements StagingStore {
     );
   }
 
+  /** Does the work for every export, for some at once. */
+  async #eachExport(work: (exportId: string) => Promise<void>): Promise<void> {
+    const next = (await this.#names()).filter((name) => exportIdSchema.safeParse(name).success).values();
+    const worker = async (): Promise<void> => {
+      for (const id of next) await work(id);
+    };
+    await Promise.all(Array.from({ length: LIST_CONCURRENCY }, worker));
+  }
+
+  /** The manifest, or why it cannot be used; undefined where the export was removed since the root was read. */
+  async #readIfUsable(exportId: string): Promise<Manifest | StagingError | undefined> {
+    try {
+      return await this.read(exportId);
+    } catch (error) {
+      if (!(error instanceof StagingError)) throw error;
+      return error.code === "unknown_export" ? undefined : error;
+    }
+  }
+
+  /** What tells the file of a manifest from every other that has stood in its place; undefined where there is none. */
+  async #manifestFile(exportId: string): Promise<{ identity: string; isSettled: boolean } | undefined> {
+    const stats = await lstat(join(this.root, exportId, "manifest.json"), { bigint: true }).catch(() => undefined);
+    if (stats === undefined) return undefined;
+    const { dev, ino, size, mtimeNs, ctimeNs, ctimeMs } = stats;
+    return {
+      identity: [dev, ino, size, mtimeNs, ctimeNs].join(),
+      // A change in the same tick of the file system's clock would go unseen.
+      isSettled: Number(ctimeMs) + 1000 < this.#now(),
+    };
+  }
+
   /** Everything in the root. */
   async #names(): Promise<string[]> {
     try {
@@ -538,6 +610,10 @@ class FileStore implements StagingStore {
       throw error;
     }
   }
+}
+
+function newestFirst(a: Manifest, b: Manifest): number {
+  return Date.parse(b.created_at) - Date.parse(a.created_at) || compare(a.export_id, b.export_id);
 }
 
 function compare(a: string, b: string): number {

@@ -184,9 +184,9 @@ async function isOfPresentIndices(
 /** Takes up every export that its process left half-way. For a server that lives long; one on a pipe may end at once. */
 export async function resumeStalled(context: ExportContext, signal: AbortSignal): Promise<void> {
   const { store, logger } = context;
-  const { exports } = await store.list();
+  const { working } = await store.survey();
   // What another source left is that source's.
-  const stalled = exports.filter((candidate) => store.isStalled(candidate) && candidate.source.method !== "other");
+  const stalled = working.filter((candidate) => store.isStalled(candidate) && candidate.source.method !== "other");
   for (const manifest of stalled) {
     await resumeExport(context, manifest, signal).catch((error: unknown) =>
       logger.warn("export_not_resumed", { exportId: manifest.export_id, error }),
