@@ -247,6 +247,69 @@ describe("search_documents", () => {
     expect(new Set(ids).size).toBe(95);
   });
 
+  test("pages by relevance over one snapshot and several shards neither repeat nor lose a hit, and may be read twice", async () => {
+    const index = name("ranked");
+    await indices.create(index, { settings: { number_of_shards: 3 } });
+    const documents = Array.from({ length: 60 }, (_, at) =>
+      JSON.stringify({ at, text: at % 7 === 0 ? "lamp lamp" : "lamp" }),
+    );
+    await indices.bulk(index, documents);
+    const search = { index, query: { match: { text: "lamp" } }, size: 25, fields: ["at"] };
+    const read = async (cursor?: string) => {
+      const { data } = await session.call("search_documents", { ...search, ...(cursor !== undefined && { cursor }) });
+      return {
+        total: data.total,
+        at: data.hits.map(({ _source }: { _source: { at: number } }): number => _source.at),
+        scores: data.hits.map(({ _score }: { _score: number }): number => _score),
+        cursor: data.next_cursor,
+      };
+    };
+    const first = await read();
+    // All that comes after the first page was opened ranks before it, and is not of its snapshot.
+    await indices.bulk(
+      index,
+      Array.from({ length: 5 }, (_, at) => JSON.stringify({ at: 100 + at, text: "lamp lamp lamp lamp" })),
+      100,
+    );
+    const second = await read(first.cursor);
+    expect(await read(first.cursor)).toMatchObject({ at: second.at, total: 60 });
+    const third = await read(second.cursor);
+    expect([first, second, third].map(({ total, at }) => [total, at.length])).toEqual([
+      [60, 25],
+      [60, 25],
+      [60, 10],
+    ]);
+    const seen = [first, second, third].flatMap(({ at }) => at);
+    expect(seen.toSorted((a, b) => a - b)).toEqual(Array.from({ length: 60 }, (_, at) => at));
+    const scores = [first, second, third].flatMap((page) => page.scores);
+    expect(scores).toEqual(scores.toSorted((a, b) => b - a));
+    expect(await indices.openContexts(index)).toBe(0);
+  });
+
+  test("reads an index by its name again and again, and sees at once that the name has become an alias", async () => {
+    const [index, other] = [name("renamed"), name("renamed-to")];
+    for (const made of [index, other]) await indices.create(made);
+    await indices.bulk(index, ['{"v":1}']);
+    await indices.bulk(other, ['{"v":2}', '{"v":3}']);
+    const search = async (query?: object) => {
+      const { data } = await session.call("search_documents", { index, sort: "v", ...(query && { query }) });
+      return data.error?.code ?? data.hits.map(({ _source }: { _source: { v: number } }) => _source.v);
+    };
+    expect(await search()).toEqual([1]);
+    expect(await search()).toEqual([1]);
+    expect(await search({ term: { v: 9 } })).toEqual([]);
+    await indices.request("DELETE", `/${index}`);
+    expect(await search()).toBe("index_not_found");
+    const filter = { term: { v: 3 } };
+    await indices.request(
+      "POST",
+      "/_aliases",
+      JSON.stringify({ actions: [{ add: { index: other, alias: index, filter } }] }),
+    );
+    expect(await search()).toEqual([3]);
+    expect(await search()).toEqual([3]);
+  });
+
   test("a cursor belongs to its arguments", async () => {
     const { data } = await session.call("search_documents", { index: products, size: 5 });
     const other = await session.call("search_documents", { index: products, size: 6, cursor: data.next_cursor });

@@ -139,6 +139,7 @@ export function intercept(
       await before(request, options.signal);
       return await elasticsearch.bytes(request, options);
     },
+    recentIndex: (name) => elasticsearch.recentIndex(name),
     names: (expression, options) => elasticsearch.names(expression, options),
     resolve: (expression, options) => elasticsearch.resolve(expression, options),
     mappings: (indices, options) => elasticsearch.mappings(indices, options),

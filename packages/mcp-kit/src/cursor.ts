@@ -1,4 +1,4 @@
-import { createCipheriv, createDecipheriv, hkdfSync, randomBytes } from "node:crypto";
+import { createCipheriv, createDecipheriv, createSecretKey, hkdfSync, type KeyObject, randomBytes } from "node:crypto";
 import type { z } from "zod";
 import { digest } from "./digest.ts";
 import { ToolError } from "./tool-error.ts";
@@ -21,11 +21,13 @@ const TAG_BYTES = 16;
  * such as a snapshot of Elasticsearch, so it is sealed, and bound to its tool and arguments.
  */
 export class Cursors {
-  readonly #key: Buffer;
+  readonly #key: KeyObject;
 
   /** Cursors of processes with the same secret are good in each of them; without one, only in this one. */
   constructor(secret?: string) {
-    this.#key = secret === undefined ? randomBytes(32) : Buffer.from(hkdfSync("sha256", secret, "", "cursors", 32));
+    this.#key = createSecretKey(
+      secret === undefined ? randomBytes(32) : Buffer.from(hkdfSync("sha256", secret, "", "cursors", 32)),
+    );
   }
 
   encode(scope: CursorScope, position: unknown): string {

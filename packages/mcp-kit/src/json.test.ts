@@ -27,6 +27,23 @@ test("leaves everything but numbers as it is, at any depth", () => {
   });
 });
 
+test.each([
+  "[9007199254740993]",
+  "[ 9007199254740993 ]",
+  "[1,\n\t9007199254740993]",
+  '{"a":9007199254740993}',
+  '{"a" : \r\n 9007199254740993}',
+  " 9007199254740993 ",
+])("finds a number wherever one may stand in %j", (text) => {
+  expect(JSON.stringify(parseExactJson(text))).toContain('"9007199254740993"');
+});
+
+test("finds negative numbers and exponents inside", () => {
+  expect(parseExactJson('{"a":[-9007199254740993, -1E400 ,-0.1e1]}')).toEqual({
+    a: ["-9007199254740993", "-1E400", -1],
+  });
+});
+
 test("throws on what is not JSON", () => {
   expect(() => parseExactJson("{a:1}")).toThrow(SyntaxError);
 });

@@ -1,16 +1,18 @@
 /** Shortest text of which a double may lose a digit: up to 15 significant digits always survive the way there and back. */
 const EXACT_DIGITS = 15;
 
-/** What every number that could change has in it: more digits than always survive, or an exponent. Strings may have it too. */
-const MAY_CHANGE = /[\d.]{16}|\d[eE]/;
+/** Every number that could change: it has more digits than always survive, or an exponent. Strings may hold such text, too. */
+const MAY_CHANGE = String.raw`-?(?:[\d.]{16}|[\d.]+[eE])`;
+const MAY_CHANGE_INSIDE = new RegExp(String.raw`[:,[]\s*${MAY_CHANGE}`);
+const MAY_CHANGE_ALONE = new RegExp(String.raw`^\s*${MAY_CHANGE}`);
 
 /**
  * `JSON.parse` that changes no number: integers beyond ±(2^53-1), and decimals whose value a double does not give back
  * exactly, come as the text they were written in.
  */
 export function parseExactJson(text: string): unknown {
-  // Looking at every value from JavaScript takes seven times as long as parsing.
-  if (!MAY_CHANGE.test(text)) return JSON.parse(text);
+  // Looking at every value from JavaScript takes six times as long as parsing.
+  if (!MAY_CHANGE_INSIDE.test(text) && !MAY_CHANGE_ALONE.test(text)) return JSON.parse(text);
   return JSON.parse(text, (_key, value: unknown, context?: { source?: string }) =>
     typeof value === "number" && context?.source !== undefined ? exactNumber(value, context.source) : value,
   );

@@ -45,6 +45,7 @@ const QUESTIONS_MAX = 3;
 /** How long a yes may be on its way before the question is asked again, in milliseconds. */
 const ANSWER_MS_MAX = 15 * 60_000;
 
+const canAskSchema = z.object({ elicitation: z.record(z.string(), z.unknown()) });
 const yesSchema = z.object({ yes: z.literal(true) });
 const askedSchema = z.object({ question: z.string(), until: z.number() });
 
@@ -128,7 +129,7 @@ export class Questions {
     if (waitMs === 0) return false;
     const declared =
       mcpReq.envelope === undefined ? capabilities : toldByEnvelope(mcpReq.envelope, "clientCapabilities");
-    const parsed = z.object({ elicitation: z.record(z.string(), z.unknown()) }).safeParse(declared);
+    const parsed = canAskSchema.safeParse(declared);
     if (!parsed.success) return false;
     const { elicitation } = parsed.data;
     // Before there were modes, an empty object meant forms.

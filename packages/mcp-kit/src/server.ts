@@ -108,10 +108,12 @@ export function serverFactory<Context>(served: ServedTools<Context>): () => Serv
   };
 }
 
+const callerSchema = z.object({ name: z.string(), version: z.string() });
+
 /** Who calls, as far as the protocol says; nothing proves it. */
 function callerOf(envelope: object | undefined): Caller | undefined {
   const client = toldByEnvelope(envelope, "clientInfo");
-  const parsed = z.object({ name: z.string(), version: z.string() }).safeParse(client);
+  const parsed = callerSchema.safeParse(client);
   return parsed.success ? parsed.data : undefined;
 }
 

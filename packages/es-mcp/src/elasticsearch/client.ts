@@ -103,7 +103,7 @@ export class EsConnection {
         // As a stream, because otherwise the transport decodes the body to a string and parses it: numbers and bytes would be lost.
         { asStream: true, meta: true, signal, headers, ...(options.once === true ? { maxRetries: 0 } : {}) },
       );
-      const into = options.into ?? new ResponseBuffer();
+      const into = options.into ?? new ResponseBuffer(0);
       await readAll(body, into, options.bytesMax ?? RESPONSE_BYTES_MAX);
       return { status: statusCode ?? 0, body: into.bytes };
     } catch (error) {
@@ -180,7 +180,10 @@ async function readAll(body: Readable, into: ResponseBuffer, bytesMax: number): 
     .on("data", take)
     .once("end", resolve)
     .on("error", reject)
-    .once("close", () => reject(new Error("other side closed")));
+    .once("close", () => {
+      // Every answer's stream closes after its end, and an error is costly to make.
+      if (!body.readableEnded) reject(new Error("other side closed"));
+    });
   try {
     await promise;
   } catch (error) {

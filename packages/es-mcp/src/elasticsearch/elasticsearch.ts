@@ -76,6 +76,11 @@ export interface Elasticsearch {
   bytes(request: EsRequest, options: RequestOptions): Promise<Buffer>;
   /** Expands names, wildcards, aliases and data streams to open, permitted indices. Throws where a literal name is missing, or nothing is left. */
   names(expression: string | string[], options: ResolveOptions): Promise<Names>;
+  /**
+   * What `names` said within the last seconds of a name that is an index itself and no alias. Only good for an answer
+   * whose hits prove that it still is.
+   */
+  recentIndex(name: string): Names | undefined;
   /** As `names`, with what a complete copy needs to know about each index. */
   resolve(
     expression: string | string[],

@@ -30,7 +30,7 @@ export function jsonBytes(value: unknown): number {
  * followed by its length, and at last without its later fields.
  */
 export function fitValue(value: unknown, bytesMax: number): Fitted {
-  if (jsonBytes(value) <= bytesMax) return { value, clipped: [] };
+  if (bytesMax === Number.POSITIVE_INFINITY || jsonBytes(value) <= bytesMax) return { value, clipped: [] };
   let fitted: Fitted = { value, clipped: [] };
   for (const step of STEPS) {
     const clipped = new Set<string>();

@@ -34,6 +34,10 @@ import { withoutComments } from "./without-comments.ts";
 /** Time for the names that an `index_not_found` suggests: a hint must not double the wait. */
 const NEAREST_TIMEOUT_MS = 2_000;
 
+/** How long an index may have become hidden before a search by its name says so, and how many indices are remembered. */
+const RECENT_MS_MAX = 10_000;
+const RECENT_INDICES_MAX = 1_000;
+
 /** Indices that a search can name back, where it has to stand in for `_resolve`. */
 const SEARCHED_INDICES_MAX = 1_000;
 
@@ -58,6 +62,7 @@ class Gateway implements Elasticsearch {
   readonly #settings: EsSettings;
   readonly #connection: EsConnection;
   readonly #nodes: readonly URL[];
+  readonly #recent = new Map<string, { names: Names; at: number }>();
 
   constructor(settings: EsSettings) {
     this.#settings = settings;
@@ -126,7 +131,27 @@ class Gateway implements Elasticsearch {
       throw await this.#nothingLeft(parts, expanded, signal);
     }
     const { indices, leftOut, denied } = expanded;
-    return { indices, leftOut, isExact: leftOut.length + denied.length === 0 };
+    const names = { indices, leftOut, isExact: leftOut.length + denied.length === 0 };
+    const [only, ...others] = indices;
+    const isIndex = only !== undefined && others.length === 0 && !only.hidden && only.name === parts.join(",");
+    if (isIndex && names.isExact) this.#remember(only.name, names);
+    return names;
+  }
+
+  recentIndex(name: string): Names | undefined {
+    const found = this.#recent.get(name);
+    return found !== undefined && performance.now() - found.at <= RECENT_MS_MAX ? found.names : undefined;
+  }
+
+  #remember(name: string, names: Names): void {
+    this.#recent.delete(name);
+    this.#recent.set(name, { names, at: performance.now() });
+    if (this.#recent.size <= RECENT_INDICES_MAX) return;
+    // The first in a map is the one remembered longest ago.
+    for (const oldest of this.#recent.keys()) {
+      this.#recent.delete(oldest);
+      return;
+    }
   }
 
   async resolve(

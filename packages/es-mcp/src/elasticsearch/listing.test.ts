@@ -13,6 +13,7 @@ function none(): never {
 function written(indices: IndexName[], answer: (request: EsRequest) => unknown): Elasticsearch {
   return {
     restricted: false,
+    recentIndex: () => undefined,
     names: async () => ({ indices, leftOut: [], isExact: true }),
     json: async (request) => answer(request),
     bytes: none,

@@ -6,8 +6,13 @@ const BYTES_FIRST = 1024 * 1024;
  * collection than everything else that is done with it.
  */
 export class ResponseBuffer {
-  #memory = Buffer.allocUnsafeSlow(BYTES_FIRST);
+  #memory: Buffer;
   #length = 0;
+
+  /** `bytesFirst` is the memory to begin with. What holds one answer only takes none before it comes. */
+  constructor(bytesFirst: number = BYTES_FIRST) {
+    this.#memory = Buffer.allocUnsafeSlow(bytesFirst);
+  }
 
   clear(): void {
     this.#length = 0;

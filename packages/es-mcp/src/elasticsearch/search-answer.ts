@@ -1,7 +1,7 @@
-import { ANSWER_BYTES_MAX, ANSWER_BYTES_TARGET, fitItems } from "@es-to-pg/mcp-kit";
+import { ANSWER_BYTES_MAX, ANSWER_BYTES_TARGET } from "@es-to-pg/mcp-kit";
 import { pickFields } from "./fields.ts";
 import { fitValue, jsonBytes } from "./fit.ts";
-import type { SearchHit, SearchPage, SearchPosition, SearchRequest } from "./search.ts";
+import { hitsDigest, type SearchHit, type SearchPage, type SearchPosition, type SearchRequest } from "./search.ts";
 
 /** Totals, hints and names around hits and aggregations. */
 const ENVELOPE_BYTES = 700;
@@ -77,8 +77,13 @@ export function fitPage(
     },
     hasMore,
     next:
-      hasMore && canContinue && page.pit !== undefined && after !== undefined
-        ? { pit: page.pit, after, total: page.total, given }
+      hasMore && canContinue && page.pit !== undefined
+        ? {
+            pit: page.pit,
+            total: page.total,
+            given,
+            ...(after === undefined ? { first: hitsDigest(page.hits.slice(0, returned)) } : { after }),
+          }
         : null,
   };
 }
@@ -88,21 +93,47 @@ interface Shown {
   clipped: string[];
 }
 
+interface Measured extends Shown {
+  bytes: number;
+}
+
 /** Whole hits as far as there is room; the values of a hit that would take too much of it are clipped. */
 function fitHits(
   hits: readonly SearchHit[],
   show: (hit: SearchHit, bytesMax?: number) => Shown,
   bytesMax: number,
 ): { items: ShownHit[]; clipped: string[] } {
-  const whole = hits.map((hit) => show(hit).hit);
-  if (jsonBytes(whole) <= bytesMax) return { items: whole, clipped: [] };
+  const whole = firstFitting(hits, (hit) => measured(show(hit)), { bytesMax, least: 0 });
   const share = Math.floor(bytesMax * Math.max(HIT_SHARE, 1 / hits.length)) - 2;
-  const fitted = hits.map((hit) => show(hit, share));
-  const { items } = fitItems(
-    fitted.map(({ hit }) => hit),
-    { bytesMax },
-  );
-  return { items, clipped: fitted.slice(0, items.length).flatMap(({ clipped }) => clipped) };
+  const clip = (hit: SearchHit, at: number): Measured => {
+    const known = whole[at];
+    // So small a hit has nothing in it that would be clipped, and need not be measured again.
+    return known !== undefined && known.bytes <= share / 2 ? known : measured(show(hit, share));
+  };
+  const given = whole.length === hits.length ? whole : firstFitting(hits, clip, { bytesMax, least: 1 });
+  return { items: given.map(({ hit }) => hit), clipped: given.flatMap(({ clipped }) => clipped) };
+}
+
+function measured(shown: Shown): Measured {
+  return { ...shown, bytes: jsonBytes(shown.hit) };
+}
+
+/** The hits, from the first on, that fit in `bytesMax` bytes together. None beyond them is measured but the next. */
+function firstFitting(
+  hits: readonly SearchHit[],
+  measure: (hit: SearchHit, at: number) => Measured,
+  { bytesMax, least }: { bytesMax: number; least: number },
+): Measured[] {
+  const fitting: Measured[] = [];
+  // The brackets; every hit after the first brings a comma.
+  let bytes = 1;
+  for (const [at, hit] of hits.entries()) {
+    const next = measure(hit, at);
+    bytes += next.bytes + 1;
+    if (bytes > bytesMax && fitting.length >= least) break;
+    fitting.push(next);
+  }
+  return fitting;
 }
 
 function shownHit(

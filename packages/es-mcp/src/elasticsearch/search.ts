@@ -1,3 +1,4 @@
+import { createHash } from "node:crypto";
 import { ToolError } from "@es-to-pg/mcp-kit";
 import { z } from "zod";
 import type { Elasticsearch, IndexName, Names } from "./elasticsearch.ts";
@@ -18,15 +19,21 @@ const SEARCH_BYTES_MAX = 64 * 1024 * 1024;
 /** A partial answer looks like a whole one; with this it is an error instead. */
 const WHOLE_ANSWERS = { allow_partial_search_results: "false" };
 
-/** Where the next page goes on: in the same snapshot, after the last hit that was given out. */
+/**
+ * Where the next page goes on: in the same snapshot, after the last hit that was given out. Behind the first page of a
+ * search by relevance, that is told by which hits were given, because the page was not sorted.
+ */
 export const positionSchema = z.strictObject({
   pit: z.string(),
-  after: z.array(z.unknown()),
+  after: z.array(z.unknown()).optional(),
+  first: z.string().optional(),
   total: z.int().nonnegative(),
   given: z.int().nonnegative(),
 });
 
 export type SearchPosition = z.output<typeof positionSchema>;
+
+const snapshotSchema = z.object({ id: z.string() });
 
 const totalSchema = z.object({ value: z.int().nonnegative() });
 
@@ -52,6 +59,12 @@ const answerSchema = z.object({
 
 export type SearchHit = z.output<typeof hitSchema>;
 
+/** Tells one list of hits from every other. */
+export function hitsDigest(hits: readonly SearchHit[]): string {
+  const ids = hits.map(({ _index, _id }) => [_index, _id]);
+  return createHash("sha256").update(JSON.stringify(ids)).digest("base64url");
+}
+
 export interface SearchRequest {
   indices: readonly IndexName[];
   query: Record<string, unknown> | undefined;
@@ -75,7 +88,7 @@ export interface SearchPage {
 /**
  * One page of a search by expression. Where every index may be read, a plain name is searched while it is being
  * expanded: in nearly every case it stands for open indices only, and where it does not, what was found is thrown away
- * and the rest searched anew.
+ * and the rest searched anew. A name that has just been seen to be an index is expanded only if no hit proves it.
  */
 export async function searchExpression(
   elasticsearch: Elasticsearch,
@@ -83,35 +96,37 @@ export async function searchExpression(
   request: Omit<SearchRequest, "indices">,
   signal: AbortSignal,
 ): Promise<{ page: SearchPage; names: Names }> {
-  const expanding = elasticsearch.names(expression, { includeHidden: false, signal });
+  const expand = (): Promise<Names> => elasticsearch.names(expression, { includeHidden: false, signal });
   // Aggregations tell no index, so that nothing would show an alias that has just been moved.
   const isForeseeable = isPlainName(expression) && request.position === undefined && request.aggs === undefined;
   if (elasticsearch.restricted || !isForeseeable) {
-    const names = await expanding;
+    const names = await expand();
     return { names, page: await searchPage(elasticsearch, { ...request, indices: names.indices }, signal) };
   }
   const asItIs = [{ name: expression, hidden: false, aliases: [], dataStream: null }];
-  const [expanded, searched] = await Promise.allSettled([
-    expanding,
+  const recent = elasticsearch.recentIndex(expression);
+  const [first, searched] = await Promise.allSettled([
+    recent ?? expand(),
     searchPage(elasticsearch, { ...request, indices: asItIs }, signal),
   ]);
-  if (expanded.status === "fulfilled") {
-    const names = expanded.value;
-    const known = new Set(names.indices.map(({ name }) => name));
-    if (names.isExact && searched.status === "rejected") throw searched.reason;
-    if (
-      names.isExact &&
-      searched.status === "fulfilled" &&
-      searched.value.hits.every(({ _index }) => known.has(_index))
-    ) {
-      return { names, page: searched.value };
-    }
+  const page = searched.status === "fulfilled" ? searched.value : undefined;
+  if (recent !== undefined && page !== undefined && page.hits.length > 0 && areOnlyOf(recent, page.hits)) {
+    return { names: recent, page };
   }
-  if (searched.status === "fulfilled" && searched.value.pit !== undefined) {
-    await closeSnapshot(elasticsearch, searched.value.pit);
+  const [expanded] = recent === undefined ? [first] : await Promise.allSettled([expand()]);
+  if (expanded.status === "fulfilled" && expanded.value.isExact) {
+    if (searched.status === "rejected") throw searched.reason;
+    if (areOnlyOf(expanded.value, searched.value.hits)) return { names: expanded.value, page: searched.value };
   }
-  const names = await expanding;
+  if (page?.pit !== undefined) await closeSnapshot(elasticsearch, page.pit);
+  if (expanded.status === "rejected") throw expanded.reason;
+  const names = expanded.value;
   return { names, page: await searchPage(elasticsearch, { ...request, indices: names.indices }, signal) };
+}
+
+function areOnlyOf({ indices }: Names, hits: readonly SearchHit[]): boolean {
+  const known = new Set(indices.map(({ name }) => name));
+  return hits.every(({ _index }) => known.has(_index));
 }
 
 function isPlainName(expression: string): boolean {
@@ -127,21 +142,24 @@ async function searchPage(
   const { indices, size, aggs, highlight, position } = request;
   const { path, query, narrowed } = targetsOf(indices, request.query);
   if (narrowed) refuseLookingPast(aggs);
-  const pit = position?.pit ?? (size === 0 ? undefined : await openSnapshot(elasticsearch, path, signal));
-  const body = {
-    query,
-    size,
-    // The total is exact, and of the same snapshot; later pages carry it along.
-    track_total_hits: position === undefined,
-    ...(size === 0 ? {} : { sort: sortOf(request, pit !== undefined) }),
-    ...(position === undefined ? {} : { search_after: position.after }),
-    ...(aggs === undefined || position !== undefined ? {} : { aggs }),
-    ...(highlight.length === 0
-      ? {}
-      : { highlight: { fields: Object.fromEntries(highlight.map((field) => [field, {}])) } }),
-    ...(pit === undefined ? {} : { pit: { id: pit, keep_alive: KEEP_ALIVE } }),
-  };
+  let pit = position?.pit ?? (size === 0 ? undefined : await openSnapshot(elasticsearch, path, signal));
   try {
+    const place = position === undefined ? undefined : await placeOf(elasticsearch, query, position, signal);
+    pit = place?.pit ?? pit;
+    const sort = sortOf(request, pit !== undefined);
+    const body = {
+      query,
+      size,
+      // The total is exact, and of the same snapshot; later pages carry it along.
+      track_total_hits: position === undefined,
+      ...(size === 0 || sort === undefined ? {} : { sort }),
+      ...(place === undefined ? {} : { search_after: place.after }),
+      ...(aggs === undefined || position !== undefined ? {} : { aggs }),
+      ...(highlight.length === 0
+        ? {}
+        : { highlight: { fields: Object.fromEntries(highlight.map((field) => [field, {}])) } }),
+      ...(pit === undefined ? {} : { pit: { id: pit, keep_alive: KEEP_ALIVE } }),
+    };
     const read = await readDocuments(
       elasticsearch,
       { method: "POST", path: pit === undefined ? [path, "_search"] : ["_search"], query: WHOLE_ANSWERS, body },
@@ -159,12 +177,43 @@ async function searchPage(
   } catch (error) {
     if (pit !== undefined) await closeSnapshot(elasticsearch, pit);
     if (position !== undefined && error instanceof ToolError && error.code === "search_context_missing") {
-      throw new ToolError("cursor_expired", "The snapshot that the cursor belongs to is gone.", {
-        next: "Call without cursor to start over; use bulk_export to read everything.",
-      });
+      throw cursorExpired();
     }
     throw error;
   }
+}
+
+/** The sort values of the last hit that was given out, and the snapshot as it is called by now. */
+async function placeOf(
+  elasticsearch: Elasticsearch,
+  query: Record<string, unknown>,
+  { pit, after, first, given }: SearchPosition,
+  signal: AbortSignal,
+): Promise<{ pit: string; after: readonly unknown[] }> {
+  if (after !== undefined) return { pit, after };
+  const body = {
+    query,
+    size: given,
+    track_total_hits: false,
+    sort: [...BY_RELEVANCE, LAST_RESORT],
+    _source: false,
+    pit: { id: pit, keep_alive: KEEP_ALIVE },
+  };
+  const answer = answerSchema.parse(
+    await elasticsearch.json({ method: "POST", path: ["_search"], query: WHOLE_ANSWERS, body }, { signal }),
+  );
+  if (answer._shards.failed > 0) throw incomplete(answer._shards.failed);
+  const { hits } = answer.hits;
+  const last = hits.at(-1)?.sort;
+  // In a snapshot the same hits come first again; were it otherwise, some would be lost and others come twice.
+  if (last === undefined || hitsDigest(hits) !== first) throw cursorExpired();
+  return { pit: answer.pit_id ?? pit, after: last };
+}
+
+function cursorExpired(): ToolError {
+  return new ToolError("cursor_expired", "The snapshot that the cursor belongs to is gone.", {
+    next: "Call without cursor to start over; use bulk_export to read everything.",
+  });
 }
 
 /** Lets go of a snapshot. It would end by itself within a minute, so a failure changes nothing. */
@@ -184,7 +233,7 @@ async function openSnapshot(
       { method: "POST", path: [path, "_pit"], query: { keep_alive: KEEP_ALIVE } },
       { signal },
     );
-    return z.object({ id: z.string() }).parse(opened).id;
+    return snapshotSchema.parse(opened).id;
   } catch (error) {
     // Without the right to open one, the first page is still an answer.
     if (error instanceof ToolError && error.code === "forbidden") return undefined;
@@ -192,10 +241,17 @@ async function openSnapshot(
   }
 }
 
-function sortOf({ sort, query }: SearchRequest, snapshot: boolean): unknown[] {
-  const wanted = sort.length > 0 ? [...sort] : query === undefined ? [] : [{ _score: "desc" }];
-  // The last resort makes the order total; only a snapshot knows it.
-  return snapshot ? [...wanted, { _shard_doc: "asc" }] : wanted.length > 0 ? wanted : ["_doc"];
+const BY_RELEVANCE = [{ _score: "desc" }];
+
+/** Makes every order total; only a snapshot knows it. */
+const LAST_RESORT = { _shard_doc: "asc" };
+
+/** Undefined for the first page by relevance: Elasticsearch finds it sooner unsorted, in the same order. */
+function sortOf({ sort, query, position }: SearchRequest, snapshot: boolean): unknown[] | undefined {
+  const isRanked = sort.length === 0 && query !== undefined;
+  if (isRanked && position === undefined) return undefined;
+  const wanted = isRanked ? BY_RELEVANCE : sort;
+  return snapshot ? [...wanted, LAST_RESORT] : wanted.length > 0 ? [...wanted] : ["_doc"];
 }
 
 /** Clauses of a sort. Models write `price:desc,name` as for Elasticsearch's query string, and `price desc` or `-price`, too. */
