@@ -4,6 +4,8 @@ export interface ElasticsearchRequest {
   path: string;
   body?: string | Buffer;
   contentType?: string;
+  /** Where false, Elasticsearch is asked not to compress its answer, which `fetch` asks for otherwise. */
+  compressed?: false;
 }
 
 /** Bounds one request; a bulk request of 5 MB takes well under a second. */
@@ -12,13 +14,14 @@ const requestMsMax = 120_000;
 /** Sends one request and returns the answer's text; fails with the answer's first words when the status says so. */
 export async function request(
   url: string,
-  { method, path, body, contentType = "application/json" }: ElasticsearchRequest,
+  { method, path, body, contentType = "application/json", compressed }: ElasticsearchRequest,
   accepted: readonly number[] = [],
 ): Promise<string> {
   const parsed = new URL(url);
   const { username, password } = parsed;
   const address = `${parsed.origin}${parsed.pathname.replace(/\/$/, "")}/${path}`;
   const headers: Record<string, string> = body === undefined ? {} : { "content-type": contentType };
+  if (compressed === false) headers["accept-encoding"] = "identity";
   // fetch refuses credentials in a URL.
   if (username !== "") {
     const credentials = `${decodeURIComponent(username)}:${decodeURIComponent(password)}`;
