@@ -25,7 +25,9 @@ export function parseTree(text: string): TreeValue[] {
   const open: { closes: "}" | ")"; node?: TreeNode; into: TreeValue[] }[] = [];
   let into = root;
   let expectsKind = false;
-  for (const [token] of text.matchAll(/[(){}]|(?:\\[^]|[^\s(){}\\])+/gu)) {
+  for (let start = nextToken(text, 0), end = 0; start < text.length; start = nextToken(text, end)) {
+    end = endOfToken(text, start);
+    const token = text.slice(start, end);
     const top = open.at(-1);
     if (expectsKind && top?.node !== undefined) {
       top.node.kind = token;
@@ -56,6 +58,32 @@ export function parseTree(text: string): TreeValue[] {
   }
   if (open.length > 0) throw new Error("a query tree is not balanced");
   return root;
+}
+
+const BLANK = 1;
+const BRACKET = 2;
+const BACKSLASH = 0x5c;
+
+/** What parts the tokens of a printed tree (`pg_strtok` of the server), by character code. */
+const DELIMITERS = new Uint8Array(128);
+for (const blank of " \n\t") DELIMITERS[blank.charCodeAt(0)] = BLANK;
+for (const bracket of "(){}") DELIMITERS[bracket.charCodeAt(0)] = BRACKET;
+
+function nextToken(text: string, from: number): number {
+  let at = from;
+  while (at < text.length && DELIMITERS[text.charCodeAt(at)] === BLANK) at++;
+  return at;
+}
+
+function endOfToken(text: string, start: number): number {
+  if (DELIMITERS[text.charCodeAt(start)] === BRACKET) return start + 1;
+  let at = start;
+  for (; at < text.length; at++) {
+    const code = text.charCodeAt(at);
+    if (code === BACKSLASH) at++;
+    else if (code < DELIMITERS.length && DELIMITERS[code] !== 0) break;
+  }
+  return Math.min(at, text.length);
 }
 
 /** All nodes of a tree, parents before children. */
