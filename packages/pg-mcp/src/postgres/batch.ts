@@ -77,15 +77,21 @@ export class Description implements Submittable {
   }
 }
 
-/** Statements that a session has parsed, and planned, under names that nobody else can know before. */
+/** A statement that a session has parsed, and planned. */
+interface KeptStatement {
+  name: string;
+  /** What it answers; undefined before it has once run to its end. */
+  fields: RawResult["fields"] | undefined;
+}
+
+/** The statements that a session keeps, under names that nobody else can know before. */
 export class KeptStatements {
-  /** By their text. */
-  readonly names = new Map<string, string>();
+  readonly bySql = new Map<string, KeptStatement>();
   readonly #prefix = `kept_${randomBytes(9).toString("hex")}`;
   #given = 0;
 
-  newName(): string {
-    return `${this.#prefix}_${this.#given++}`;
+  newStatement(): KeptStatement {
+    return { name: `${this.#prefix}_${this.#given++}`, fields: undefined };
   }
 }
 
@@ -97,8 +103,8 @@ export class Batch implements Submittable {
   readonly #resolve: (results: BatchResult[]) => void;
   readonly #reject: (error: Error) => void;
   readonly #results: BatchResult[];
-  /** Statements that were sent to be parsed, in their order: what the session keeps of them, and under which name. */
-  readonly #parsed: { sql: string; name: string }[] = [];
+  /** Statements that were sent to be parsed, in their order, with what the session keeps of them. */
+  readonly #parsed: { sql: string; kept: KeptStatement | undefined }[] = [];
   #connection: PgConnection | undefined;
   /** Statements that have ended: the position of the one that is answered. */
   #ended = 0;
@@ -112,7 +118,7 @@ export class Batch implements Submittable {
 
   readonly #onParsed = (): void => {
     const parsed = this.#parsed.shift();
-    if (parsed !== undefined && parsed.name !== "") this.#kept?.names.set(parsed.sql, parsed.name);
+    if (parsed?.kept !== undefined) this.#kept?.bySql.set(parsed.sql, parsed.kept);
   };
 
   constructor(
@@ -138,12 +144,14 @@ export class Batch implements Submittable {
     connection.on("noData", this.#onNoData);
     connection.on("parseComplete", this.#onParsed);
     connection.stream.cork();
-    for (const { sql, params = [], describe = false, kept = false } of this.#statements) {
-      const name = this.#parse(connection, sql, kept);
+    for (const [index, { sql, params = [], describe = false, kept = false }] of this.#statements.entries()) {
+      const { name, fields } = this.#parse(connection, sql, kept) ?? { name: "", fields: undefined };
       if (describe) connection.describe({ type: "S", name }, true);
       else {
         connection.bind({ portal: "", statement: name, values: [...params] }, true);
-        connection.describe({ type: "P", name: "" }, true);
+        const result = this.#results[index];
+        if (fields !== undefined && result !== undefined) result.fields = fields;
+        else connection.describe({ type: "P", name: "" }, true);
         connection.execute({ portal: "" }, true);
       }
     }
@@ -151,15 +159,14 @@ export class Batch implements Submittable {
     connection.stream.uncork();
   }
 
-  /** Sends a statement to be parsed unless the session has kept it, and answers its name. */
-  #parse(connection: PgConnection, sql: string, isKept: boolean): string {
-    const kept = isKept ? this.#kept : undefined;
-    const known = kept?.names.get(sql);
+  /** Sends a statement to be parsed unless the session has kept it, and answers what is known of one that is kept. */
+  #parse(connection: PgConnection, sql: string, isKept: boolean): KeptStatement | undefined {
+    const known = isKept ? this.#kept?.bySql.get(sql) : undefined;
     if (known !== undefined) return known;
-    const name = kept?.newName() ?? "";
-    this.#parsed.push({ sql, name });
-    connection.parse({ name, text: sql, types: [] }, true);
-    return name;
+    const kept = isKept ? this.#kept?.newStatement() : undefined;
+    this.#parsed.push({ sql, kept });
+    connection.parse({ name: kept?.name ?? "", text: sql, types: [] }, true);
+    return kept;
   }
 
   handleRowDescription(message: { fields: FieldDef[] }): void {
@@ -174,7 +181,12 @@ export class Batch implements Submittable {
 
   handleCommandComplete(): void {
     const result = this.#results[this.#ended];
-    if (result !== undefined) result.rowCount = result.rows.length;
+    if (result !== undefined) {
+      result.rowCount = result.rows.length;
+      const { sql = "", kept = false } = this.#statements[this.#ended] ?? {};
+      const known = kept ? this.#kept?.bySql.get(sql) : undefined;
+      if (known !== undefined) known.fields = result.fields;
+    }
     this.#ended++;
   }
 

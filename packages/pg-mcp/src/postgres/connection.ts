@@ -216,7 +216,7 @@ export class Connection {
 
   /** Ends the transaction and forgets all that may be left in the session, but for the statements that it keeps. */
   async empty(): Promise<void> {
-    if (this.#kept === undefined || this.#kept.names.size === 0) {
+    if (this.#kept === undefined || this.#kept.bySql.size === 0) {
       await this.execute("ROLLBACK");
       await this.discard();
       return;
@@ -225,7 +225,7 @@ export class Connection {
     const [, found] = await this.batch([releaseLocks, countPrepared]);
     const [prepared, preparedBySql] = found?.rows[0] ?? [];
     // Code of a user, where the operator lets any run, could have put a statement of its own in the place of ours.
-    if (Number(prepared) !== this.#kept.names.size || preparedBySql !== "0") await this.discard();
+    if (Number(prepared) !== this.#kept.bySql.size || preparedBySql !== "0") await this.discard();
   }
 
   /** Forgets all that may be left in the session, outside of a transaction. */
@@ -236,7 +236,7 @@ export class Connection {
 
   /** Uses none of the kept statements any more: code of users that can reach them runs in this session. */
   keepNothing(): void {
-    this.#kept?.names.clear();
+    this.#kept?.bySql.clear();
   }
 
   /** The stream takes what `COPY … FROM STDIN` reads; it finishes when the server has taken all of it. */

@@ -98,6 +98,7 @@ export function openPostgres(options: PostgresOptions): Postgres {
       const opening = [
         {
           sql: `BEGIN TRANSACTION ISOLATION LEVEL ${oneSnapshot ? "REPEATABLE READ" : "READ COMMITTED"} ${writable ? "READ WRITE" : "READ ONLY"}`,
+          kept: isScratch,
         },
         settings(
           {

@@ -59,9 +59,12 @@ export async function runJudged(
     const limits = { answerBytesMax: fetchBytesMax, lastMayFail: statements.length > 2 };
     return (await tx.batch([...before, ...statements], limits)).slice(before.length);
   };
-  const asItIsRun = [{ sql: "SET TRANSACTION READ ONLY" }, { sql: "SET LOCAL plan_cache_mode = DEFAULT" }];
+  const asItIsRun = [
+    { sql: "SET TRANSACTION READ ONLY", kept: true },
+    { sql: "SET LOCAL plan_cache_mode = DEFAULT", kept: true },
+  ];
   if (!canGroundsChange(grounds)) return await send(asItIsRun);
-  const lockTimeout = { sql: `SET LOCAL lock_timeout = ${planLockTimeoutMs}` };
+  const lockTimeout = { sql: `SET LOCAL lock_timeout = ${planLockTimeoutMs}`, kept: true };
   const run = (before: readonly BatchStatement[], guard: BatchStatement) =>
     ifGuarded(send([...before, guard]), before.length);
   if (snapshot !== undefined) {
@@ -71,7 +74,7 @@ export async function runJudged(
       params: [snapshot],
       kept: true,
     };
-    const before = [...asItIsRun, lockTimeout, { sql: `SAVEPOINT ${beforeRun}` }];
+    const before = [...asItIsRun, lockTimeout, { sql: `SAVEPOINT ${beforeRun}`, kept: true }];
     try {
       return await run(before, guard);
     } catch (error) {

@@ -238,7 +238,10 @@ function sessionSetup(policy: TablePolicy, limitsFiles: boolean): BatchStatement
     // Our own questions to the catalog are planned once, for whatever they are asked of.
     "pg_catalog.set_config('plan_cache_mode', 'force_generic_plan', true)",
   ];
-  return [{ sql: `SELECT ${settings.join(", ")}`, kept: true }, { sql: `SAVEPOINT ${savepoint}` }];
+  return [
+    { sql: `SELECT ${settings.join(", ")}`, kept: true },
+    { sql: `SAVEPOINT ${savepoint}`, kept: true },
+  ];
 }
 
 /** Values that are written as the server reads them already. */
