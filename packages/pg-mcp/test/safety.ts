@@ -254,7 +254,10 @@ SELECT pg_advisory_unlock_all();
 /** All that an attack could have changed, each kind of it under its name. */
 type State = Record<string, unknown>;
 
-/** Autovacuum locks tables when it likes: its locks are no effect of an attack. */
+/**
+ * Other tests may be at work in the same server, in databases of their own: of what databases share, only what is of the
+ * roles `$1`, of none or of an attack counts. Autovacuum locks tables when it likes: its locks are no effect either.
+ */
 const fingerprint = `
 SELECT json_build_object(
   'orders', (SELECT json_agg(o ORDER BY id) FROM app.orders o),
@@ -270,8 +273,9 @@ SELECT json_build_object(
   'schemas', (SELECT json_agg(nspname ORDER BY oid) FROM pg_namespace WHERE nspname !~ '^pg_'),
   'extensions', (SELECT json_agg(extname ORDER BY oid) FROM pg_extension),
   'comments', (SELECT count(*) FROM pg_description WHERE objoid >= 16384),
-  'roles', (SELECT json_agg(rolname ORDER BY oid) FROM pg_authid WHERE rolname ~ '^pgq_(?:evil|owner|reader)'),
-  'settings', (SELECT json_agg(s ORDER BY setdatabase, setrole) FROM pg_db_role_setting s WHERE setdatabase IN (0, (SELECT oid FROM pg_database WHERE datname = current_database()))),
+  'roles', (SELECT json_agg(rolname ORDER BY oid) FROM pg_authid WHERE rolname ~ '^pgq_evil' OR rolname = ANY($1)),
+  'settings', (SELECT json_agg(s ORDER BY setdatabase, setrole) FROM pg_db_role_setting s WHERE setdatabase = (SELECT oid FROM pg_database WHERE datname = current_database())
+    OR setdatabase = 0 AND (setrole = 0 OR setrole IN (SELECT oid FROM pg_roles WHERE rolname = ANY($1)))),
   'slots', (SELECT json_agg(slot_name) FROM pg_replication_slots WHERE slot_name ~ '^pgq_'),
   'origins', (SELECT count(*) FROM pg_replication_origin WHERE roname = 'pgq_origin'),
   'prepared', (SELECT count(*) FROM pg_prepared_xacts WHERE database = current_database()),
@@ -490,7 +494,7 @@ export class Safety {
   }
 
   async state(): Promise<State> {
-    const { rows } = await this.database.admin.query<{ state: State }>(fingerprint);
+    const { rows } = await this.database.admin.query<{ state: State }>(fingerprint, [Object.values(this.#names)]);
     if (rows[0] === undefined) throw new Error("The state has no row.");
     return rows[0].state;
   }
