@@ -541,6 +541,15 @@ describe("runQuery", () => {
     expect(text).not.toContain("s3cr3t");
   });
 
+  it("takes a table whose name is a value only for one that it does not read", async () => {
+    const policy = { ...everything, tablesDeny: ["private"] };
+    const sql = "SELECT 'app.private'::regclass::text AS name, lower(code) FROM app.orders WHERE id = 2";
+    expect((await query(sql, { policy })).rows).toEqual([["app.private", "banana"]]);
+    await expect(query(`${sql} AND EXISTS (SELECT FROM app.private)`, { policy })).rejects.toMatchObject({
+      code: "table_not_allowed",
+    });
+  });
+
   const leftBehind = `SELECT (SELECT count(*) FROM pg_prepared_statements WHERE from_sql OR statement LIKE '%app.%'),
     (SELECT count(*) FROM pg_cursors WHERE name NOT IN ('answer', '')),
     (SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND pid = pg_backend_pid()), current_setting('plan_cache_mode')`;

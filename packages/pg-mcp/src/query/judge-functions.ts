@@ -70,8 +70,8 @@ export interface FoundFunction {
   called: CalledFunction;
 }
 
-/** The server's own functions, by which nearly all statements are made. */
-const builtInQuery = "SELECT oid, proname, provolatile FROM pg_catalog.pg_proc WHERE oid = ANY($1::oid[])";
+/** The server's own functions, by which nearly all statements are made; each row begins with its OID. */
+export const builtInQuery = "SELECT oid, proname, provolatile FROM pg_catalog.pg_proc WHERE oid = ANY($1::oid[])";
 
 /** `internal` and C, in which only a superuser makes functions. */
 const superuserLanguages = [12, 13];

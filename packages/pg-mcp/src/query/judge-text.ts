@@ -68,7 +68,7 @@ export async function judgeText(
             : found.relations;
     set.add(Number(oid));
   }
-  return { text, grounds: await judgeTree(tx, [], policy, found) };
+  return { text, grounds: await judgeTree(tx, [], { policy, besides: found }) };
 }
 
 /** Schemas, empty where there is none, and names. */

@@ -5,7 +5,7 @@ import { type FoundFunction, judgeFunctions, judgeUnseen, questionsOfFunctions }
 import { judgeChildren, judgeRelation, refuseHeld } from "./judge-relations.ts";
 import { namesIn } from "./names.ts";
 import { constantParts, nodesOf, type TreeNode } from "./node-tree.ts";
-import { ask, oids, parsedBodiesSince, virtualColumnsSince } from "./questions.ts";
+import { ask, type Foresight, oids, parsedBodiesSince, virtualColumnsSince } from "./questions.ts";
 import {
   addOfUsers,
   collect,
@@ -37,9 +37,16 @@ const followedMax = 32;
 export async function judgeTree(
   tx: Transaction,
   queries: readonly TreeNode[],
-  policy: JudgePolicy,
-  /** What is referred to besides, where the references come from a text and not from a tree. */
-  besides: References = noReferences(),
+  {
+    policy,
+    besides = noReferences(),
+    foresight,
+  }: {
+    policy: JudgePolicy;
+    /** What is referred to besides, where the references come from a text and not from a tree. */
+    besides?: References;
+    foresight?: Foresight | undefined;
+  },
 ): Promise<Grounds> {
   const done = noReferences();
   const grounds = noGrounds();
@@ -56,11 +63,15 @@ export async function judgeTree(
     found = noReferences();
     const called: FoundFunction[] = [];
     const facts = noFacts();
-    await ask(tx, [
-      ...questionsOfFunctions(fresh, called),
-      ...questionsOfRelations(fresh, { major: tx.major, isBeneathView: level > 0, facts, grounds }),
-      ...questionsOfTypes(fresh.values, { facts, grounds }),
-    ]);
+    await ask(
+      tx,
+      [
+        ...questionsOfFunctions(fresh, called),
+        ...questionsOfRelations(fresh, { major: tx.major, isBeneathView: level > 0, facts, grounds }),
+        ...questionsOfTypes(fresh.values, { facts, grounds }),
+      ],
+      foresight,
+    );
     await ask(tx, questionsLeft(fresh, { major: tx.major, facts, grounds }));
     makesJson = (await judgeFunctions(tx, called, policy)) || makesJson;
     await follow(tx, fresh, { policy: policy.tables ?? everything, facts, grounds, found });

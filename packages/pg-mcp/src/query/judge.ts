@@ -1,11 +1,13 @@
 import { ToolError } from "@es-to-pg/mcp-kit";
 import { isServerError } from "../errors.ts";
 import { type BatchStatement, failedStatement, quoteIdentifier, type Transaction } from "../postgres/index.ts";
+import { foresee } from "./foresight.ts";
 import type { JudgePolicy } from "./function-policy.ts";
 import type { Grounds } from "./grounds.ts";
 import { judgeTree } from "./judge-tree.ts";
 import { refuseRunningLiterals } from "./literals.ts";
 import { nodesOf, numbersOf, parseTree, type TreeNode, type TreeValue, valuesOf } from "./node-tree.ts";
+import type { Foresight } from "./questions.ts";
 import { flag, isEmpty } from "./references.ts";
 import { refused, refusedWriting } from "./refusals.ts";
 import { checkSqlText } from "./sql-text.ts";
@@ -26,20 +28,20 @@ export async function judgeStatement(
 ): Promise<Grounds | undefined> {
   const queries = await resolveQuery(tx, options.sql, options.parameterTypes);
   if (queries === undefined) return undefined;
-  return await judgeQueries(tx, queries, options.policy);
+  return await judgeQueries(tx, { queries }, options.policy);
 }
 
 /** Judges what the server resolved a statement to. */
 export async function judgeQueries(
   tx: Transaction,
-  queries: readonly TreeNode[],
+  { queries, foresight }: Pick<Resolved, "queries"> & Partial<Resolved>,
   policy: JudgePolicy,
 ): Promise<Grounds> {
   if (queries.length !== 1) throw refused("more than one statement", "Send one statement per call.");
   if (tx.major < quickPlansSince && queriesWithin(queries) > queriesMax) {
     throw refused(`more than ${queriesMax} sub-queries`, "Send less of it at a time, or ask a newer server.");
   }
-  return await judgeTree(tx, queries, policy);
+  return await judgeTree(tx, queries, { policy, foresight });
 }
 
 /**
@@ -61,6 +63,7 @@ export interface Resolved {
   queries: TreeNode[];
   /** Which transactions had ended before anything was judged. */
   snapshot: string;
+  foresight: Foresight;
 }
 
 /** Which transactions have ended, in the order of whole transactions; on a standby it does not tell all. */
@@ -77,11 +80,17 @@ export async function resolveAtOnce(
 ): Promise<Resolved | undefined> {
   if (!judgesAsFunction(tx.major)) return undefined;
   const { before, after, tree } = functionResolver([]);
+  const foreseen = foresee(sql, { judged: judgedFunction, major: tx.major });
   try {
-    const [described, , printed] = await tx.batch([{ sql, describe: true }, { sql: `${before}${sql}${after}` }, tree]);
+    const [described, , printed, ...answers] = await tx.batch([
+      { sql, describe: true },
+      { sql: `${before}${sql}${after}` },
+      tree,
+      ...foreseen.statements,
+    ]);
     if (described === undefined) return undefined;
     const { text, view, snapshot } = readTree(printed?.rows ?? []);
-    return { described, queries: queriesIn({ text, view }), snapshot };
+    return { described, queries: queriesIn({ text, view }), snapshot, foresight: foreseen.read(answers) };
   } catch (error) {
     if (!isServerError(error) || failedStatement(error) === 0 || failedStatement(error) === undefined) throw error;
     await goBack();
@@ -118,7 +127,7 @@ export async function judgeExpression(
       const sql = `SELECT (${expression}\n) FROM pg_temp.judged_stage`;
       const queries = await resolve(tx, sql, [], { ownCharacters: "SELECT (".length, columns: 1 });
       checkScalar(queries);
-      await judgeTree(tx, queries, { ...policy, repeatable: true });
+      await judgeTree(tx, queries, { policy: { ...policy, repeatable: true } });
       // Stage and target are empty: nothing is computed, but the assignment's types are checked as the load will.
       await withPosition(
         tx.query(`INSERT INTO pg_temp.judged_target ${sql}`),

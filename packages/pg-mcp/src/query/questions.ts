@@ -7,11 +7,23 @@ export interface Question {
   take: (rows: readonly unknown[][]) => void;
 }
 
-/** Asks all at once: every round trip costs as much as what is asked. */
-export async function ask(tx: Transaction, questions: readonly Question[]): Promise<void> {
-  if (questions.length === 0) return;
-  const answers = await tx.batch(questions.map(({ sql, params }) => ({ sql, params, kept: true })));
-  for (const [index, question] of questions.entries()) question.take(answers[index]?.rows ?? []);
+/** Answers to questions that were asked before it was known that they would be. */
+export interface Foresight {
+  /** The rows that the question would get; undefined where nobody asked about all that it is about. */
+  answer(question: Question): readonly unknown[][] | undefined;
+}
+
+/** Asks all that nobody foresaw, at once: every round trip costs as much as what is asked. */
+export async function ask(tx: Transaction, questions: readonly Question[], foresight?: Foresight): Promise<void> {
+  const open: Question[] = [];
+  for (const question of questions) {
+    const rows = foresight?.answer(question);
+    if (rows === undefined) open.push(question);
+    else question.take(rows);
+  }
+  if (open.length === 0) return;
+  const answers = await tx.batch(open.map(({ sql, params }) => ({ sql, params, kept: true })));
+  for (const [index, question] of open.entries()) question.take(answers[index]?.rows ?? []);
 }
 
 export function oids(numbers: Iterable<number>): string {

@@ -23,7 +23,7 @@ export function noFacts(): Facts {
 }
 
 /** What relations are, and what they bring along by their entry in the catalog. */
-const relationsQuery = `SELECT oid, relnamespace::pg_catalog.regnamespace::text, relname, relkind, relhassubclass, relchecks,
+export const relationsQuery = `SELECT oid, relnamespace::pg_catalog.regnamespace::text, relname, relkind, relhassubclass, relchecks,
   relrowsecurity, relrowsecurity AND pg_catalog.row_security_active(oid)
   FROM pg_catalog.pg_class WHERE oid = ANY($1::oid[])`;
 
@@ -32,17 +32,28 @@ function unquoted(name: string): string {
   return name.startsWith('"') ? name.slice(1, -1).replaceAll('""', '"') : name;
 }
 
-/** Queries of one catalog each: they are planned on every call, and planning is what they cost. */
 const viewsQuery =
-  "SELECT ev_action::text FROM pg_catalog.pg_rewrite WHERE ev_class = ANY($1::oid[]) AND ev_type = '1'";
+  "SELECT ev_class, ev_action::text FROM pg_catalog.pg_rewrite WHERE ev_class = ANY($1::oid[]) AND ev_type = '1'";
 
 const indexesQuery =
-  "SELECT indexrelid, indclass::text, indexprs::text, indpred::text FROM pg_catalog.pg_index WHERE indrelid = ANY($1::oid[])";
+  "SELECT indrelid, indexrelid, indclass::text, indexprs::text, indpred::text FROM pg_catalog.pg_index WHERE indrelid = ANY($1::oid[])";
 
-const statisticsQuery = "SELECT oid, stxexprs::text FROM pg_catalog.pg_statistic_ext WHERE stxrelid = ANY($1::oid[])";
+const statisticsQuery =
+  "SELECT stxrelid, oid, stxexprs::text FROM pg_catalog.pg_statistic_ext WHERE stxrelid = ANY($1::oid[])";
 
 const virtualQuery =
-  "SELECT FROM pg_catalog.pg_attribute WHERE attrelid = ANY($1::oid[]) AND attgenerated = 'v' LIMIT 1";
+  "SELECT attrelid FROM pg_catalog.pg_attribute WHERE attrelid = ANY($1::oid[]) AND attgenerated = 'v'";
+
+/** What is asked about all relations that a tree names, by their OIDs `$1`; each row begins with the OID that it is about. */
+export function queriesOfRelations(major: number): string[] {
+  return [
+    relationsQuery,
+    viewsQuery,
+    indexesQuery,
+    ...(major >= statisticsSince ? [statisticsQuery] : []),
+    ...(major >= virtualColumnsSince ? [virtualQuery] : []),
+  ];
+}
 
 /** Asks what relations are, and what most of them bring along. */
 export function questionsOfRelations(
@@ -102,7 +113,7 @@ function questionsOfViews(views: readonly number[], facts: Facts): Question[] {
       sql: viewsQuery,
       params: [oids(views)],
       take(rows) {
-        for (const [rule] of rows) facts.whole.push(...topNodes(rule));
+        for (const [, rule] of rows) facts.whole.push(...topNodes(rule));
       },
     },
   ];
@@ -121,7 +132,7 @@ export function questionsOfTables(
       sql: indexesQuery,
       params,
       take(rows) {
-        for (const [oid, classes, ...trees] of rows) {
+        for (const [, oid, classes, ...trees] of rows) {
           grounds.indexes.add(Number(oid));
           if (
             String(classes)
@@ -139,7 +150,7 @@ export function questionsOfTables(
       sql: statisticsQuery,
       params,
       take(rows) {
-        for (const [oid, tree] of rows) {
+        for (const [, oid, tree] of rows) {
           grounds.statistics.add(Number(oid));
           if (typeof tree === "string") facts.constant.push(...topNodes(tree));
         }

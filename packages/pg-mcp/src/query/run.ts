@@ -130,7 +130,7 @@ async function judgeIfWritable(
   options: { sql: string; parameterTypes: readonly string[]; policy: JudgePolicy; resolved: Resolved | undefined },
 ): Promise<Grounds | undefined> {
   const { sql, parameterTypes, policy, resolved } = options;
-  if (resolved !== undefined) return await judgeQueries(tx, resolved.queries, policy);
+  if (resolved !== undefined) return await judgeQueries(tx, resolved, policy);
   try {
     return await judgeStatement(tx, { sql, parameterTypes, policy });
   } catch (error) {
