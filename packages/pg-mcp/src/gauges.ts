@@ -71,7 +71,9 @@ export function gaugesOf(options: {
       read() {
         const signal = AbortSignal.timeout(LOOK_TIMEOUT_MS);
         return Promise.all([
-          dependencyReading("postgresql", () => postgres.read((tx) => tx.query("SELECT 1"), { signal })),
+          dependencyReading("postgresql", () =>
+            postgres.read((tx) => tx.query("SELECT 1"), { signal, isUpkeep: true }),
+          ),
           dependencyReading("staging", async () => (await store()).probe()),
         ]);
       },
@@ -84,7 +86,7 @@ export function gaugesOf(options: {
 }
 
 async function loadsByState(postgres: Postgres, stateSchema: string): Promise<Record<string, number>> {
-  const limits = { signal: AbortSignal.timeout(LOOK_TIMEOUT_MS), timeoutMs: LOOK_TIMEOUT_MS };
+  const limits = { signal: AbortSignal.timeout(LOOK_TIMEOUT_MS), timeoutMs: LOOK_TIMEOUT_MS, isUpkeep: true };
   try {
     return await postgres.write((tx) => openLedger(stateSchema).countByState(tx), limits);
   } catch (error) {

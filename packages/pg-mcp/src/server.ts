@@ -81,7 +81,7 @@ function open(settings: PgSettings, { logger, jobs, transport }: Opening): OpenS
     }),
     async ready() {
       const signal = AbortSignal.timeout(readyTimeoutMs);
-      await postgres.read((tx) => tx.query("SELECT 1"), { signal });
+      await postgres.read((tx) => tx.query("SELECT 1"), { signal, isUpkeep: true });
       await (await store()).probe();
     },
     async close() {

@@ -26,7 +26,7 @@ export async function resumeStalledLoads(context: LoadContext, signal: AbortSign
   const ledger = openLedger(settings.PG_MCP_STATE_SCHEMA);
   let stalled: Load[];
   try {
-    stalled = await postgres.write((tx) => ledger.findStalled(tx), { signal });
+    stalled = await postgres.write((tx) => ledger.findStalled(tx), { signal, isUpkeep: true });
   } catch (error) {
     // No state, no loads.
     if (errorCode(error) === "42P01") return 0;

@@ -65,6 +65,8 @@ export interface LoadJob {
   openSource: () => Promise<LoadSource>;
   /** Hears of a failure that is a programmer's error, for the log. */
   onInternalError?: (error: unknown) => void;
+  /** Hears that another process has the load now. */
+  onLost?: () => void;
   onStep?: (step: string) => void;
   /** Hears that the load's row says how it ended; what is left of the job concerns nobody who waits for that. */
   onRecorded?: () => void;
@@ -178,6 +180,7 @@ function keepLease({ postgres, ledger, holder }: LoadJob): { signal: AbortSignal
       await postgres.write((tx) => ledger.renew(tx, holder), {
         signal: controller.signal,
         timeoutMs: LEASE_RENEWAL_MS,
+        isUpkeep: true,
       });
       renewedAt = Date.now();
     } catch (error) {
@@ -204,7 +207,7 @@ function serverSilent(): ToolError {
 
 /** One fenced transaction, tried again where that can help. */
 async function inTransaction<T>(
-  { postgres, ledger, holder }: LoadJob,
+  { postgres, ledger, holder, isSmall }: LoadJob,
   signal: AbortSignal,
   work: (tx: Transaction) => Promise<T>,
   { isSpare = false, onTrouble }: Partial<Pick<Flight, "isSpare" | "onTrouble">> = {},
@@ -219,7 +222,7 @@ async function inTransaction<T>(
           await ledger.fence(tx, holder);
           return work(tx);
         },
-        { signal, timeoutMs: 0, isSpare },
+        { signal, timeoutMs: 0, isSpare, isJob: !isSmall },
       );
     } catch (error) {
       const again = isTransient(error) || isConnectionLost(error);
@@ -366,7 +369,7 @@ async function eachPart(
 }
 
 async function countReplayed({ postgres, rejects, replayOf }: LoadJob, signal: AbortSignal): Promise<number> {
-  return postgres.write((tx) => rejects.count(tx, replayOf ?? ""), { signal });
+  return postgres.write((tx) => rejects.count(tx, replayOf ?? ""), { signal, isJob: true });
 }
 
 async function merge(
@@ -449,13 +452,18 @@ async function withRejects(error: unknown, tx: Transaction, rejects: Rejects, lo
 async function analyse({ postgres, plan }: LoadJob, figures: Figures, signal: AbortSignal): Promise<void> {
   if (figures.inserted + figures.updated === 0) return;
   const tables = loadTables("", "", plan.table);
-  await postgres.write((tx) => tx.query(`ANALYZE ${tables.target}`), { signal, timeoutMs: 60_000 }).catch(() => {});
+  await postgres
+    .write((tx) => tx.query(`ANALYZE ${tables.target}`), { signal, timeoutMs: 60_000, isJob: true })
+    .catch(() => {});
 }
 
 /** Records how a load ended that did not complete. What cannot be recorded ends by its lease. */
 async function recordEnd(job: LoadJob, tables: LoadTables, error: unknown, told: Operation): Promise<void> {
   const { postgres, ledger, holder, rejects } = job;
-  if (error instanceof LoadLost) return loadEnded(told, "released");
+  if (error instanceof LoadLost) {
+    job.onLost?.();
+    return loadEnded(told, "released");
+  }
   const bounded = { signal: AbortSignal.timeout(LAST_WORD_MS), timeoutMs: LAST_WORD_MS };
   const stopped = error instanceof JobStopped ? error.reason : undefined;
   // A server that went away comes back: the load keeps its stage and goes on where it was.

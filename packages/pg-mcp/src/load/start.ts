@@ -208,6 +208,7 @@ export async function startLoad(context: LoadContext, given: LoadRequest, signal
       isSmall: request.rows !== undefined,
       openSource: () => source.open(decision.loadId),
       ...(context.onLoadStep === undefined ? {} : { onStep: context.onLoadStep }),
+      onLost: () => context.logger.warn("load_lease_lost", { load_id: decision.loadId }),
       onInternalError: (error) =>
         context.logger.error("load_failed", { load_id: decision.loadId, error: String(error), stack: stackOf(error) }),
     };

@@ -133,6 +133,7 @@ async function runVerification(
       const isHeld = await postgres.write((tx) => states.renew(tx, verifyId, staged), {
         signal: both,
         timeoutMs: LEASE_RENEWAL_MS,
+        isUpkeep: true,
       });
       if (!isHeld) lost.abort(new JobStopped("cancelled"));
     } catch {

@@ -245,7 +245,7 @@ async function compare(
           plan,
         );
       },
-      { signal, timeoutMs: 0, oneSnapshot: true },
+      { signal, timeoutMs: 0, oneSnapshot: true, isJob: true },
     );
     throw new Error("the comparison ends by its rollback");
   } catch (error) {

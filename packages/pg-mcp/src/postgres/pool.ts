@@ -7,6 +7,8 @@ const waitMs = 15_000;
 const idleMs = 30_000;
 
 interface Waiter {
+  /** Connections that stay for others when this one takes one. */
+  leavesMin: number;
   take(connection: Connection): void;
   fail(error: unknown): void;
 }
@@ -26,42 +28,27 @@ export class Pool {
     this.#connectionsMax = options.connectionsMax;
   }
 
-  /** Connections by what they are doing, and who waits for one. */
+  /** Connections by what they are doing, and calls that wait for one: a job that waits for its turn is none. */
   usage(): { used: number; idle: number; waiting: number; max: number } {
     return {
       used: this.#held.size,
       idle: this.#idle.length,
-      waiting: this.#waiting.length,
+      waiting: this.#waiting.filter(({ leavesMin }) => leavesMin === 0).length,
       max: this.#connectionsMax,
     };
   }
 
-  /** With `leavesMin` only if so many stay for others then, and without waiting for one. */
-  async acquire(signal: AbortSignal, { leavesMin = 0 } = {}): Promise<Connection> {
+  /**
+   * With `leavesMin` only while so many stay for others then; whoever leaves less goes first. Waits for one no longer than
+   * `waitMsMax`: 0 does not wait at all, Infinity is bounded by the signal alone.
+   */
+  async acquire(signal: AbortSignal, { leavesMin = 0, waitMsMax = waitMs } = {}): Promise<Connection> {
     signal.throwIfAborted();
-    if (this.#closed) throw new ToolError("shutting_down", "The server is shutting down.", { retryable: true });
-    const free = this.#connectionsMax - this.#count + this.#idle.length;
-    if (leavesMin > 0 && free - 1 < leavesMin) throw this.#busy();
-    for (let idle = this.#idle.pop(); idle !== undefined; idle = this.#idle.pop()) {
-      clearTimeout(idle.timer);
-      if (!idle.connection.broken) {
-        this.#held.add(idle.connection);
-        return idle.connection;
-      }
-      this.#count--;
-    }
-    if (this.#count >= this.#connectionsMax) return await this.#wait(signal);
-    this.#count++;
-    try {
-      const connection = await this.#open();
-      this.#held.add(connection);
-      return connection;
-    } catch (error) {
-      this.#count--;
-      // The next in line may have more luck, or learns the same reason.
-      this.#waiting.shift()?.fail(error);
-      throw error;
-    }
+    if (this.#closed) throw shuttingDown();
+    const isNext = !this.#waiting.some((waiter) => waiter.leavesMin <= leavesMin);
+    if (isNext && this.#leaves(leavesMin)) return await this.#take();
+    if (waitMsMax === 0) throw this.#busy();
+    return await this.#wait(signal, { leavesMin, waitMsMax });
   }
 
   release(connection: Connection): void {
@@ -69,30 +56,25 @@ export class Pool {
     if (connection.broken || this.#closed) {
       this.#count--;
       void connection.end();
-      this.#refill();
-      return;
+    } else {
+      const entry = {
+        connection,
+        timer: setTimeout(() => {
+          this.#idle.splice(this.#idle.indexOf(entry), 1);
+          this.#count--;
+          void connection.end();
+        }, idleMs),
+      };
+      entry.timer.unref();
+      this.#idle.push(entry);
     }
-    const waiter = this.#waiting.shift();
-    if (waiter !== undefined) {
-      this.#held.add(connection);
-      waiter.take(connection);
-      return;
-    }
-    const entry = {
-      connection,
-      timer: setTimeout(() => {
-        this.#idle.splice(this.#idle.indexOf(entry), 1);
-        this.#count--;
-        void connection.end();
-      }, idleMs),
-    };
-    entry.timer.unref();
-    this.#idle.push(entry);
+    this.#serve();
   }
 
   /** Ends idle sessions politely and those in use at once. */
   async close(): Promise<void> {
     this.#closed = true;
+    for (const waiter of this.#waiting.splice(0)) waiter.fail(shuttingDown());
     for (const connection of this.#held) connection.destroy();
     await Promise.all(
       this.#idle.splice(0).map(({ connection, timer }) => {
@@ -102,22 +84,41 @@ export class Pool {
     );
   }
 
-  /** A connection that was thrown away leaves room for one that somebody waits for. */
-  #refill(): void {
-    const waiter = this.#waiting.shift();
-    if (waiter === undefined || this.#closed) return;
-    this.#count++;
-    void this.#openFor(waiter);
+  /** Whether one can be taken now so that as many stay. */
+  #leaves(leavesMin: number): boolean {
+    return this.#connectionsMax - this.#count + this.#idle.length > leavesMin;
   }
 
-  async #openFor(waiter: Waiter): Promise<void> {
+  /** An idle connection or a new one. It counts as taken from the first moment on. */
+  async #take(): Promise<Connection> {
+    for (let idle = this.#idle.pop(); idle !== undefined; idle = this.#idle.pop()) {
+      clearTimeout(idle.timer);
+      if (!idle.connection.broken) {
+        this.#held.add(idle.connection);
+        return idle.connection;
+      }
+      this.#count--;
+    }
+    this.#count++;
     try {
       const connection = await this.#open();
       this.#held.add(connection);
-      waiter.take(connection);
+      return connection;
     } catch (error) {
       this.#count--;
-      waiter.fail(error);
+      // Those in line may have more luck, or learn the same reason.
+      this.#serve();
+      throw error;
+    }
+  }
+
+  /** Gives what is free to those who wait, the first who may have it first. */
+  #serve(): void {
+    for (;;) {
+      const next = this.#closed ? undefined : this.#waiting.find(({ leavesMin }) => this.#leaves(leavesMin));
+      if (next === undefined) return;
+      this.#waiting.splice(this.#waiting.indexOf(next), 1);
+      this.#take().then(next.take, next.fail);
     }
   }
 
@@ -128,34 +129,38 @@ export class Pool {
     });
   }
 
-  #wait(signal: AbortSignal): Promise<Connection> {
+  #wait(signal: AbortSignal, { leavesMin, waitMsMax }: { leavesMin: number; waitMsMax: number }): Promise<Connection> {
     return new Promise((resolve, reject) => {
+      let isOver = false;
       const leave = () => {
+        isOver = true;
         clearTimeout(timer);
         signal.removeEventListener("abort", aborted);
         const position = this.#waiting.indexOf(waiter);
         if (position >= 0) this.#waiting.splice(position, 1);
       };
-      const aborted = () => {
+      const fail = (error: unknown) => {
         leave();
-        reject(signal.reason);
+        reject(error);
       };
-      const timer = setTimeout(() => {
-        leave();
-        reject(this.#busy());
-      }, waitMs);
+      const aborted = () => fail(signal.reason);
+      const timer = Number.isFinite(waitMsMax) ? setTimeout(() => fail(this.#busy()), waitMsMax) : undefined;
       const waiter: Waiter = {
+        leavesMin,
         take: (connection) => {
+          // It was opened for somebody who is gone by now.
+          if (isOver) return this.release(connection);
           leave();
           resolve(connection);
         },
-        fail: (error) => {
-          leave();
-          reject(error);
-        },
+        fail,
       };
       signal.addEventListener("abort", aborted, { once: true });
       this.#waiting.push(waiter);
     });
   }
+}
+
+function shuttingDown(): ToolError {
+  return new ToolError("shutting_down", "The server is shutting down.", { retryable: true });
 }

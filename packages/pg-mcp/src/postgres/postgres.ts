@@ -14,6 +14,10 @@ interface TransactionOptions {
   lockTimeoutMs?: number;
   /** Only where other calls keep connections; else `connections_busy` at once. Default false. */
   isSpare?: boolean;
+  /** Of work that may hold its connection for long: it leaves some for calls, and waits for one as long as it must. */
+  isJob?: boolean;
+  /** Of what must not wait for jobs and calls: leases, probes. Short, on a connection that is kept for it. */
+  isUpkeep?: boolean;
   /** All statements see one snapshot (REPEATABLE READ). Default false. */
   oneSnapshot?: boolean;
 }
@@ -39,7 +43,7 @@ export interface Postgres {
   /** What judging a statement may use. */
   capabilities(options: { signal: AbortSignal }): Promise<Capabilities>;
   /** What the connections are doing, by pool. */
-  pools(): { name: "writer" | "reader"; used: number; idle: number; waiting: number; max: number }[];
+  pools(): { name: string; used: number; idle: number; waiting: number; max: number }[];
   /** The server's version as a number: 160014. */
   serverVersion(): Promise<number>;
   close(): Promise<void>;
@@ -58,16 +62,31 @@ const writeLockTimeoutMs = 10_000;
 const idleInTransactionMs = 300_000;
 /** A standby becomes a primary, and rights are granted, so what was learnt is asked again after this. */
 const capabilitiesMs = 60_000;
-/** Loads hold one connection each, and more where they are to spare; the rest serves single calls. */
+/** Jobs hold one connection each, and more where they are to spare; the rest serves single calls. */
 const connectionsMax = 6;
-/** Connections that a load leaves when it takes a second one: for a single call, and for the renewal of its lease. */
-const spareLeavesMin = 2;
+/** Connections that jobs leave: whoever wants to know how they are, or to stop them, needs one too. */
+const jobsLeaveMin = 2;
+/** Connections for what must not wait for the others, beside them: one may wait for a row. */
+const upkeepConnectionsMax = 2;
 
 /** Opens nothing yet: the first call connects. */
 export function openPostgres(options: PostgresOptions): Postgres {
-  const writers = new Pool({ open: () => connect(options.writer), connectionsMax });
-  const { reader } = options;
-  const readers = reader === undefined ? writers : new Pool({ open: () => connect(reader), connectionsMax });
+  const poolsOf = (role: ConnectionOptions) => ({
+    work: new Pool({ open: () => connect(role), connectionsMax }),
+    upkeep: new Pool({ open: () => connect(role), connectionsMax: upkeepConnectionsMax }),
+  });
+  const writer = poolsOf(options.writer);
+  const reader = options.reader === undefined ? writer : poolsOf(options.reader);
+  const pools = [
+    { name: "writer", pool: writer.work },
+    { name: "writer_upkeep", pool: writer.upkeep },
+    ...(reader === writer
+      ? []
+      : [
+          { name: "reader", pool: reader.work },
+          { name: "reader_upkeep", pool: reader.upkeep },
+        ]),
+  ];
   let version: number | undefined;
   let known: { capabilities: Capabilities; until: number } | undefined;
 
@@ -79,15 +98,19 @@ export function openPostgres(options: PostgresOptions): Postgres {
       timeoutMs,
       lockTimeoutMs,
       isSpare = false,
+      isJob = false,
+      isUpkeep = false,
       oneSnapshot = false,
       writable = kind === "write",
       setup = [],
     }: TransactionOptions & Partial<ScratchOptions>,
   ): Promise<T> {
-    const pool = kind === "write" ? writers : readers;
+    const pool = (kind === "write" ? writer : reader)[isUpkeep ? "upkeep" : "work"];
     const isScratch = kind === "scratch";
     const statementMs = timeoutMs ?? (kind === "write" ? 0 : readTimeoutMs);
-    const connection = await pool.acquire(signal, isSpare ? { leavesMin: spareLeavesMin } : {});
+    const connection = await pool.acquire(signal, {
+      ...(isSpare || isJob ? { leavesMin: jobsLeaveMin, waitMsMax: isSpare ? 0 : Number.POSITIVE_INFINITY } : {}),
+    });
     const session = new Session(connection, signal, statementMs === 0 ? 0 : statementMs + clientGraceMs);
     const giveBack = (): void => {
       session.close();
@@ -162,12 +185,9 @@ export function openPostgres(options: PostgresOptions): Postgres {
       );
       return version;
     },
-    pools: () => [
-      { name: "writer", ...writers.usage() },
-      ...(readers === writers ? [] : [{ name: "reader" as const, ...readers.usage() }]),
-    ],
+    pools: () => pools.map(({ name, pool }) => ({ name, ...pool.usage() })),
     async close() {
-      await Promise.all([writers.close(), readers.close()]);
+      await Promise.all(pools.map(({ pool }) => pool.close()));
     },
   };
 }
