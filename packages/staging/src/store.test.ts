@@ -500,6 +500,15 @@ describe("permissions", () => {
     expect((await store.list()).exports).toEqual([]);
   });
 
+  it("makes one probe for all who ask at the same time", async () => {
+    const store = await place.open();
+    const probe = store.probe();
+    expect(store.probe()).toBe(probe);
+    await probe;
+    expect(store.probe()).not.toBe(probe);
+    await store.probe();
+  });
+
   it("refuses a root that is no mount point when one is required", async () => {
     await expect(place.open({ requireMount: true })).rejects.toMatchObject({
       code: "staging_unshared",

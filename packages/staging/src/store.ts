@@ -59,7 +59,10 @@ interface KnownEnd {
 /** Staged exports in one place, shared by any number of processes. */
 export interface StagingStore {
   readonly root: string;
-  /** Proves that this process can write, read and remove in the root. Throws `staging_unshared`. */
+  /**
+   * Proves that this process can write, read and remove in the root. Throws `staging_unshared`. Who asks while it is under
+   * way gets the same answer.
+   */
   probe(): Promise<void>;
   /** All exports, newest first, and those whose manifest cannot be used. */
   list(): Promise<{ exports: Manifest[]; corrupt: { export_id: string; message: string }[] }>;
@@ -133,6 +136,7 @@ class FileStore implements StagingStore {
   readonly #owner = `${hostname()}-${process.pid}-${randomWord()}`;
   /** What the store's clock is ahead of this process's: leases are compared across machines by one clock. */
   #clockAheadMs = 0;
+  #probing: Promise<void> | undefined;
   /** Bytes of the files directly in an export, valid while the directory's mtime stays. */
   readonly #sizes = new Map<string, { mtimeMs: number; bytes: number; writers: string[] }>();
   /** How exports ended that `survey()` has read, valid while their manifest is the same file and has not changed. */
@@ -147,7 +151,15 @@ class FileStore implements StagingStore {
     this.#leaseMs = options.leaseMs ?? 30_000;
   }
 
-  async probe(): Promise<void> {
+  probe(): Promise<void> {
+    // On a file system that hangs, each would keep a thread of Node's few, and whatever else needs one would hang too.
+    this.#probing ??= this.#probe().finally(() => {
+      this.#probing = undefined;
+    });
+    return this.#probing;
+  }
+
+  async #probe(): Promise<void> {
     const path = join(this.root, `${PROBE_PREFIX}${randomWord()}`);
     try {
       await ensureDirectory(this.root, this.#mode);

@@ -145,12 +145,23 @@ export const dependencyUp: Metric = {
   attributes: ["dependency"],
 };
 
-/** A reading of `dependencyUp`. */
-export async function dependencyReading(dependency: string, look: () => Promise<unknown>): Promise<Reading> {
-  const value = await look().then(
+/** How long a dependency may take to answer, in milliseconds. A look may hang for ever: a network file system does. */
+const DEPENDENCY_TIMEOUT_MS = 8_000;
+
+/** A reading of `dependencyUp`: 0 for one that fails, and for one that does not answer in time. */
+export async function dependencyReading(
+  dependency: string,
+  look: () => Promise<unknown>,
+  timeoutMs = DEPENDENCY_TIMEOUT_MS,
+): Promise<Reading> {
+  const { promise: late, resolve } = Promise.withResolvers<0>();
+  const timer = setTimeout(() => resolve(0), timeoutMs);
+  const answered = look().then(
     () => 1,
     () => 0,
   );
+  const value = await Promise.race([answered, late]);
+  clearTimeout(timer);
   return { value, attributes: { dependency } };
 }
 

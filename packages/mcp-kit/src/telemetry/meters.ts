@@ -13,6 +13,9 @@ import { type Attributes, type Operation, operations, untraced } from "./operati
 /** How long one look at the metrics waits for a gauge. One that takes longer is shown as it was last seen. */
 const GAUGE_TIMEOUT_MS = 2_000;
 
+/** How long a gauge may take to be read before what it showed last is true no more. */
+const GAUGE_STALE_MS = 15_000;
+
 /** For how long what a gauge has read stands, unless it says more: scrapes come from several sides. */
 const GAUGE_TTL_MS = 5_000;
 
@@ -121,6 +124,7 @@ function latestOf(gauge: Gauge, isStopped: () => boolean): () => Promise<readonl
   let last: readonly Reading[] = [];
   let readAt = Number.NEGATIVE_INFINITY;
   let reading: Promise<void> | undefined;
+  let begunAt = 0;
   const read = async (): Promise<void> => {
     try {
       // Nobody asked for this, so no trace is of it.
@@ -133,13 +137,17 @@ function latestOf(gauge: Gauge, isStopped: () => boolean): () => Promise<readonl
   };
   return async () => {
     if (isStopped()) return last;
-    if (performance.now() - readAt > (gauge.ttlMs ?? GAUGE_TTL_MS)) reading ??= read();
+    if (reading === undefined && performance.now() - readAt > (gauge.ttlMs ?? GAUGE_TTL_MS)) {
+      begunAt = performance.now();
+      reading = read();
+    }
     if (reading !== undefined) {
       const { promise: late, resolve } = Promise.withResolvers<void>();
       const timer = setTimeout(resolve, GAUGE_TIMEOUT_MS);
       await Promise.race([reading, late]);
       clearTimeout(timer);
     }
+    if (reading !== undefined && performance.now() - begunAt > GAUGE_STALE_MS) last = [];
     return last;
   };
 }
