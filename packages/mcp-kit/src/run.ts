@@ -182,7 +182,7 @@ async function telemetryFor(
   if (configured === undefined) return undefined;
   try {
     const { startTelemetry } = await import("./telemetry/open-telemetry.ts");
-    return startTelemetry({
+    return await startTelemetry({
       service: { name, version },
       instruments: [callDuration, databaseDuration, ...instruments],
       settings,

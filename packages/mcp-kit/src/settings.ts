@@ -197,6 +197,15 @@ export function list(): FromText<string[]> {
 }
 
 /** Where OTLP is sent to. */
+function isPercentEncoded(value: string): boolean {
+  try {
+    decodeURIComponent(value);
+    return true;
+  } catch {
+    return false;
+  }
+}
+
 function endpoint() {
   return text().refine(
     (value) => value === undefined || /^https?:$/.test(URL.parse(value)?.protocol ?? ""),
@@ -221,6 +230,14 @@ export const telemetrySettings = defineSettings({
     description: "OTLP endpoint of the metrics alone, with its whole path.",
     example: "http://prometheus:9090/api/v1/otlp/v1/metrics",
   },
+  OTEL_TRACES_EXPORTER: {
+    schema: choice(["otlp", "none"], "otlp"),
+    description: "`none` sends no traces, whatever the endpoint.",
+  },
+  OTEL_METRICS_EXPORTER: {
+    schema: choice(["otlp", "none"], "otlp"),
+    description: "`none` sends no metrics, whatever the endpoint; `/metrics` is `MCP_METRICS`.",
+  },
   OTEL_EXPORTER_OTLP_PROTOCOL: {
     schema: choice(["http/protobuf", "http/json"], "http/protobuf"),
     description: "Encoding of what is sent: `http/protobuf` or `http/json`.",
@@ -229,6 +246,7 @@ export const telemetrySettings = defineSettings({
     schema: z
       .string()
       .regex(/^\s*[^=,\s]+=[^,]*(,\s*[^=,\s]+=[^,]*)*$/, "must be name=value pairs parted by commas")
+      .refine(isPercentEncoded, "must have a % in a value written as %25")
       .optional(),
     description: "Headers of what is sent, as `name=value` parted by commas.",
     secret: true,

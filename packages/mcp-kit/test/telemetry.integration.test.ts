@@ -169,6 +169,8 @@ describe("the configuration", () => {
   it.each([
     ["an address of another kind", { OTEL_EXPORTER_OTLP_ENDPOINT: "grpc://collector:4317" }, "gRPC is not spoken"],
     ["another encoding", { OTEL_EXPORTER_OTLP_PROTOCOL: "grpc" }, "must be http/protobuf or http/json"],
+    ["a header that is half encoded", { OTEL_EXPORTER_OTLP_HEADERS: "a=100%" }, "must have a % in a value written as"],
+    ["an exporter to stdout", { OTEL_TRACES_EXPORTER: "console" }, "must be otlp or none"],
     ["a ratio beyond one", { OTEL_TRACES_SAMPLER_ARG: "7" }, "must be a ratio from 0 to 1"],
   ])("refuses %s", async (_what, env, sentence) => {
     const server = start({ env });

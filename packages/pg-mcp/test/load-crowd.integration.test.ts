@@ -39,6 +39,11 @@ async function leases(): Promise<number[]> {
   return rows.map(({ left }) => left);
 }
 
+/** How many of them were renewed just now. */
+async function renewed(): Promise<number> {
+  return (await leases()).filter((left) => left > 25).length;
+}
+
 it("keeps its leases, answers calls and probes, and brings every load to its end", async () => {
   const { schema, context, postgres } = harness;
   await admin.query(`CREATE TABLE ${schema}.gate (is_open boolean)`);
@@ -57,7 +62,6 @@ it("keeps its leases, answers calls and probes, and brings every load to its end
   if (first === undefined) throw new Error("loads were started");
 
   // A lease of 30 s is renewed each 10 s, of loads that wait for their turn too.
-  const renewed = async () => (await leases()).filter((left) => left > 25).length;
   await expect.poll(renewed, { timeout: 20_000, interval: 100 }).toBe(0);
   await expect.poll(renewed, { timeout: 20_000, interval: 100 }).toBe(LOADS);
 

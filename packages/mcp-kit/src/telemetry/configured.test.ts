@@ -12,6 +12,18 @@ test.each([
   ["metrics that are read", { MCP_METRICS: "on" }, "http", [false, false, true]],
   ["no metrics that are read on a pipe", { MCP_METRICS: "on" }, "stdio", undefined],
   [
+    "metrics alone where no traces are wanted",
+    { OTEL_EXPORTER_OTLP_ENDPOINT: endpoint, OTEL_TRACES_EXPORTER: "none" },
+    "stdio",
+    [false, true, false],
+  ],
+  [
+    "nothing where neither is wanted",
+    { OTEL_EXPORTER_OTLP_ENDPOINT: endpoint, OTEL_TRACES_EXPORTER: "none", OTEL_METRICS_EXPORTER: "none" },
+    "stdio",
+    undefined,
+  ],
+  [
     "nothing where it is disabled",
     { OTEL_EXPORTER_OTLP_ENDPOINT: endpoint, MCP_METRICS: "on", OTEL_SDK_DISABLED: "true" },
     "http",

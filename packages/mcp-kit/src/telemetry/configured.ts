@@ -13,8 +13,10 @@ export interface Configured {
 export function configuredTelemetry(settings: TelemetrySettings, transport: "stdio" | "http"): Configured | undefined {
   const { OTEL_EXPORTER_OTLP_ENDPOINT: both } = settings;
   const configured = {
-    sendsTraces: (both ?? settings.OTEL_EXPORTER_OTLP_TRACES_ENDPOINT) !== undefined,
-    sendsMetrics: (both ?? settings.OTEL_EXPORTER_OTLP_METRICS_ENDPOINT) !== undefined,
+    sendsTraces:
+      settings.OTEL_TRACES_EXPORTER === "otlp" && (both ?? settings.OTEL_EXPORTER_OTLP_TRACES_ENDPOINT) !== undefined,
+    sendsMetrics:
+      settings.OTEL_METRICS_EXPORTER === "otlp" && (both ?? settings.OTEL_EXPORTER_OTLP_METRICS_ENDPOINT) !== undefined,
     // A process on a pipe has no port, and is one of many.
     servesMetrics: settings.MCP_METRICS && transport === "http",
   };

@@ -15,6 +15,7 @@ import {
   TracerProvider,
 } from "@opentelemetry/sdk-trace";
 import type { Logger } from "../log.ts";
+import { complaintsTo } from "./complaints.ts";
 import type { Configured, TelemetrySettings } from "./configured.ts";
 import { failureOf } from "./failure.ts";
 import type { Gauge, Instrument } from "./instruments.ts";
@@ -50,19 +51,15 @@ export async function startTelemetry(options: {
   logger: Logger;
 }): Promise<Telemetry> {
   const { service, settings, configured, logger } = options;
-  const say = (level: "debug" | "warn") => (message: string) =>
-    logger[level]("telemetry", { message: message.slice(0, 500) });
-  // A push that fails is no failure of a call. Libraries put their objects behind the message, which no log needs.
-  diag.setLogger(
-    { error: say("warn"), warn: say("warn"), info: say("debug"), debug: say("debug"), verbose: say("debug") },
-    DiagLogLevel.WARN,
-  );
+  diag.setLogger(complaintsTo(logger), DiagLogLevel.WARN);
   const resource = resourceOf(service);
-  const exporters = await exportersOf(settings);
-  const tracing = configured.sendsTraces ? startTracing(service, resource, exporters.traces(), settings) : undefined;
+  const { sendsTraces, sendsMetrics } = configured;
+  const exporters = sendsTraces || sendsMetrics ? await exportersOf(settings) : undefined;
+  const tracing =
+    sendsTraces && exporters !== undefined ? startTracing(service, resource, exporters.traces(), settings) : undefined;
   const reader = configured.servesMetrics ? new PrometheusExporter({ preventServerStart: true }) : undefined;
   const readers: IMetricReader[] = reader === undefined ? [] : [reader];
-  if (configured.sendsMetrics) {
+  if (sendsMetrics && exporters !== undefined) {
     const exportIntervalMillis = settings.OTEL_METRIC_EXPORT_INTERVAL;
     readers.push(
       new PeriodicExportingMetricReader({

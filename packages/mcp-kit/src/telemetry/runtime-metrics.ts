@@ -14,6 +14,12 @@ export const runtimeMetrics = {
     description: "Share of the time since the last look in which the event loop was at work",
     attributes: [],
   },
+  uptime: {
+    name: "process.uptime",
+    unit: "s",
+    description: "Time since the start of the process",
+    attributes: [],
+  },
   memory: {
     name: "process.memory.usage",
     unit: "By",

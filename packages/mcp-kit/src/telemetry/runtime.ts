@@ -33,6 +33,11 @@ export function watchRuntime(): { gauges: Gauge[]; stop(): void } {
       },
     },
     {
+      metric: runtimeMetrics.uptime,
+      ttlMs: 0,
+      read: () => [{ value: process.uptime() }],
+    },
+    {
       metric: runtimeMetrics.memory,
       read: () => [{ value: process.memoryUsage.rss() }],
     },

@@ -118,7 +118,10 @@ export class Pool {
       const next = this.#closed ? undefined : this.#waiting.find(({ leavesMin }) => this.#leaves(leavesMin));
       if (next === undefined) return;
       this.#waiting.splice(this.#waiting.indexOf(next), 1);
-      this.#take().then(next.take, next.fail);
+      this.#take().then(
+        (connection) => next.take(connection),
+        (error: unknown) => next.fail(error),
+      );
     }
   }
 

@@ -69,12 +69,16 @@ const jobsLeaveMin = 2;
 /** Connections for what must not wait for the others, beside them: one may wait for a row. */
 const upkeepConnectionsMax = 2;
 
-/** Opens nothing yet: the first call connects. */
-export function openPostgres(options: PostgresOptions): Postgres {
-  const poolsOf = (role: ConnectionOptions) => ({
+/** The pools of one role. */
+function poolsOf(role: ConnectionOptions): { work: Pool; upkeep: Pool } {
+  return {
     work: new Pool({ open: () => connect(role), connectionsMax }),
     upkeep: new Pool({ open: () => connect(role), connectionsMax: upkeepConnectionsMax }),
-  });
+  };
+}
+
+/** Opens nothing yet: the first call connects. */
+export function openPostgres(options: PostgresOptions): Postgres {
   const writer = poolsOf(options.writer);
   const reader = options.reader === undefined ? writer : poolsOf(options.reader);
   const pools = [
@@ -108,9 +112,8 @@ export function openPostgres(options: PostgresOptions): Postgres {
     const pool = (kind === "write" ? writer : reader)[isUpkeep ? "upkeep" : "work"];
     const isScratch = kind === "scratch";
     const statementMs = timeoutMs ?? (kind === "write" ? 0 : readTimeoutMs);
-    const connection = await pool.acquire(signal, {
-      ...(isSpare || isJob ? { leavesMin: jobsLeaveMin, waitMsMax: isSpare ? 0 : Number.POSITIVE_INFINITY } : {}),
-    });
+    const asJob = { leavesMin: jobsLeaveMin, waitMsMax: isSpare ? 0 : Number.POSITIVE_INFINITY };
+    const connection = await pool.acquire(signal, isSpare || isJob ? asJob : {});
     const session = new Session(connection, signal, statementMs === 0 ? 0 : statementMs + clientGraceMs);
     const giveBack = (): void => {
       session.close();
