@@ -4,9 +4,10 @@ import { setTimeout as delay } from "node:timers/promises";
 import { ToolError } from "@es-to-pg/mcp-kit";
 import type { Manifest } from "@es-to-pg/staging";
 import { afterAll, afterEach, beforeAll, describe, expect, inject, it } from "vitest";
+import { countedWhile } from "../../mcp-kit/test/counted.ts";
 import type { EsRequest } from "../src/elasticsearch/elasticsearch.ts";
 import type { ExportRequest } from "../src/export/request.ts";
-import { type ExportContext, type StartedExport, startExport } from "../src/export/start-export.ts";
+import { type ExportContext, resumeStalled, type StartedExport, startExport } from "../src/export/start-export.ts";
 import { describeExport } from "../src/export/state.ts";
 import { cancelExport } from "../src/export/stop-export.ts";
 import { call, type Harness, intercept, openHarness, randomName, stagedLines, TestIndices } from "./export-harness.ts";
@@ -210,6 +211,38 @@ describe("an export that does not run through", () => {
     const anew = await start(harness.context);
     expect(anew.exportId).not.toBe(started.exportId);
     await expectComplete(harness, await settled(harness, anew));
+  });
+
+  it("counts as failed where whoever takes it over finds its snapshot gone", async () => {
+    const harness = await open();
+    onPage(6, (_, signal) => delay(60_000, undefined, { signal }));
+    const { exportId: lost } = await start(harness.context);
+    while ((await harness.staging.read(lost)).parts.length === 0) await delay(10);
+    await harness.jobs.shutdown();
+    before = nothing;
+    const { checkpoint } = await harness.staging.read(lost);
+    for (const { pit_id: id } of checkpoint?.points ?? []) {
+      await indices.request("DELETE", "/_pit", JSON.stringify({ id }));
+    }
+    const other = await harness.another();
+    const context = contextOf(other, await other.store());
+    const counts = await countedWhile("etl.jobs.ended", () => resumeStalled(context, call.signal));
+    expect(await context.store.read(lost)).toMatchObject({ status: "failed", error: { code: "snapshot_lost" } });
+    expect(counts).toEqual({ "export failed": 1 });
+  });
+
+  it("counts as cancelled where its process is gone", async () => {
+    const harness = await open();
+    onPage(6, (_, signal) => delay(60_000, undefined, { signal }));
+    const { exportId } = await start(harness.context);
+    while ((await harness.staging.read(exportId)).parts.length === 0) await delay(10);
+    await harness.jobs.shutdown();
+    before = nothing;
+    const other = await harness.another();
+    const context = contextOf(other, await other.store());
+    const counts = await countedWhile("etl.jobs.ended", () => cancelExport(context, exportId));
+    expect(counts).toEqual({ "export cancelled": 1 });
+    expect(await indices.openContexts(index)).toBe(0);
   });
 
   it("is failed for good when an index is deleted in the middle", async () => {

@@ -1,6 +1,7 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { Jobs } from "@es-to-pg/mcp-kit";
 import { afterAll, beforeAll, describe, expect, inject, it } from "vitest";
+import { countedWhile } from "../../mcp-kit/test/counted.ts";
 import { insertRow } from "../src/load/insert-row.ts";
 import { listLoads, listRejects } from "../src/load/listing.ts";
 import { cancelLoad, showLoad } from "../src/load/show.ts";
@@ -217,9 +218,13 @@ describe("a load of an export that is still working", () => {
     );
     await sleep(300);
     // The same database seen by a process that does not run the load.
-    const answer = await cancelLoad({ ...harness.context, jobs: new Jobs() }, started.loadId);
-    expect(answer.status).toBe("cancelled");
-    await started.ended;
+    const counts = await countedWhile("etl.jobs.ended", async () => {
+      const answer = await cancelLoad({ ...harness.context, jobs: new Jobs() }, started.loadId);
+      expect(answer.status).toBe("cancelled");
+      await started.ended;
+    });
+    // By who has ended it, and by who had it.
+    expect(counts).toEqual({ "load cancelled": 1, "load released": 1 });
     expect(await showLoad(harness.context, started.loadId, { waitSeconds: 0 })).toMatchObject({ status: "cancelled" });
     await writer.finish("cancelled");
   });
@@ -352,8 +357,11 @@ describe("verify_load", () => {
       await verifyLoad(harness.context, loadId, { extra: false, waitSeconds: 0 });
       const { promise: follows, resolve: progress } = Promise.withResolvers<void>();
       const waiting = verifyLoad({ ...other(), progress: () => progress() }, loadId, { extra: false });
-      const [ended] = await Promise.allSettled([waiting, follows.then(() => cancelLoad(harness.context, loadId))]);
-      expect(ended).toMatchObject({ reason: { code: "verification_stopped", retryable: true } });
+      const counts = await countedWhile("etl.jobs.ended", async () => {
+        const [ended] = await Promise.allSettled([waiting, follows.then(() => cancelLoad(harness.context, loadId))]);
+        expect(ended).toMatchObject({ reason: { code: "verification_stopped", retryable: true } });
+      });
+      expect(counts).toEqual({ "verification cancelled": 1 });
     });
     await harness.store.remove(exportId);
     await expect(verifyLoad(harness.context, loadId, { extra: false })).rejects.toMatchObject({

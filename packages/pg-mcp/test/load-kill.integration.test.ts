@@ -1,6 +1,7 @@
 import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
 import { setTimeout as sleep } from "node:timers/promises";
+import { createLogger } from "@es-to-pg/mcp-kit";
 import { afterAll, beforeAll, describe, expect, inject, it } from "vitest";
 import { resumeStalledLoads } from "../src/load/resume.ts";
 import type { LoadRequest } from "../src/load/start.ts";
@@ -239,6 +240,21 @@ describe("a load that gathers and whose process is killed", () => {
     await expectOracle(table);
     const loads = await harness.sql(`SELECT epoch FROM ${harness.schema}_state.loads WHERE table_name = $1`, [table]);
     expect(loads).toEqual([[2]]);
+  });
+
+  it("is not taken over for a table that was made anew, and the log says so", async () => {
+    const table = await freshTable();
+    await exit(
+      startChild({ request: { ...gathers, table, schema: harness.schema, exportId, fresh: false }, step: "2.1" }),
+    );
+    await expireLeases();
+    await harness.sql(`DROP TABLE ${harness.schema}.${table}`);
+    await harness.sql(`CREATE TABLE ${harness.schema}.${table} (id text PRIMARY KEY, v integer)`);
+    const lines: string[] = [];
+    const logger = createLogger({ level: "warn", write: (line) => lines.push(line) });
+    expect(await resumeStalledLoads({ ...harness.context, logger }, harness.context.signal)).toBe(0);
+    expect(lines.map((line) => JSON.parse(line))).toMatchObject([{ event: "load_not_resumed", error: "load_changed" }]);
+    await harness.sql(`UPDATE ${harness.schema}_state.loads SET status = 'cancelled' WHERE status = 'working'`);
   });
 
   it("starts its parts over when a crash of PostgreSQL has emptied the stage", async () => {

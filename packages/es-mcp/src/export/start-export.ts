@@ -1,4 +1,4 @@
-import { clip, type Jobs, type Logger, ToolError } from "@es-to-pg/mcp-kit";
+import { clip, type Jobs, jobEnded, type Logger, ToolError } from "@es-to-pg/mcp-kit";
 import { type ExportWriter, type Manifest, StagingError, type StagingStore } from "@es-to-pg/staging";
 import type { Elasticsearch, LeftOut, ResolvedIndex } from "../elasticsearch/elasticsearch.ts";
 import { guardBody } from "../elasticsearch/guard.ts";
@@ -9,6 +9,7 @@ import { refuseUnknownFields, selectedMapping } from "./selected-fields.ts";
 import { closePoints, openSnapshot, type Snapshot, touchPoints } from "./snapshot.ts";
 import { withStartLock } from "./start-lock.ts";
 import { isCut } from "./state.ts";
+import { tellExport } from "./telemetry.ts";
 
 /** For how long after its end the same call is answered with the export that is there, in milliseconds. */
 const REUSE_MS = 120_000;
@@ -219,6 +220,7 @@ async function resumeExport(context: ExportContext, manifest: Manifest, signal: 
     if (await store.isCancelRequested(exportId)) {
       await closePoints(elasticsearch, checkpoint?.points ?? []);
       await writer.finish("cancelled", null, { checkpoint: null });
+      jobEnded("export", "cancelled");
       return false;
     }
     if (checkpoint === null) throw snapshotLost(undefined);
@@ -242,7 +244,11 @@ async function resumeExport(context: ExportContext, manifest: Manifest, signal: 
     await closePoints(elasticsearch, writer.manifest.checkpoint?.points ?? []);
     const { totals, source } = writer.manifest;
     const message = `Elasticsearch no longer has the snapshot of this export. ${totals.documents} of ${source.expected} documents are staged.`;
-    await writer.finish("failed", { code: "snapshot_lost", message, retryable: false }, { checkpoint: null });
+    await tellExport(exportId, async () => {
+      await writer.finish("failed", { code: "snapshot_lost", message, retryable: false }, { checkpoint: null });
+      return { outcome: "failed", code: "snapshot_lost" };
+    });
+    logger.warn("export_failed", { exportId, code: "snapshot_lost", message });
     return false;
   }
 }

@@ -1,5 +1,5 @@
 import { setTimeout as delay } from "node:timers/promises";
-import { ToolError } from "@es-to-pg/mcp-kit";
+import { jobEnded, ToolError } from "@es-to-pg/mcp-kit";
 import { type ExportWriter, StagingError } from "@es-to-pg/staging";
 import { closePoints } from "./snapshot.ts";
 import type { ExportContext } from "./start-export.ts";
@@ -44,6 +44,7 @@ async function cancelStalled({ elasticsearch, store }: StopContext, exportId: st
   try {
     await closePoints(elasticsearch, writer.manifest.checkpoint?.points ?? []);
     await writer.finish("cancelled", null, { checkpoint: null });
+    jobEnded("export", "cancelled");
     return true;
   } catch (error) {
     await writer.release().catch(() => {});

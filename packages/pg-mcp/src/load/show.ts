@@ -1,4 +1,4 @@
-import { type ToolCall, ToolError, waitForJob } from "@es-to-pg/mcp-kit";
+import { jobEnded, type ToolCall, ToolError, waitForJob } from "@es-to-pg/mcp-kit";
 import { describeLoad, type LoadAnswer } from "./answer.ts";
 import { readChildFigures } from "./children.ts";
 import type { LoadContext } from "./context.ts";
@@ -52,10 +52,10 @@ export async function cancelLoad(context: LoadContext & ToolCall, loadId: string
 async function seizeAndEnd({ postgres, settings, signal }: LoadContext & ToolCall, ledger: Ledger, loadId: string) {
   const rejects = openRejects(settings.PG_MCP_STATE_SCHEMA);
   try {
-    await postgres.write(
+    const isEnded = await postgres.write(
       async (tx) => {
         const holder = await ledger.seize(tx, loadId, ownerName());
-        if (holder === undefined) return;
+        if (holder === undefined) return false;
         // Parts that were in flight are in by now, and count.
         const load = await ledger.read(tx, loadId);
         await tx.query(`DROP TABLE IF EXISTS "${settings.PG_MCP_STATE_SCHEMA}"."stage_${loadId}"`);
@@ -63,9 +63,11 @@ async function seizeAndEnd({ postgres, settings, signal }: LoadContext & ToolCal
           status: "cancelled",
           figures: { ...figuresOf(load), rejected: await rejects.count(tx, loadId) },
         });
+        return true;
       },
       { signal },
     );
+    if (isEnded) jobEnded("load", "cancelled");
   } catch (error) {
     if (errorCode(error) !== "55P03") throw error;
     throw new ToolError("load_busy", "A transaction of the load is in flight in another process.", {

@@ -117,7 +117,13 @@ export async function startLoad(context: LoadContext, given: LoadRequest, signal
       tx,
     ): Promise<{ loadId: string; epoch?: number; reused?: true; alreadyLoaded?: true; deletesMax?: number | null }> => {
       const working = await ledger.findWorking(tx, loadDigest);
-      if (request.resumes !== undefined && request.resumes !== working?.load_id) return { loadId: request.resumes };
+      if (request.resumes !== undefined && request.resumes !== working?.load_id) {
+        const { status } = await ledger.read(tx, request.resumes);
+        if (status !== "working") return { loadId: request.resumes };
+        throw new ToolError("load_changed", "The call that started the load would mean another one now.", {
+          next: "Its table was changed or made anew, or the database was restored. Cancel the load with cancel_load, and load the export again.",
+        });
+      }
       if (working !== undefined) {
         if (!working.stalled || jobs.isRunning(working.load_id)) return { loadId: working.load_id };
         const holder = await ledger.takeOver(tx, working.load_id, owner);

@@ -67,6 +67,13 @@ export function loadEnded(operation: Operation, outcome: "failed" | "cancelled" 
   if (code === "conservation_breach") breaches.add(1, { kind: "load" });
 }
 
+/** Tells that a comparison was stopped before it had found anything. */
+export function verificationStopped({ attributes }: Operation, reason: "cancelled" | "shutdown"): void {
+  const outcome = reason === "cancelled" ? "cancelled" : "released";
+  jobEnded("verification", outcome);
+  attributes["etl.outcome"] = outcome;
+}
+
 /** Tells what a comparison has found; a difference counts as a breach, because it is looked for nowhere else. */
 export function verificationEnded(operation: Operation, outcome: { verdict: string } | { code: string }): void {
   jobEnded("verification", "code" in outcome ? "failed" : "completed");

@@ -6,7 +6,7 @@ import type { LoadContext } from "./context.ts";
 import { LEASE_RENEWAL_MS, LEASE_SECONDS, type LoadError, loadErrorSchema } from "./ledger.ts";
 import { describeFailure } from "./run.ts";
 import { ensureState } from "./state.ts";
-import { verificationEnded } from "./telemetry.ts";
+import { verificationEnded, verificationStopped } from "./telemetry.ts";
 import { type Comparable, compareLoad, findComparable, tableOf, verification } from "./verify.ts";
 
 /** How long an outcome waits for a caller who comes back for it; a later one wants to know how the table is now. */
@@ -157,6 +157,7 @@ async function runVerification(
   } catch (error) {
     clearInterval(timer);
     if (both.aborted) {
+      verificationStopped(told, signal.reason instanceof JobStopped ? signal.reason.reason : "cancelled");
       await record(context, (tx) => states.release(tx, verifyId));
       return;
     }
