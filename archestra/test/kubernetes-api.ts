@@ -17,7 +17,7 @@ const operators = [
   { module: "github.com/prometheus-operator/prometheus-operator@v0.85.0", folder: "example/prometheus-operator-crd" },
 ];
 /** Their kinds that the files use. */
-const kinds = new Set(["ExternalSecret", "PodMonitor"]);
+const kinds = new Set(["ExternalSecret", "PodMonitor", "PrometheusRule"]);
 
 const downloaded = z.object({ Dir: z.string() });
 const kindMark = "x-kubernetes-group-version-kind";

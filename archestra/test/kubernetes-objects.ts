@@ -28,7 +28,14 @@ const workload = z.object({
       containers: z.tuple([
         z.object({
           name: z.string(),
-          env: z.array(z.object({ name: z.string(), value: z.string() })).default([]),
+          env: z
+            .array(
+              z.union([
+                z.object({ name: z.string(), value: z.string() }),
+                z.object({ name: z.string(), valueFrom: z.object({ secretKeyRef: named }) }),
+              ]),
+            )
+            .default([]),
           envFrom: z.array(z.object({ secretRef: named })).default([]),
           ports: z.array(z.object({ name: z.string(), containerPort: z.int() })),
           volumeMounts: z.array(z.object({ name: z.string(), mountPath: z.string() })),
@@ -65,12 +72,24 @@ export function objectsOf({ template }: Workload): string[] {
   const { containers, volumes } = template.spec;
   return [
     ...containers.flatMap(({ envFrom }) => envFrom.map(({ secretRef }) => `Secret ${secretRef.name}`)),
+    ...containers.flatMap(({ env }) =>
+      env.flatMap((one) => ("valueFrom" in one ? [`Secret ${one.valueFrom.secretKeyRef.name}`] : [])),
+    ),
     ...volumes.flatMap(({ persistentVolumeClaim, configMap, secret }) => [
       ...(persistentVolumeClaim === undefined ? [] : [`PersistentVolumeClaim ${persistentVolumeClaim.claimName}`]),
       ...(configMap === undefined ? [] : [`ConfigMap ${configMap.name}`]),
       ...(secret === undefined ? [] : [`Secret ${secret.secretName}`]),
     ]),
   ];
+}
+
+/** The settings of a container by where their values are: in the open, or in a Secret. */
+export function settingsIn({ env }: Workload["template"]["spec"]["containers"][0]): {
+  plain: string[];
+  secret: string[];
+} {
+  const names = (isSecret: boolean) => env.filter((one) => "valueFrom" in one === isSecret).map(({ name }) => name);
+  return { plain: names(false), secret: names(true) };
 }
 
 /** Settings of a server's pods that it does not know, and secrets among those that anybody may read. */

@@ -51,6 +51,12 @@ it("uses every file that is there, and none that is not", () => {
   expect(used.filter((name) => !files.includes(name))).toEqual([]);
 });
 
+it("brings the alerts of monitoring/ into a cluster as they are", () => {
+  const [rule] = objectsIn(read("components/pod-monitor/prometheus-rule.yaml"));
+  const rules = readFileSync(join(folder, "../monitoring/prometheus/rules.yml"), "utf8");
+  expect(rule?.spec).toEqual(parse(rules));
+});
+
 it("lists as many peers of PgBouncer as there are", () => {
   const peers = read("components/pgbouncer/pgbouncer.ini").match(/^\d+ = host=pgbouncer-\d/gm);
   const [set] = objectsIn(read("components/pgbouncer/pgbouncer.yaml"));

@@ -1,6 +1,6 @@
 /** What kubectl makes of the files of kubernetes/: each overlay is built and held against the schemas of its kinds. */
 import { execFileSync, spawn } from "node:child_process";
-import { copyFileSync, cpSync, mkdtempSync, readdirSync, rmSync } from "node:fs";
+import { copyFileSync, cpSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { text } from "node:stream/consumers";
@@ -14,11 +14,14 @@ import {
   objectsIn,
   objectsOf,
   serverName,
+  settingsIn,
   workloadOf,
 } from "./kubernetes-objects.ts";
 
 const source = fileURLToPath(new URL("../kubernetes/", import.meta.url));
-const overlays = readdirSync(join(source, "overlays"));
+/** Production as it is where the Prometheus operator runs: by the line that is a comment in it. */
+const watched = "production-watched";
+const overlays = [...readdirSync(join(source, "overlays")), watched];
 
 let folder: string;
 let api: Awaited<ReturnType<typeof openKubernetesApi>>;
@@ -31,6 +34,10 @@ beforeAll(async () => {
     const place = join(folder, "overlays/small");
     copyFileSync(join(place, `${server}.example.env`), join(place, `${server}.env`));
   }
+  cpSync(join(folder, "overlays/production"), join(folder, "overlays", watched), { recursive: true });
+  const file = join(folder, "overlays", watched, "kustomization.yaml");
+  const line = "- ../../components/pod-monitor";
+  writeFileSync(file, readFileSync(file, "utf8").replace(`# ${line}`, line));
   api = await openKubernetesApi();
 });
 
@@ -99,8 +106,8 @@ describe.each(overlays)("the overlay %s", (overlay) => {
       expect(volumeMounts.map(({ name }) => name).filter((name) => !volumes.includes(name))).toEqual([]);
     }
     for (const server of serverName.options) {
-      const [{ env }] = workloadOf(objects, server).template.spec.containers;
-      expect(badSettings(server, { plain: env.map(({ name }) => name), secret: [] })).toEqual([]);
+      const [container] = workloadOf(objects, server).template.spec.containers;
+      expect(badSettings(server, settingsIn(container))).toEqual([]);
     }
     const labels = workloads.map(({ template }) => template.metadata.labels);
     for (const object of objects) {
@@ -112,6 +119,13 @@ describe.each(overlays)("the overlay %s", (overlay) => {
         choosesPods: true,
       });
     }
+  });
+
+  it(`${overlay === watched ? "has" : "does without"} the Prometheus operator's kinds`, () => {
+    const kinds = objectsIn(build(overlay)).map(({ kind }) => kind);
+    expect(kinds.filter((kind) => kind === "PodMonitor" || kind === "PrometheusRule")).toEqual(
+      overlay === watched ? ["PodMonitor", "PrometheusRule"] : [],
+    );
   });
 
   it("gives nobody more than they need", () => {
