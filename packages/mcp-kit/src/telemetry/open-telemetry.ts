@@ -2,7 +2,7 @@ import { AsyncLocalStorage } from "node:async_hooks";
 import { randomUUID } from "node:crypto";
 import { type Context, DiagLogLevel, diag, ROOT_CONTEXT, SpanKind, SpanStatusCode, trace } from "@opentelemetry/api";
 import { suppressTracing, W3CTraceContextPropagator } from "@opentelemetry/core";
-import { PrometheusExporter, PrometheusSerializer } from "@opentelemetry/exporter-prometheus";
+import { PrometheusSerializer } from "@opentelemetry/exporter-prometheus";
 import { detectResources, envDetector, type Resource, resourceFromAttributes } from "@opentelemetry/resources";
 import { type IMetricReader, MeterProvider, PeriodicExportingMetricReader } from "@opentelemetry/sdk-metrics";
 import {
@@ -22,6 +22,7 @@ import type { Gauge, Instrument } from "./instruments.ts";
 import { Meters } from "./meters.ts";
 import { type Operation, operations, quietWork, type TraceParent } from "./operation.ts";
 import { withPrometheusNames } from "./prometheus-names.ts";
+import { ofTheMoment, ScrapeReader } from "./readers.ts";
 import { watchRuntime } from "./runtime.ts";
 
 /** How much of an attribute's text is kept: names of the databases are data, and may be long. */
@@ -57,13 +58,13 @@ export async function startTelemetry(options: {
   const exporters = sendsTraces || sendsMetrics ? await exportersOf(settings) : undefined;
   const tracing =
     sendsTraces && exporters !== undefined ? startTracing(service, resource, exporters.traces(), settings) : undefined;
-  const reader = configured.servesMetrics ? new PrometheusExporter({ preventServerStart: true }) : undefined;
+  const reader = configured.servesMetrics ? new ScrapeReader() : undefined;
   const readers: IMetricReader[] = reader === undefined ? [] : [reader];
   if (sendsMetrics && exporters !== undefined) {
     const exportIntervalMillis = settings.OTEL_METRIC_EXPORT_INTERVAL;
     readers.push(
       new PeriodicExportingMetricReader({
-        exporter: exporters.metrics(),
+        exporter: ofTheMoment(exporters.metrics()),
         exportIntervalMillis,
         exportTimeoutMillis: Math.min(PUSH_TIMEOUT_MS, exportIntervalMillis),
       }),
@@ -218,7 +219,7 @@ function kindOf(kind: Operation["kind"]): SpanKind {
 
 const serializer = new PrometheusSerializer(undefined, false, undefined, false, true);
 
-async function textOf(reader: PrometheusExporter): Promise<string> {
+async function textOf(reader: ScrapeReader): Promise<string> {
   const { resourceMetrics } = await reader.collect();
   return serializer.serialize(withPrometheusNames(resourceMetrics));
 }
