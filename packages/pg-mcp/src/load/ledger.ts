@@ -209,14 +209,24 @@ SELECT row_to_json(answer)::text FROM (
       return load;
     },
 
-    /** An append of this export into this table that works or was completed, however long ago and by which mapping. */
-    async findAppended(tx: Transaction, exportId: string, tableOid: string): Promise<Load | undefined> {
+    /**
+     * An append of this export into this table that works or was completed, however long ago and by which mapping. A table
+     * is known by its oid, so that one which was made anew counts as empty; after a restore from a dump by its name, because
+     * every oid is another one then.
+     */
+    async findAppended(
+      tx: Transaction,
+      exportId: string,
+      { oid, schema: tableSchema, table }: { oid: string; schema: string; table: string },
+    ): Promise<Load | undefined> {
       const [load] = await read(
         tx,
-        `l.export_id = $1 AND l.table_oid = $2::oid AND l.mode = 'append' AND NOT l.dry_run
+        `l.export_id = $1 AND l.mode = 'append' AND NOT l.dry_run
+           AND CASE WHEN (l.arguments->>'ledger')::oid <> to_regclass($5)
+             THEN l.table_schema = $3 AND l.table_name = $4 ELSE l.table_oid = $2::oid END
            AND l.status IN ('completed', 'working') AND l.arguments->>'rejects_of' IS NULL
          ORDER BY l.finished_at DESC NULLS LAST LIMIT 1`,
-        [exportId, tableOid],
+        [exportId, oid, tableSchema, table, loads],
       );
       return load;
     },
@@ -244,7 +254,8 @@ SELECT row_to_json(answer)::text FROM (
         `INSERT INTO ${loads} (load_id, status, phase, epoch, owner, lease_until, export_id, table_oid, table_schema,
            table_name, mode, dry_run, digest, arguments, mapping, warnings, expected)
          VALUES ($1, 'working', 'staging', 1, $2, clock_timestamp() + make_interval(secs => ${LEASE_SECONDS}), $3,
-           $4::oid, $5, $6, $7, $8, $9, $10, $11, $12, $13)
+           $4::oid, $5, $6, $7, $8, $9, ($10::jsonb || jsonb_build_object('ledger', to_regclass($14)::oid::text))::json,
+           $11, $12, $13)
          ON CONFLICT (digest) WHERE status = 'working' DO NOTHING`,
         [
           load.loadId,
@@ -260,6 +271,7 @@ SELECT row_to_json(answer)::text FROM (
           JSON.stringify(load.mapping),
           JSON.stringify(load.warnings),
           load.expected,
+          loads,
         ],
       );
       return rowCount === 1;

@@ -137,7 +137,7 @@ export async function startLoad(context: LoadContext, given: LoadRequest, signal
         !request.dryRun &&
         isWhole
       ) {
-        const appended = await ledger.findAppended(tx, request.exportId, plan.table.oid);
+        const appended = await ledger.findAppended(tx, request.exportId, plan.table);
         if (appended !== undefined) {
           return {
             loadId: appended.load_id,
