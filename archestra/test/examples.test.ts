@@ -109,18 +109,50 @@ it("run-schedule.sh runs the schedule and waits for its end", async () => {
   expect(bench.platform.runs).toHaveLength(1);
 });
 
-it("webhook.ts starts the schedule for signed calls alone", async () => {
-  const bench = await applied({ ARCHESTRA_SCHEDULE_CRON: "0 2 * * *" });
-  const { child } = start(bench, "webhook.ts", [], { WEBHOOK_SECRET: "hush", PORT: "0" });
+/** The webhook at work, and a call of it that is signed with `secret`; answers the status and what it says. */
+async function openWebhook(bench: Bench) {
+  const { child } = start(bench, "webhook.ts", [], { WEBHOOK_SECRET: "hush", PORT: "0", LOOK_SECONDS: "0.05" });
   onTestFinished(() => void child.kill());
   const [line] = await once(child.stdout, "data");
   const url = `http://127.0.0.1:${/\d+/.exec(String(line))?.[0]}`;
   const body = '{"reason":"import done"}';
-  const call = async (secret: string): Promise<number> => {
+  return async (secret = "hush"): Promise<[number, unknown]> => {
     const signature = `sha256=${createHmac("sha256", secret).update(body).digest("hex")}`;
     const response = await fetch(url, { method: "POST", body, headers: { "x-signature": signature } });
-    return response.status;
+    const { started }: { started?: unknown } = JSON.parse(await response.text());
+    return [response.status, started];
   };
-  expect([await call("wrong"), bench.platform.runs.length]).toEqual([401, 0]);
-  expect([await call("hush"), bench.platform.runs.length]).toEqual([202, 1]);
+}
+
+it("webhook.ts starts the schedule for signed calls alone", async () => {
+  const bench = await applied({ ARCHESTRA_SCHEDULE_CRON: "0 2 * * *" });
+  const call = await openWebhook(bench);
+  expect([await call("wrong"), bench.platform.runs.length]).toEqual([[401, undefined], 0]);
+  expect([await call(), bench.platform.runs.length]).toEqual([[202, true], 1]);
+});
+
+it("webhook.ts makes one run of calls that come together, and one more of all that come meanwhile", async () => {
+  const bench = await applied({ ARCHESTRA_SCHEDULE_CRON: "0 2 * * *" });
+  bench.platform.runsEnd = false;
+  const call = await openWebhook(bench);
+  const answers = await Promise.all([call(), call(), call()]);
+  expect(answers.map(String).toSorted()).toEqual(["202,false", "202,false", "202,true"]);
+  expect(await call()).toEqual([202, false]);
+  expect(bench.platform.runs).toHaveLength(1);
+  bench.platform.runsEnd = true;
+  await expect.poll(() => bench.platform.runs.map(({ status }) => status)).toEqual(["success", "success"]);
+  // Everything was taken account of: the next call begins anew.
+  await expect.poll(() => call()).toEqual([202, true]);
+});
+
+it("webhook.ts answers 502 while the platform starts nothing, and starts a run when it does again", async () => {
+  const bench = await applied({ ARCHESTRA_SCHEDULE_CRON: "0 2 * * *" });
+  const call = await openWebhook(bench);
+  const schedules = bench.platform.schedules.splice(0);
+  expect(await Promise.all([call(), call()])).toEqual([
+    [502, undefined],
+    [502, undefined],
+  ]);
+  bench.platform.schedules.push(...schedules);
+  expect(await call()).toEqual([202, true]);
 });

@@ -120,6 +120,8 @@ export class Platform {
   ) => { texts: string[] } | { texts?: string[]; ask: string } | { fails: string } = () => ({
     texts: ["Done."],
   });
+  /** Whether a run has ended when somebody looks at it. */
+  runsEnd = true;
   streams = false;
   orchestrator = true;
   hasPolicies = true;
@@ -531,7 +533,10 @@ export class Platform {
       this.runs.push(row);
       return { ...row };
     },
-    scheduleRun: ({ params }) => Object.assign(find(this.runs, { id: params["runId"] }), { status: "success" }),
+    scheduleRun: ({ params }) => {
+      const run = find(this.runs, { id: params["runId"] });
+      return this.runsEnd ? Object.assign(run, { status: "success" }) : run;
+    },
 
     agentCard: () => ({ capabilities: { streaming: this.streams } }),
     agentMessage: ({ params, body, authorization, a2aVersion }) => {
