@@ -70,6 +70,43 @@ it("csv-mcp brings a file into a table of fitting types, and proves it", async (
   expect(Object.fromEntries(types)).toMatchObject({ number: "bigint", price: "numeric", name: "text" });
 });
 
+it("csv-mcp loses no zero of a code, and says what is wrong with a file in place of staging a part of it", async () => {
+  const folder = await mkdtemp(join(tmpdir(), "csv-"));
+  onTestFinished(() => rm(folder, { recursive: true }));
+  await writeFile(join(folder, "codes.csv"), "\ufeffzip,factor\n01234,0.5\n99999,0\n");
+  await writeFile(join(folder, "twice.csv"), "a,a,b\n1,2,3\n");
+  await writeFile(join(folder, "ragged.csv"), "a,b\n1,2\n1\n");
+  await writeFile(join(folder, "latin.csv"), Buffer.from("name\nJ\xf6rg\n", "latin1"));
+  const csv = await openExample("csv-mcp", { CSV_FOLDER: folder });
+  const exported = await caller.call(csv, "export_csv", { file: "codes.csv", id_column: "zip", wait_seconds: 30 });
+  expect(await load(exported.data["export_id"], { key: ["zip"] })).toBe(2);
+  expect(await place.sql(`SELECT zip, factor::text FROM ${place.schema}.t ORDER BY zip`)).toEqual([
+    ["01234", "0.5"],
+    ["99999", "0.0"],
+  ]);
+  for (const [file, why] of [
+    ["twice.csv", "two of its columns are called"],
+    ["ragged.csv", "in line 3"],
+    ["latin.csv", "not in UTF-8"],
+  ] as const) {
+    const { text } = await caller.try(csv, "export_csv", { file });
+    expect(text).toContain('"code":"file_unreadable"');
+    expect(text).toContain(why);
+  }
+});
+
+it("pseudonymize-mcp makes no export of a field that there is not", async () => {
+  await seedProducts({ elasticsearchUrl: inject("elasticsearchUrl"), index: place.index });
+  const es = await place.open("es-mcp");
+  const { export_id } = await exportIndex(caller, es, place.index);
+  const middle = await openExample("pseudonymize-mcp", { PSEUDONYM_KEY: "k".repeat(32) });
+  for (const field of ["brnad", "brand.keyword"]) {
+    const { text } = await caller.try(middle, "pseudonymize_export", { export_id, fields: ["name", field] });
+    expect(text).toContain('"code":"field_not_found"');
+    expect(text).toContain('"brand"');
+  }
+});
+
 it("pseudonymize-mcp makes an export that no longer says who", async () => {
   await seedProducts({ elasticsearchUrl: inject("elasticsearchUrl"), index: place.index });
   const es = await place.open("es-mcp");

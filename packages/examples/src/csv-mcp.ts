@@ -7,7 +7,9 @@
 import { createReadStream } from "node:fs";
 import { lstat, readdir } from "node:fs/promises";
 import { join, resolve } from "node:path";
+import { pipeline } from "node:stream";
 import {
+  clip,
   defineSettings,
   digest,
   type Jobs,
@@ -20,7 +22,7 @@ import {
 } from "@es-to-pg/mcp-kit";
 import type { MappingField, StagingStore } from "@es-to-pg/staging";
 import { storeAtFirstUse } from "@es-to-pg/staging/at-first-use";
-import { parse } from "csv-parse";
+import { CsvError, parse } from "csv-parse";
 import { z } from "zod";
 import { describeStaged, type StagedDocument, stageDocuments, staged } from "./stage.ts";
 
@@ -47,8 +49,37 @@ async function filesIn(folder: string): Promise<string[]> {
   return entries.flatMap((entry) => (entry.isFile() && entry.name.endsWith(".csv") ? [entry.name] : []));
 }
 
+/** The rows, or an error that says what is wrong with the file: another encoding or a broken line must not pass for data. */
 async function* rowsOf(path: string): AsyncGenerator<Record<string, string>> {
-  yield* createReadStream(path).pipe(parse({ columns: true, bom: true, skip_empty_lines: true }));
+  const parser = parse({ columns: namesOf, skip_empty_lines: true });
+  try {
+    // Whoever reads the rows hears of a failure, too.
+    yield* pipeline(createReadStream(path), decoded, parser, () => {});
+  } catch (error) {
+    if (error instanceof CsvError) {
+      const where = typeof error["lines"] === "number" ? ` in line ${error["lines"]}` : "";
+      throw unreadable(`it breaks the rules of CSV${where} (${error.code})`);
+    }
+    if (error instanceof TypeError) throw unreadable("it is not in UTF-8");
+    throw error;
+  }
+}
+
+async function* decoded(chunks: AsyncIterable<Buffer>): AsyncGenerator<string> {
+  const decoder = new TextDecoder("utf-8", { fatal: true });
+  for await (const chunk of chunks) yield decoder.decode(chunk, { stream: true });
+  yield decoder.decode();
+}
+
+/** The header. Of two columns of one name, one would be lost. */
+function namesOf(header: string[]): string[] {
+  const twice = header.find((name, at) => header.indexOf(name) !== at);
+  if (twice === undefined) return header;
+  throw unreadable(`two of its columns are called ${clip(JSON.stringify(twice), 100)}`);
+}
+
+function unreadable(why: string): ToolError {
+  return new ToolError("file_unreadable", `The file cannot be read: ${why}.`, { next: "Have the file put right." });
 }
 
 /** What a first pass learns: how many rows there are, and which columns hold nothing but numbers. */
@@ -69,8 +100,9 @@ async function survey(path: string): Promise<Survey> {
       const column = columns.get(name) ?? { isInteger: true, isDecimal: true, scale: 0 };
       columns.set(name, column);
       if (value === "") continue;
-      column.isInteger &&= /^-?\d{1,18}$/.test(value);
-      column.isDecimal &&= /^-?\d+(\.\d+)?$/.test(value);
+      // What begins with a zero is a code, of which a number would lose the zero.
+      column.isInteger &&= /^(0|-?[1-9]\d{0,17})$/.test(value);
+      column.isDecimal &&= /^-?(0|[1-9]\d*)(\.\d+)?$/.test(value);
       column.scale = Math.max(column.scale, value.split(".")[1]?.length ?? 0);
     }
   }

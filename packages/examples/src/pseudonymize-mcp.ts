@@ -10,6 +10,7 @@ import {
   defineSettings,
   digest,
   type Jobs,
+  nearest,
   runServer,
   stagingSettings,
   ToolError,
@@ -99,15 +100,23 @@ const pseudonymize = toolsFor<Context>()({
         next: "Call get_export of the server that made it, and come back when it is completed.",
       });
     }
+    const known = new Set([...manifest.mapping, ...manifest.profile].map(({ path }) => path.split(".")[0] ?? path));
+    const unknown = fields.find((field) => !known.has(field));
+    if (unknown !== undefined) {
+      // An export that was asked for under a wrong name would be taken for one that no longer says who.
+      throw new ToolError("field_not_found", `No document has a top-level field ${JSON.stringify(unknown)}.`, {
+        next: "Name top-level fields as get_mapping shows them; an object is replaced as a whole.",
+        details: { nearest: nearest(unknown, [...known]) },
+      });
+    }
     const replaced = new Set(fields);
+    const stays = ({ path }: { path: string }) => !replaced.has(path.split(".")[0] ?? path);
     const writer = await store.create({
       request_digest: digest({ pseudonymized: exportId, fields }),
       source: { ...manifest.source, method: "other" },
-      mapping: manifest.mapping.map((field) =>
-        replaced.has(field.path) ? { path: field.path, type: "keyword" } : field,
-      ),
+      mapping: [...manifest.mapping.filter(stays), ...fields.map((path) => ({ path, type: "keyword" }))],
       // What the other fields hold has not changed: which are arrays, how long, how many digits.
-      profile: manifest.profile.filter((field) => !replaced.has(field.path)),
+      profile: manifest.profile.filter(stays),
     });
     const { export_id: started } = writer.manifest;
     jobs.start(started, (signal) =>
