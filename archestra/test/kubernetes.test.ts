@@ -2,6 +2,10 @@
 import { readdirSync, readFileSync } from "node:fs";
 import { dirname, join, normalize } from "node:path";
 import { fileURLToPath } from "node:url";
+import { readSettings } from "@es-to-pg/mcp-kit";
+import { pgSettings } from "pg-mcp/dist/config.js";
+import { connectionsOfRoleMax } from "pg-mcp/dist/postgres/index.js";
+import { rolesSql } from "pg-mcp/dist/roles.js";
 import { describe, expect, it } from "vitest";
 import { parse } from "yaml";
 import { z } from "zod";
@@ -55,6 +59,20 @@ it("brings the alerts of monitoring/ into a cluster as they are", () => {
   const [rule] = objectsIn(read("components/pod-monitor/prometheus-rule.yaml"));
   const rules = readFileSync(join(folder, "../monitoring/prometheus/rules.yml"), "utf8");
   expect(rule?.spec).toEqual(parse(rules));
+});
+
+it("has no more replicas and sessions than the roles that pg-mcp prints may have", () => {
+  const settings = readSettings(pgSettings, { DATABASE_URL: "postgres://u:p@h/d" });
+  const limit = Number(/CONNECTION LIMIT (\d+)/.exec(rolesSql(settings))?.[1]);
+  const scaler = objectsIn(read("components/autoscaling/autoscalers.yaml")).find(
+    ({ metadata }) => metadata.name === "pg-mcp",
+  );
+  const { maxReplicas } = z.object({ maxReplicas: z.int() }).parse(scaler?.spec);
+  expect(maxReplicas * connectionsOfRoleMax).toBeLessThanOrEqual(limit);
+  const ini = read("components/pgbouncer/pgbouncer.ini");
+  const poolSize = Number(/^default_pool_size = (\d+)$/m.exec(ini)?.[1]);
+  const poolers = ini.match(/^\d+ = host=pgbouncer-\d/gm)?.length ?? 0;
+  expect(poolSize * poolers).toBeLessThanOrEqual(limit);
 });
 
 it("lists as many peers of PgBouncer as there are", () => {

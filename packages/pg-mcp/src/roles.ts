@@ -1,8 +1,11 @@
 import { connections, type PgSettings } from "./config.ts";
-import { defaultSchemas, quoteIdentifier } from "./postgres/index.ts";
+import { connectionsOfRoleMax, defaultSchemas, quoteIdentifier } from "./postgres/index.ts";
 
 const reader = "pg_mcp_reader";
 const writer = "pg_mcp_writer";
+
+/** Sessions that each role may have: for as many pg-mcp as the autoscaler of archestra/kubernetes makes at most. */
+const connectionLimit = 8 * connectionsOfRoleMax;
 
 /**
  * SQL for an administrator: a role for every read, which may only SELECT, and one for the tools that write. It holds no
@@ -22,9 +25,10 @@ export function rolesSql(settings: PgSettings): string {
     `--   \\password ${reader}`,
     `--   \\password ${writer}`,
     `-- and set POSTGRES_USER=${writer}, POSTGRES_READER_USER=${reader}, with POSTGRES_PASSWORD_FILE and POSTGRES_READER_PASSWORD_FILE.`,
+    `-- A pg-mcp has at most ${connectionsOfRoleMax} sessions of each role; max_connections must have room for all of them.`,
     ...[reader, writer].map(
       (role) =>
-        `CREATE ROLE ${role} LOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION NOBYPASSRLS CONNECTION LIMIT 20;`,
+        `CREATE ROLE ${role} LOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION NOBYPASSRLS CONNECTION LIMIT ${connectionLimit};`,
     ),
     "",
     "-- Temporary objects are what the server judges statements by; without them it judges more strictly, by the text.",

@@ -69,6 +69,9 @@ const jobsLeaveMin = 2;
 /** Connections for what must not wait for the others, beside them: one may wait for a row. */
 const upkeepConnectionsMax = 2;
 
+/** Most sessions that a server has of one role. */
+export const connectionsOfRoleMax = connectionsMax + upkeepConnectionsMax;
+
 /** The pools of one role. */
 function poolsOf(role: ConnectionOptions): { work: Pool; upkeep: Pool } {
   return {
