@@ -42,15 +42,12 @@ export function cursorProject(): object {
   };
 }
 
-/**
- * `.gemini/settings.json` of the repository; Gemini CLI starts servers in the folder it was started in. It holds the text
- * of an error against the output schema, and tells the model of the difference alone: here, no schema is published.
- */
+/** `.gemini/settings.json` of the repository; Gemini CLI starts servers in the folder it was started in. */
 export function geminiProject(): object {
   return {
     mcpServers: byAlias((server) => ({
       ...fromClone(server, ""),
-      env: { ...environment(server, ({ sample }) => sample), MCP_STRUCTURED_OUTPUT: "off" },
+      env: environment(server, ({ sample }) => sample),
     })),
   };
 }

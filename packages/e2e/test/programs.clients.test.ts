@@ -213,7 +213,11 @@ async function trustByGemini(opened: string): Promise<void> {
 const resultSchema = z.object({ structuredContent: z.looseObject({}) });
 const listSchema = z.object({ tools: z.array(z.object({ name: z.string() })) });
 
-it.each(aliases)("MCP Inspector lists and calls %s over stdio and over HTTP", async (_alias, server, tool) => {
+const inspected = aliases.flatMap(([, server, tool]) =>
+  ["legacy", "modern"].map((era) => [server, tool, era] as const),
+);
+
+it.each(inspected)("MCP Inspector lists %s, and calls %s, over stdio and over HTTP, %s", async (server, tool, era) => {
   const http = await startHttpServer(entryPoint(server), place.env);
   onTestFinished(() => http.stop());
   const own = Object.entries(place.env).flatMap(([name, value]) => ["-e", `${name}=${value}`]);
@@ -223,7 +227,7 @@ it.each(aliases)("MCP Inspector lists and calls %s over stdio and over HTTP", as
   ];
   for (const way of ways) {
     const inspect = async (...method: string[]): Promise<unknown> => {
-      const args = ["--cli", ...way, "--method", ...method];
+      const args = ["--cli", ...way, "--protocol-era", era, "--method", ...method];
       const { stdout, stderr } = await npx("@modelcontextprotocol/inspector", "mcp-inspector", args);
       if (!stdout.startsWith("{")) throw new Error(`${stdout}${stderr}`);
       return JSON.parse(stdout);

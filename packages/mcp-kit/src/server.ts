@@ -7,13 +7,17 @@ import { toldByEnvelope } from "./envelope.ts";
 import { nearest } from "./nearest.ts";
 import { type Offers, offeredCapabilities, serveOffers } from "./offers.ts";
 import { showsPages } from "./page.ts";
-import { publishedTool } from "./publish.ts";
+import { type PublishedTool, publishedTool } from "./publish.ts";
 import { QuestionOpen, Questions } from "./question.ts";
+import { answersStructured, type StructuredOutput } from "./structured.ts";
 import type { RequestOrigin } from "./telemetry/request.ts";
 import type { AnyTool, ToolCall } from "./tool.ts";
 
 /** What makes an MCP server of a list of tools. */
-export interface ServedTools<Context> extends Omit<Boundary<Context>, "caller" | "origin">, Offers<Context> {
+export interface ServedTools<Context>
+  extends Omit<Boundary<Context>, "caller" | "origin" | "structuredOutput">,
+    Offers<Context> {
+  structuredOutput: StructuredOutput;
   cursors: Cursors;
   name: string;
   title: string;
@@ -33,11 +37,11 @@ export function serverFactory<Context>(served: ServedTools<Context>): () => Serv
   const { name, title, version, instructions, structuredOutput, cursors, askMs } = served;
   const tools = new Map(served.tools.map((tool) => [tool.name, tool]));
   if (tools.size !== served.tools.length) throw new Error("two tools have the same name");
-  const plain = served.tools.map((tool) => publishedTool(tool, { structuredOutput }));
-  const withPage = served.tools.map((tool) => publishedTool(tool, { structuredOutput, page: served.page }));
+  const published = publishedLists(served);
   const cacheHint = { ttlMs: TOOLS_TTL_MS, cacheScope: "public" } as const;
-  // What one client is shown of the page is not for every other.
-  const toolsHint = served.page === undefined ? cacheHint : ({ ...cacheHint, cacheScope: "private" } as const);
+  // What one client is shown of the page and of schemas is not for every other.
+  const isSame = served.page === undefined && structuredOutput !== "auto";
+  const toolsHint = isSame ? cacheHint : ({ ...cacheHint, cacheScope: "private" } as const);
 
   return () => {
     const server = new Server(
@@ -54,7 +58,10 @@ export function serverFactory<Context>(served: ServedTools<Context>): () => Serv
       },
     );
     server.setRequestHandler("tools/list", (_request, { mcpReq }) => ({
-      tools: showsPages(mcpReq.envelope, server.getClientCapabilities()) ? withPage : plain,
+      tools: published({
+        structured: answersStructured(structuredOutput, callerOf(server, mcpReq.envelope)),
+        page: showsPages(mcpReq.envelope, server.getClientCapabilities()),
+      }),
     }));
     server.setRequestHandler("tools/call", async ({ params }, { mcpReq, http }) => {
       const tool = tools.get(params.name);
@@ -62,6 +69,7 @@ export function serverFactory<Context>(served: ServedTools<Context>): () => Serv
         served.logger.info("tool_call", { tool: clip(params.name, 80), outcome: "unknown_tool" });
         throw unknownTool(params.name, tools.keys());
       }
+      const caller = callerOf(server, mcpReq.envelope);
       const progress = progressReporter(mcpReq._meta?.progressToken, mcpReq.notify);
       const questions = new Questions({
         tool: tool.name,
@@ -78,8 +86,9 @@ export function serverFactory<Context>(served: ServedTools<Context>): () => Serv
           { signal: mcpReq.signal, progress: progress.report, cursors, confirm: questions.confirm },
           {
             ...served,
-            caller: callerOf(mcpReq.envelope) ?? server.getClientVersion(),
+            caller,
             origin: originOf(server, mcpReq, http?.req),
+            structuredOutput: answersStructured(structuredOutput, caller),
           },
         );
       try {
@@ -98,7 +107,7 @@ export function serverFactory<Context>(served: ServedTools<Context>): () => Serv
         { signal: request.signal, progress: () => {}, cursors },
         {
           ...served,
-          caller: callerOf(request.envelope) ?? server.getClientVersion(),
+          caller: callerOf(server, request.envelope),
           origin: originOf(server, request, undefined),
           structuredOutput: true,
         },
@@ -108,13 +117,26 @@ export function serverFactory<Context>(served: ServedTools<Context>): () => Serv
   };
 }
 
+/** The tools as each kind of client sees them, made once. */
+function publishedLists<Context>(
+  served: ServedTools<Context>,
+): (client: { structured: boolean; page: boolean }) => PublishedTool[] {
+  const list = (structured: boolean, page: boolean) =>
+    served.tools.map((tool) =>
+      publishedTool(tool, { structuredOutput: structured, page: page ? served.page : undefined }),
+    );
+  const text = { plain: list(false, false), withPage: list(false, true) };
+  const structured = { plain: list(true, false), withPage: list(true, true) };
+  return (client) => (client.structured ? structured : text)[client.page ? "withPage" : "plain"];
+}
+
 const callerSchema = z.object({ name: z.string(), version: z.string() });
 
 /** Who calls, as far as the protocol says; nothing proves it. */
-function callerOf(envelope: object | undefined): Caller | undefined {
+function callerOf(server: Server, envelope: object | undefined): Caller | undefined {
   const client = toldByEnvelope(envelope, "clientInfo");
   const parsed = callerSchema.safeParse(client);
-  return parsed.success ? parsed.data : undefined;
+  return parsed.success ? parsed.data : server.getClientVersion();
 }
 
 /** Where a request comes from, for its trace. */

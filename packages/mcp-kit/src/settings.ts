@@ -156,15 +156,26 @@ export function integer(options: { min?: number; max?: number; default?: number 
 
 /** `true` or `false`, also `1`, `0`, `on`, `off`, `yes`, `no`. */
 export function flag(defaultValue: boolean): FromText<boolean> {
+  return yesOrNo(defaultValue, []);
+}
+
+/** A flag that one word more leaves open, which is also what it is where nothing is set. */
+export function flagOr<const Word extends string>(word: Word): FromText<boolean | Word> {
+  return yesOrNo<boolean | Word>(word, [word]);
+}
+
+function yesOrNo<Value>(defaultValue: Value, words: readonly Value[]): FromText<Value | boolean> {
   return z
     .string()
     .optional()
     .transform((value, context) => {
       if (value === undefined) return defaultValue;
       const word = value.trim().toLowerCase();
+      const open = words.find((known) => known === word);
+      if (open !== undefined) return open;
       if (["true", "1", "on", "yes"].includes(word)) return true;
       if (["false", "0", "off", "no"].includes(word)) return false;
-      context.addIssue({ code: "custom", message: "must be true or false" });
+      context.addIssue({ code: "custom", message: `must be ${["true", "false", ...words].join(" or ")}` });
       return z.NEVER;
     });
 }
@@ -346,8 +357,9 @@ export const kitSettings = defineSettings({
     description: "Seconds that a call waits for a job where it gives no `wait_seconds`.",
   },
   MCP_STRUCTURED_OUTPUT: {
-    schema: flag(true),
-    description: "`off` publishes no output schemas and answers with text alone.",
+    schema: flagOr("auto"),
+    description:
+      "`off` publishes no output schemas and answers with text alone, `on` does neither; `auto` is `off` for Gemini CLI, which misreads errors beside a schema, and `on` for all others.",
   },
   LOG_LEVEL: {
     schema: choice(logLevels, "info"),

@@ -108,21 +108,26 @@ export class FixtureProcess {
   }
 }
 
+const testClient = { name: "test", version: "1" };
+
+/** Gemini CLI 0.61.0, as it names itself. */
+export const geminiClient = { name: "gemini-cli-mcp-client", version: "0.61.0" };
+
 /** The parameters of a request of the 2026 generation. */
-export function modern(params: Record<string, unknown> = {}): object {
+export function modern(params: Record<string, unknown> = {}, clientInfo: object = testClient): object {
   return {
     ...params,
     _meta: {
       "io.modelcontextprotocol/protocolVersion": "2026-07-28",
-      "io.modelcontextprotocol/clientInfo": { name: "test", version: "1" },
+      "io.modelcontextprotocol/clientInfo": clientInfo,
       "io.modelcontextprotocol/clientCapabilities": {},
     },
   };
 }
 
 /** The parameters of `initialize` of the generation before. */
-export function initializeParams(protocolVersion: string): object {
-  return { protocolVersion, capabilities: {}, clientInfo: { name: "test", version: "1" } };
+export function initializeParams(protocolVersion: string, clientInfo: object = testClient): object {
+  return { protocolVersion, capabilities: {}, clientInfo };
 }
 
 /** Waits until a fixture started with `--http` says where it listens. */

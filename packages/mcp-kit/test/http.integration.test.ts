@@ -2,7 +2,7 @@ import { request } from "node:http";
 import { connect } from "node:net";
 import { setTimeout as sleep } from "node:timers/promises";
 import { afterEach, expect, test } from "vitest";
-import { FixtureProcess, initializeParams, listening, modern } from "./harness.ts";
+import { FixtureProcess, geminiClient, initializeParams, listening, modern } from "./harness.ts";
 
 const running: FixtureProcess[] = [];
 
@@ -109,6 +109,17 @@ test("tells why it is not ready to those who may call, and lists its tools all t
   });
   const { text } = await post(url, { id: 1, method: "tools/list" }, headers);
   expect(text).toContain("start_job");
+});
+
+test("tells Gemini CLI of no output schemas where its requests say whose they are", async () => {
+  const { url } = await start();
+  const headers = { "MCP-Protocol-Version": "2026-07-28", "Mcp-Method": "tools/list" };
+  const list = (params: object) => post(url, { id: 1, method: "tools/list", params }, headers);
+  expect((await list(modern({}, geminiClient))).text).not.toContain("outputSchema");
+  expect((await list(modern())).text).toContain("outputSchema");
+  // A request of 2025 without a session says nothing of its sender, whoever has sent `initialize` before.
+  await post(url, { id: 1, method: "initialize", params: initializeParams("2025-06-18", geminiClient) });
+  expect((await post(url, { id: 2, method: "tools/list" })).text).toContain("outputSchema");
 });
 
 test("knows no other path and keeps no session", async () => {

@@ -1,6 +1,6 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { afterEach, expect, test } from "vitest";
-import { FixtureProcess, initializeParams, modern } from "./harness.ts";
+import { FixtureProcess, geminiClient, initializeParams, modern } from "./harness.ts";
 
 const running: FixtureProcess[] = [];
 
@@ -67,7 +67,7 @@ test("serves both generations on one pipe, the older one first", async () => {
   const server = await startInitialized();
   expect((await server.request(1, "tools/call", echo("old"))).result.structuredContent).toEqual({ message: "old" });
   const { result } = await server.request(2, "tools/list", modern());
-  expect(result).toMatchObject({ ttlMs: 300_000, cacheScope: "public" });
+  expect(result).toMatchObject({ ttlMs: 300_000, cacheScope: "private" });
   expect(result.tools).toHaveLength(4);
   expect((await server.request(3, "ping")).result).toEqual({});
 });
@@ -84,6 +84,30 @@ test("lists its tools in one order, without output schemas where they are off", 
   expect((await off.request(2, "tools/call", echo("a"))).result).toEqual({
     content: [{ type: "text", text: '{"message":"a"}' }],
   });
+});
+
+test("tells Gemini CLI of no output schemas unless they are on, in both generations", async () => {
+  const old = initializeParams("2025-06-18", geminiClient);
+  const text = { content: [{ type: "text", text: '{"message":"a"}' }] };
+  const server = start();
+  await server.request(1, "initialize", old);
+  expect((await server.request(2, "tools/list")).result.tools[0]).not.toHaveProperty("outputSchema");
+  expect((await server.request(3, "tools/call", echo("a"))).result).toEqual(text);
+  const { tools, cacheScope } = (await server.request(4, "tools/list", modern({}, geminiClient))).result;
+  expect(tools[0]).not.toHaveProperty("outputSchema");
+  // What it may keep is for nobody else.
+  expect(cacheScope).toBe("private");
+  const { result } = await server.request(5, "tools/call", modern(echo("a"), geminiClient));
+  expect(result).toMatchObject(text);
+  expect(result).not.toHaveProperty("structuredContent");
+  // On the same pipe another client gets them.
+  expect((await server.request(6, "tools/list", modern())).result.tools[0]).toHaveProperty("outputSchema");
+
+  const on = start({ env: { MCP_STRUCTURED_OUTPUT: "on" } });
+  await on.request(1, "initialize", old);
+  const listed = (await on.request(2, "tools/list", modern({}, geminiClient))).result;
+  expect(listed).toMatchObject({ tools: [{ outputSchema: {} }, {}, {}, {}], cacheScope: "public" });
+  expect((await on.request(3, "tools/call", echo("a"))).result).toHaveProperty("structuredContent");
 });
 
 test("names the nearest tool where there is none of the name", async () => {
