@@ -1,6 +1,6 @@
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
-import { kitSettings, readSettings } from "@es-to-pg/mcp-kit";
+import { readSettings, stagingSettings } from "@es-to-pg/mcp-kit";
 import { describe, expect, it } from "vitest";
 import { z } from "zod";
 import { claudeCodeCommand, cursorButton, fromRegistry, vsCodeButton } from "./clients.ts";
@@ -57,7 +57,7 @@ describe.each(clientFiles)("%s", (path) => {
 
   it.each(servers)("gives $program only variables that it reads, and starts nothing else", (server) => {
     const entry = entries[server.alias];
-    const settings = Object.keys({ ...server.settings, ...kitSettings });
+    const settings = Object.keys(server.settings);
     expect(settings).toEqual(expect.arrayContaining(Object.keys(entry?.env ?? {})));
     expect(Object.keys(entry?.env ?? {})).not.toEqual([]);
     const started = [entry?.command, ...(entry?.args ?? [])].join(" ");
@@ -89,8 +89,10 @@ describe.each(servers)("the attachments of $program", (server) => {
   it("tell the registry every variable, its default and whether it is a secret", () => {
     expect(entry.description.length).toBeLessThanOrEqual(100);
     const variables = entry.packages[0]?.environmentVariables ?? [];
-    const names = Object.keys(server.settings).filter((name) => !name.startsWith("MCP_HTTP_"));
+    const names = Object.keys(server.settings).filter((name) => !/^MCP_(?:HTTP|METRICS)/.test(name));
     expect(variables.map(({ name }) => name)).toEqual(names);
+    expect(names).toEqual(expect.arrayContaining(Object.keys(stagingSettings)));
+    expect(names).toEqual(expect.arrayContaining(["LOG_LEVEL", "MCP_STRUCTURED_OUTPUT"]));
     expect(variables.filter(({ isSecret }) => isSecret).map(({ name }) => name)).toEqual(
       names.filter((name) => server.settings[name]?.secret === true),
     );

@@ -1,4 +1,4 @@
-import { publishedTool, type Setting, type SettingsDefinition } from "@es-to-pg/mcp-kit";
+import { kitSettings, publishedTool, type Setting, type SettingsDefinition } from "@es-to-pg/mcp-kit";
 import { server as esServer } from "es-mcp/dist/server.js";
 import { tools as esTools } from "es-mcp/dist/tools/index.js";
 import { server as pgServer } from "pg-mcp/dist/server.js";
@@ -87,7 +87,9 @@ interface Own {
   tools: DescribedServer["tools"];
 }
 
-function describe({ name, title, version, settings }: Definition, own: Own): DescribedServer {
+function describe({ name, title, version, ...definition }: Definition, own: Own): DescribedServer {
+  // A server reads what the kit reads, whether or not its own settings repeat it.
+  const settings: SettingsDefinition = { ...definition.settings, ...kitSettings };
   return {
     alias: own.alias,
     program: name,

@@ -23,7 +23,7 @@ export function registryEntry({ registryName, title, version, description, ...se
         transport: { type: "stdio" },
         environmentVariables: Object.entries(server.settings)
           // Those of `--http`, which nobody starts from a registry, would only lengthen the form.
-          .filter(([name]) => !name.startsWith("MCP_HTTP_"))
+          .filter(([name]) => !/^MCP_(?:HTTP|METRICS)/.test(name))
           .map(([name, setting]) => environmentVariable(name, setting)),
       },
     ],
