@@ -94,7 +94,7 @@ export const waitSeconds = z
   .min(0)
   .max(WAIT_SECONDS_MAX)
   .optional()
-  .describe("Seconds to wait for the end; 0 answers at once.");
+  .describe("Seconds to wait; 0 answers at once.");
 
 /**
  * Reads a job's state until it is done, the time is up or the caller has gone away, and returns the last state read.

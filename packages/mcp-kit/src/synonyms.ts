@@ -9,7 +9,7 @@ const SYNONYMS: readonly (readonly string[])[] = [
   ["query_string", "q", "lucene"],
   ["fields", "_source", "includes", "source_includes", "select", "docvalue_fields"],
   ["index", "indices", "index_name", "index_pattern", "pattern", "collection", "data_stream"],
-  ["table", "table_name", "target", "target_table", "relation", "into"],
+  ["table", "table_name", "name", "target", "target_table", "relation", "into"],
   ["row", "data", "values", "record", "document"],
   ["rows", "data", "values", "records", "documents"],
   ["cursor", "next_cursor"],
@@ -20,8 +20,8 @@ const SYNONYMS: readonly (readonly string[])[] = [
   ["mapping", "mapping_id", "map_id", "plan"],
   ["params", "parameters", "args", "values", "bindings"],
   ["key", "primary_key", "conflict_key", "conflict_columns", "keys", "upsert_key", "id_column"],
-  ["export_id", "export", "handle"],
-  ["load_id", "load", "job_id", "handle"],
+  ["export_id", "export", "handle", "id"],
+  ["load_id", "load", "job_id", "handle", "id"],
   ["dry_run", "preview", "simulate"],
   ["name", "column", "column_name", "field"],
   ["column", "name", "target", "to"],
@@ -36,7 +36,7 @@ const RELATED: readonly (readonly string[])[] = [
   ["row", "rows", "records", "documents"],
   ["wait_seconds", "timeout", "timeout_seconds", "timeout_ms"],
   ["export_id", "index", "source"],
-  ["load_id", "export_id"],
+  ["load_id", "export_id", "table"],
   ["columns", "sql", "ddl", "fields", "schema"],
 ];
 

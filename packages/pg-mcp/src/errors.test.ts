@@ -24,6 +24,23 @@ describe("translate", () => {
     expect(translate(serverError(sqlstate, "…"))).toMatchObject({ code, retryable, details: { sqlstate } });
   });
 
+  it.each([
+    ["42883", "function ifnull(real, integer) does not exist", "coalesce"],
+    ["42883", "function date_format(timestamp with time zone, unknown) does not exist", "to_char"],
+    ["42883", "function year(date) does not exist", "extract(year"],
+    ["42883", "function datediff(date, date) does not exist", "interval"],
+    ["42883", "function group_concat(text) does not exist", "string_agg"],
+    ["42883", "function len(text) does not exist", "length("],
+    ["42883", "function getdate() does not exist", "now()"],
+    ["42883", "function json_extract(jsonb, unknown) does not exist", "->>"],
+    ["42883", "function round(double precision, integer) does not exist", "::numeric"],
+    ["42883", "function nonsense(text) does not exist", "Check the function's name"],
+    ["42883", "operator does not exist: timestamp with time zone ~~ unknown", "Compare times"],
+    ["22P02", 'malformed array literal: "yoga"', "ANY("],
+  ])("advises after %s, %s", (sqlstate, message, advice) => {
+    expect(translate(serverError(sqlstate, message))?.next).toContain(advice);
+  });
+
   it("gives position, hint and names as fields", () => {
     const error = serverError("42703", 'column "nme" does not exist', {
       position: "8",

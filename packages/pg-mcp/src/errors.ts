@@ -57,7 +57,11 @@ const meanings: Readonly<Record<string, Meaning>> = {
   "40P01": { code: "deadlock", retryable: true, next: "Make the same call again." },
   "42501": { code: "permission_denied", next: "Let an administrator grant this role the right, or use another table." },
   "42601": { code: "syntax_error", next: "Correct the SQL at the position given." },
-  "42703": { code: "column_not_found", next: "Call get_schema for the columns." },
+  "42703": {
+    code: "column_not_found",
+    next: "Call get_schema for the columns; names that AS gives are unknown in WHERE and HAVING.",
+  },
+  "42803": { code: "sql_invalid", next: "Name the column in GROUP BY too, or aggregate it: max(column)." },
   "42P01": { code: "table_not_found", next: "Call list_tables for the tables." },
   "42P02": { code: "parameter_missing", next: "Give params one value for each of $1, $2 …" },
   "42725": { code: "sql_invalid", next: "Cast the arguments or parameters: $1::int." },
@@ -83,6 +87,21 @@ const meanings: Readonly<Record<string, Meaning>> = {
   XX: { code: "database_failed" },
 };
 
+/** What to do where the server's words tell more than its code: ways of other databases above all. */
+const advice: readonly (readonly [message: RegExp, next: string])[] = [
+  [/^malformed array literal/, "Ask for one element as 'x' = ANY(column); a whole array is '{a,b}'."],
+  [/^operator does not exist: (?:date|timestamp).* ~~/, "Compare times: c >= '2025-01-01' AND c < '2026-01-01'."],
+  [/^function (?:ifnull|nvl|isnull)\(/, "Write coalesce(a, b)."],
+  [/^function (?:date_format|strftime|format)\(/, "Write to_char(column, 'YYYY-MM-DD')."],
+  [/^function (?:getdate|sysdate|curdate)\(/, "Write now() or current_date."],
+  [/^function (?:date_add|dateadd|date_sub|datediff)\(/, "Calculate with times: column + interval '1 day', a - b."],
+  [/^function (?:year|month|day|hour)\(/, "Write extract(year FROM column)."],
+  [/^function (?:group_concat|listagg)\(/, "Write string_agg(column, ',')."],
+  [/^function len\(/, "Write length(column)."],
+  [/^function (?:json_extract|json_value|get_json_object)\(/, "Write column ->> 'key', deeper column #>> '{a,b}'."],
+  [/^function round\((?:real|double precision), integer\)/, "Write round(column::numeric, 2)."],
+];
+
 /** A message of the server without the values it quotes: they are somebody's data. */
 function withoutValues(error: ServerError): string {
   if (!error.code.startsWith("22") && !error.code.startsWith("23")) return error.message;
@@ -102,6 +121,7 @@ export function translate(error: unknown): ToolError | undefined {
   }
   if (!isServerError(error)) return undefined;
   const meaning = meanings[error.code] ?? meanings[error.code.slice(0, 2)] ?? { code: "database_error" };
+  const next = advice.find(([message]) => message.test(error.message))?.[1] ?? meaning.next;
   const fields = {
     sqlstate: error.code,
     position: error.position === undefined ? undefined : Number(error.position),
@@ -117,6 +137,6 @@ export function translate(error: unknown): ToolError | undefined {
     retryable: meaning.retryable ?? false,
     details,
     cause: error,
-    ...(meaning.next === undefined ? {} : { next: meaning.next }),
+    ...(next === undefined ? {} : { next }),
   });
 }

@@ -452,10 +452,24 @@ describe("create_table", () => {
     "numeric(10,2) CHECK (true)",
     "",
     "text; select 1",
+    "text NOT NULL",
+    "varchar(max)",
+    "array",
+    "bigserial",
   ])("refuses %j as a type", async (type) => {
     expect(await codeOf(create({ table: "t", columns: [{ name: "a", type }] }))).toMatchObject({
       code: "unknown_type",
     });
+  });
+
+  it.each([
+    ["array", ["text[]"]],
+    ["varchar(max)", ["text"]],
+    // A near type would leave out what these say besides.
+    ["text NOT NULL", []],
+    ["bigserial", []],
+  ])("names what is nearest to the type %s", async (type, nearest) => {
+    expect(await codeOf(create({ table: "t", columns: [{ name: "a", type }] }))).toMatchObject({ nearest });
   });
 
   it("asks the settings about the table that a name folds to", async () => {

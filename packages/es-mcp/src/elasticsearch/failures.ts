@@ -262,6 +262,15 @@ const CORRECTIONS: readonly (readonly [pattern: RegExp, next: string])[] = [
     'A range names its bounds: {"range":{"price":{"gte":10,"lt":20}}}.',
   ],
   [
+    /^Unknown aggregation type|Expected \[START_OBJECT\] under \[/,
+    'An aggregation names its kind: {"average":{"avg":{"field":"price"}}}. Kinds are terms, avg, sum, min, max, stats, cardinality, percentiles, histogram, date_histogram.',
+  ],
+  [/sort\.SortOrder/, 'A sort says asc or desc: "price:desc".'],
+  [
+    /\[date_histogram\] unknown field \[interval\]/,
+    'Say "calendar_interval":"day" (or week, month, year), or "fixed_interval":"12h".',
+  ],
+  [
     /For input string: |failed to create query: .*(?:NumberFormat|number)/,
     "The field is of a numeric type: give a number, or search a text field instead. get_mapping shows the types.",
   ],

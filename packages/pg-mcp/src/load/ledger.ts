@@ -14,7 +14,10 @@ const PATIENCE_SECONDS = 30;
 export const LEASE_RENEWAL_MS = 10_000;
 
 export const loadIdSchema = z
-  .string()
+  .string({
+    error: ({ input }) =>
+      input === undefined ? "is required (text); list_loads shows the loads there were" : undefined,
+  })
   .regex(/^load_[0-9a-hjkmnp-tv-z]{26}$/, { error: ({ input }) => idProblem("load", input) });
 
 const countsSchema = z.record(z.string(), z.number());

@@ -9,10 +9,19 @@ import { parseValueType, type ValueType } from "./value-type.ts";
 const TYPE_TEXT =
   /^\s*(?:(?:[A-Za-z_][\w$]*|"(?:[^"\0]|"")+")\.)?(?:[A-Za-z_][\w$]*(?: +[A-Za-z]+){0,3}|"(?:[^"\0]|"")+")\s*(?:\(\s*-?[\w]+\s*(?:,\s*-?\w+\s*)?\))?(?: +with(?:out)? +time +zone)?\s*(?:\[\s*\]|\s+array)*\s*$/i;
 
+/** What a column says besides its type. */
+const BESIDES = / (?:not|null|primary|unique|default|references)\b/i;
+
+/** A length and a list of other databases, which PostgreSQL cannot even parse. */
+const ELSEWHERE_ONLY = /\(\s*max\s*\)|^\s*array\s*$/i;
+
 /** Types written for people, as PostgreSQL spells them in full (`varchar(50)` is `character varying(50)`). */
 export async function formatTypes(tx: Transaction, types: readonly string[]): Promise<Map<string, string>> {
   const wanted = [...new Set(types)];
-  for (const type of wanted) if (!TYPE_TEXT.test(type)) throw unknownType(type);
+  for (const type of wanted) {
+    const words = type.replaceAll(/"(?:[^"]|"")*"/g, "");
+    if (!TYPE_TEXT.test(type) || BESIDES.test(words) || ELSEWHERE_ONLY.test(words)) throw unknownType(type);
+  }
   if (wanted.length === 0) return new Map();
   const { rows } = await tx.query(
     "SELECT pg_catalog.format_type(pg_catalog.to_regtype(w), NULL) FROM pg_catalog.unnest($1::text[]) WITH ORDINALITY AS t(w, n) ORDER BY n",
@@ -78,6 +87,8 @@ const ELSEWHERE: Readonly<Record<string, string>> = {
   bit: "boolean",
   guid: "uuid",
   uniqueidentifier: "uuid",
+  array: "text[]",
+  list: "text[]",
 };
 
 const TYPES =
@@ -88,10 +99,13 @@ const TYPES =
 function unknownType(type: string): ToolError {
   const plain = type.trim().toLowerCase();
   const [, name = plain, rest = ""] = /^([a-z_0-9 ]+?)\s*((?:\([^)]*\))?(?:\[\])?)$/.exec(plain) ?? [];
-  const here = ELSEWHERE[name];
-  const near = here === undefined ? nearest(name, TYPES) : [here];
+  const counted = name.endsWith("serial");
+  const here = /^\(\s*max\s*\)$/.test(rest) ? "text" : ELSEWHERE[name];
+  // A near type without what was said besides would be another column.
+  const others = counted || BESIDES.test(name) ? [] : nearest(name, TYPES);
+  const near = here === undefined ? others : [here];
   return new ToolError("unknown_type", "PostgreSQL knows no such type.", {
-    next: "Use a type such as text, varchar(50), bigint, numeric(10,2), timestamptz, boolean, jsonb or text[].",
+    next: nextOf(name),
     // A length belongs to few types only; an array to all.
     details: {
       type: type.slice(0, 100),
@@ -100,6 +114,16 @@ function unknownType(type: string): ToolError {
       ),
     },
   });
+}
+
+function nextOf(name: string): string {
+  if (name.endsWith("serial")) {
+    return 'Say {"name":"id","type":"bigint","identity":true} for numbers that count up.';
+  }
+  if (BESIDES.test(name)) {
+    return "A type stands alone: not_null and default are members of the column, primary_key and indexes arguments of the call.";
+  }
+  return "Use a type such as text, varchar(50), bigint, numeric(10,2), timestamptz, boolean, jsonb or text[].";
 }
 
 const WHAT_LIES_BENEATH = `

@@ -45,6 +45,11 @@ function sql(given: unknown): { text: string; params: (string | null)[] } {
 }
 
 describe("a structured condition", () => {
+  it("understands other names of its members, and one value for a list", () => {
+    expect(sql({ field: "price", operator: "gt", value: 1 })).toEqual(sql({ column: "price", op: ">", value: 1 }));
+    expect(sql({ column: "price", op: "in", value: 1 })).toEqual(sql({ column: "price", op: "in", value: [1] }));
+  });
+
   it("becomes SQL with quoted names and its values apart", () => {
     expect(
       sql({
@@ -80,7 +85,9 @@ describe("a structured condition", () => {
     ["an unknown operator", { column: "price", op: "=>", value: 1 }],
     ["a missing value", { column: "price", op: "=" }],
     ["null as a value", { column: "price", op: "=", value: null }],
-    ["a list that is none", { column: "price", op: "in", value: 1 }],
+    ["a list that is none", { column: "price", op: "in", value: { low: 1 } }],
+    ["a list of nothing said", { column: "price", op: "in", value: null }],
+    ["a comparison that says its column twice", { column: "price", field: "price", op: "=", value: 1, and: [] }],
     ["a misspelt field", { colum: "price", op: "=", value: 1 }],
     ["two conditions in one", { and: [{ column: "price", op: "is_null" }], or: [] }],
     ["an empty list", { and: [] }],

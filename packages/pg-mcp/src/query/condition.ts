@@ -59,6 +59,9 @@ const spellings: Readonly<Record<string, (typeof operators)[number]>> = {
   is_not_null: "not_null",
 };
 
+/** Other names of a comparison's members, in place of all of ours: nobody compares columns of these names alone. */
+const members: Readonly<Record<string, string>> = { field: "column", operator: "op", operation: "op" };
+
 /** Depth of and/or/not that is followed. */
 const depthMax = 20;
 
@@ -74,7 +77,8 @@ export function parseCondition(given: unknown, path = "where", depth = 0): Condi
     return key === "and" ? { and: parts } : { or: parts };
   }
   if (entries.length === 1 && key === "not") return { not: parseCondition(inner, `${path}.not`, depth + 1) };
-  const leaf = z.strictObject({ column: z.string(), op: z.string(), value: z.unknown().optional() }).safeParse(given);
+  const named = Object.fromEntries(entries.map(([name, member]) => [members[name] ?? name, member]));
+  const leaf = z.strictObject({ column: z.string(), op: z.string(), value: z.unknown().optional() }).safeParse(named);
   if (!leaf.success) {
     const problem = "must be {and:[…]}, {or:[…]}, {not:{…}} or {column, op, value}";
     throw invalid(path, problem, {}, depth === 0 ? byColumns(entries) : undefined);
@@ -84,8 +88,11 @@ export function parseCondition(given: unknown, path = "where", depth = 0): Condi
   if (op === undefined) {
     throw invalid(`${path}.op`, "is no operator", { allowed: operators, nearest: nearest(leaf.data.op, operators) });
   }
-  const { column, value } = leaf.data;
-  if ((op === "in" || op === "not_in") && !Array.isArray(value)) throw invalid(`${path}.value`, "must be a list");
+  const { column } = leaf.data;
+  const isList = op === "in" || op === "not_in";
+  const isOne = typeof leaf.data.value === "string" || typeof leaf.data.value === "number";
+  const value = isList && isOne ? [leaf.data.value] : leaf.data.value;
+  if (isList && !Array.isArray(value)) throw invalid(`${path}.value`, "must be a list");
   if (op === "between" && !(Array.isArray(value) && value.length === 2)) {
     throw invalid(`${path}.value`, "must be a list of two values");
   }

@@ -25,6 +25,12 @@ test.each([
     { arguments: { sql: "SELECT DISTINCT a FROM t ORDER BY a LIMIT 3" } },
   ],
   ["SELECT a FROM t LIMIT 20, 10", { arguments: { sql: "SELECT a FROM t LIMIT 10 OFFSET 20" } }],
+  ["```sql\nSELECT `a`\n```", { arguments: { sql: "SELECT `a`" } }],
+  [
+    "SELECT a::text, ':b' FROM t WHERE a > :low AND b < :high OR a = :low",
+    { arguments: { sql: "SELECT a::text, ':b' FROM t WHERE a > $1 AND b < $2 OR a = $1" } },
+  ],
+  ["SELECT a FROM t WHERE a = %s AND b = %s", { arguments: { sql: "SELECT a FROM t WHERE a = $1 AND b = $2" } }],
   [
     "SELECT '?' FROM t WHERE a = ? AND b IN (?, ?)",
     { arguments: { sql: "SELECT '?' FROM t WHERE a = $1 AND b IN ($2, $3)" } },

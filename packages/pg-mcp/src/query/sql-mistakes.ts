@@ -36,6 +36,10 @@ const SESSION = /^(?:begin|start|commit|rollback|set|reset|use|prepare|execute|d
  */
 export function mistakeOf(sql: string): Mistake | undefined {
   const text = sql.trim();
+  const fenced = /^```\w*\s+(.*?)\s*(?:```)?$/s.exec(text)?.[1];
+  if (fenced !== undefined) {
+    return invalid("The fence of a code block is no SQL.", "Send the statement alone.", { arguments: { sql: fenced } });
+  }
   const word = /^[a-z]+/i.exec(text)?.[0].toLowerCase() ?? "";
   const writes = WRITES[word];
   if (writes !== undefined) {
@@ -118,6 +122,15 @@ const DIALECTS: readonly {
     pattern: /(?:%s|:[a-z_]\w*|@[a-z_]\w*)/i,
     message: "Parameters are numbered.",
     next: "Write $1, $2 … and give params their values in this order.",
+    rewrite: (sql) => {
+      const names: string[] = [];
+      // Two colons before a name are a cast.
+      return sql.replaceAll(/'(?:[^']|'')*'|"(?:[^"]|"")*"|::|%s|[:@][a-z_]\w*/gi, (part) => {
+        if (!/^(?:%s|[:@]\w+)$/i.test(part)) return part;
+        const at = part === "%s" ? -1 : names.indexOf(part);
+        return `$${at >= 0 ? at + 1 : names.push(part)}`;
+      });
+    },
   },
 ];
 

@@ -14,7 +14,7 @@ export const executeQuery = defineTool({
   name: "execute_query",
   title: "Run a reading query",
   description:
-    "Runs one SELECT, WITH, VALUES, TABLE, SHOW or EXPLAIN, read-only by construction. Rows come as arrays in the order of columns; bigint and numeric as strings. Aggregate in SQL rather than reading many rows.",
+    "Runs one SELECT, WITH, VALUES, TABLE, SHOW or EXPLAIN, read-only by construction. Rows are arrays in the order of columns; bigint and numeric are strings. Aggregate in SQL, do not read many rows.",
   input: z.strictObject({
     sql: z.string().describe("One statement, with $1, $2 … for values."),
     params: z.array(z.unknown()).default([]).describe("Values of $1, $2 …; arrays for = ANY($1)."),

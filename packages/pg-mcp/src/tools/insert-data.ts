@@ -6,8 +6,7 @@ import { defineTool } from "./tool.ts";
 export const insertData = defineTool({
   name: "insert_data",
   title: "Insert one row",
-  description:
-    "Writes one row and answers it as stored. Use it for single rows; use bulk_insert for an export or several rows.",
+  description: "Writes one row and answers it as stored; several rows and exports go through bulk_insert.",
   input: z.strictObject({
     table: tableName.describe("Table, or schema.table."),
     schema: z.string().optional(),

@@ -6,7 +6,7 @@ import { defineTool } from "./tool.ts";
 export const listLoadsTool = defineTool({
   name: "list_loads",
   title: "List loads",
-  description: "Loads of this database, newest first, with their figures. Use it to find a load_id again.",
+  description: "Lists loads, newest first, with figures. Use it to find a load_id again.",
   input: z.strictObject({ cursor: z.string().optional().describe("next_cursor of the previous page.") }),
   output: z.object({
     loads: z.array(loadSummary),

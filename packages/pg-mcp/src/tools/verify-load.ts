@@ -8,7 +8,7 @@ export const verifyLoadTool = defineTool({
   name: "verify_load",
   title: "Verify a load",
   description:
-    "Compares every staged row of a completed load with the table: matched, missing, different by column, extra. Use it to prove a load. While the verdict is working, call it again.",
+    "Compares every staged row of a completed load with the table: matched, missing, different by column, extra. Use it to prove a load; call it again while the verdict is working.",
   input: z.strictObject({
     load_id: loadIdSchema,
     extra: z.boolean().default(false).describe("Count rows of the table that the export lacks; replace always does."),
