@@ -84,9 +84,12 @@ function read(line: string): string {
   return line.replaceAll(/\\(?![bfnrtvN0-7x\\])(.)/g, "$1");
 }
 
-/** Moments in one spelling: PostgreSQL reads `2024-01-01T10:00:00Z` and `2024-01-01 10:00:00+00` as the same. */
+/** Moments in one spelling: PostgreSQL reads `2024-01-01T10:00Z` and `2024-01-01 10:00:00+00` as the same. */
 function spelled(line: string): string {
-  return line.replaceAll(/(\d\d-\d\d)T(\d\d)/g, "$1 $2").replaceAll(/(\d)(?:Z|\+00:00)(?=\t)/g, "$1+00");
+  return line
+    .replaceAll(/(\d\d-\d\d)T(\d\d)/g, "$1 $2")
+    .replaceAll(/(\d)(?:Z|\+00:00)(?=\t)/g, "$1+00")
+    .replaceAll(/( \d\d:\d\d)(?=\+00\t)/g, "$1:00");
 }
 
 it("writes one line of COPY text, whatever the document, and the same by the fast and by the exact way", () => {
@@ -111,7 +114,8 @@ it("writes one line of COPY text, whatever the document, and the same by the fas
         expect(first).not.toBe("\\.\n");
       },
     ),
-    { numRuns },
+    // A document of seconds that are left out, which takes nearly a million inputs to meet.
+    { numRuns, examples: [[seeds[0] ?? "", [{ at: 95, drop: 3, put: "" }]]] },
   );
   expect(written).toBeGreaterThan(0);
 });
