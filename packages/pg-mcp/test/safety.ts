@@ -13,12 +13,25 @@ import type { Standby } from "./standby.ts";
 import { createDatabase, randomName, type TestDatabase } from "./support.ts";
 
 /**
- * Who asks: with rights over everything, over the tables, to read alone, to read without temporary objects, and to read
- * with the tables' schema, and all the functions in it, on the search path.
+ * Who asks: with rights over everything, over the tables, to read alone, to read without temporary objects, to read with
+ * the tables' schema, and all the functions in it, on the search path, and with a schema on it, before the server's own,
+ * that has an operator for whatever the server has none of the very types for.
  */
-export const roleNames = ["superuser", "owner", "reader", "reader without TEMPORARY", "reader of app"] as const;
+export const roleNames = [
+  "superuser",
+  "owner",
+  "reader",
+  "reader without TEMPORARY",
+  "reader of app",
+  "reader among shadows",
+] as const;
 
 export type RoleName = (typeof roleNames)[number];
+
+const searchPaths: Partial<Record<RoleName, string>> = {
+  "reader of app": "app",
+  "reader among shadows": "shadow, pg_catalog, app",
+};
 
 /** One role's way into the database, and a session of the same role that an attack may end. */
 interface Role {
@@ -107,7 +120,7 @@ CREATE VIEW app.endless AS SELECT count(*) FROM generate_series(1, 100000000000)
 CREATE MATERIALIZED VIEW app.totals AS SELECT code, sum(amount) AS total FROM app.orders GROUP BY code;
 CREATE PROCEDURE app.wipe() LANGUAGE sql AS 'DELETE FROM app.orders';
 CREATE FUNCTION app.double(x numeric) RETURNS numeric LANGUAGE sql IMMUTABLE AS 'SELECT x * 2';
-CREATE FUNCTION app.evil(x int) RETURNS int LANGUAGE plpgsql IMMUTABLE AS $f$ BEGIN
+CREATE FUNCTION app.evil(x int) RETURNS int LANGUAGE plpgsql IMMUTABLE SET search_path = pg_catalog AS $f$ BEGIN
   PERFORM pg_advisory_lock(77);
   PERFORM pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'pgq_victim' AND usename = current_user;
   RETURN x; END $f$;
@@ -251,6 +264,44 @@ GRANT ALL ON LARGE OBJECT 777 TO PUBLIC;
 SELECT pg_advisory_unlock_all();
 `;
 
+/** Types that this server's own questions compare, or could be thought to. */
+const shadowedTypes =
+  'oid int2 int4 int8 regproc regclass regtype regnamespace name text "char" xid oid[] text[] name[]'.split(" ");
+
+/** Functions that they call, and which the server's own path finds elsewhere where nobody names their schema. */
+const shadowedFunctions = [
+  ...["oid[]", "text[]", "name[]", "oidvector", "int2vector"].map((type) => `unnest(${type})`),
+  ..."current_setting(text) pg_size_bytes(text) to_regtype(text) pg_advisory_unlock_all() pg_backend_pid()".split(" "),
+  ..."strpos(text,name) current_schemas(boolean) row_security_active(oid) length(text) left(text,int)".split(" "),
+];
+
+const texts = (list: readonly string[]): string => `ARRAY[${list.map((text) => `'${text}'`).join()}]`;
+
+/**
+ * Operators of a user for every two of these types: those that the server has itself, to be found where the path names
+ * the schema first, and those that match better than what the server has for types that it would convert.
+ */
+const shadows = (owner: string): string => `
+CREATE SCHEMA shadow AUTHORIZATION ${owner};
+SET ROLE ${owner};
+DO $do$ DECLARE l text; r text; o text; BEGIN
+  FOREACH l IN ARRAY ${texts(shadowedTypes)} LOOP
+    FOREACH r IN ARRAY ${texts(shadowedTypes)} LOOP
+      EXECUTE format('CREATE FUNCTION shadow.beside(x %s, y %s) RETURNS boolean LANGUAGE plpgsql IMMUTABLE
+        AS $f$ BEGIN PERFORM app.evil(1); RETURN true; END $f$', l, r);
+      FOREACH o IN ARRAY ${texts("= <> < <= > >= ~ ~~ + - / ||".split(" "))} LOOP
+        EXECUTE format('CREATE OPERATOR shadow.%s (FUNCTION = shadow.beside, LEFTARG = %s, RIGHTARG = %s)', o, l, r);
+      END LOOP;
+    END LOOP;
+  END LOOP;
+  FOREACH l IN ARRAY ${texts(shadowedFunctions)} LOOP
+    EXECUTE format('CREATE FUNCTION shadow.%s RETURNS text LANGUAGE plpgsql IMMUTABLE
+      AS $f$ BEGIN PERFORM app.evil(1); RETURN 1; END $f$', l);
+  END LOOP;
+END $do$;
+GRANT USAGE ON SCHEMA shadow TO PUBLIC;
+RESET ROLE;`;
+
 /** All that an attack could have changed, each kind of it under its name. */
 type State = Record<string, unknown>;
 
@@ -300,7 +351,11 @@ class Victim {
 
   async open(): Promise<void> {
     await this.close();
-    const client = new Client({ connectionString: this.#url, application_name: "pgq_victim" });
+    const client = new Client({
+      connectionString: this.#url,
+      application_name: "pgq_victim",
+      options: "-c search_path=pg_catalog",
+    });
     client.on("error", () => {});
     client.on("notification", () => this.notified++);
     await client.connect();
@@ -355,7 +410,7 @@ export class Safety {
       await server.query(`CREATE ROLE ${role} LOGIN PASSWORD 'pgq' IN ROLE pg_signal_backend`);
     }
     await server.end();
-    const database = await createDatabase(databaseUrl, setup(names.owner, names.reader));
+    const database = await createDatabase(databaseUrl, setup(names.owner, names.reader) + shadows(names.owner));
     // A database of its own, because the right to temporary objects is one of a whole database.
     await database.admin.query(`REVOKE TEMPORARY ON DATABASE ${database.name} FROM PUBLIC`);
     await database.admin.query(`GRANT TEMPORARY ON DATABASE ${database.name} TO ${names.owner}`);
@@ -378,6 +433,7 @@ export class Safety {
         reader: roleOf(as(names.reader)),
         "reader without TEMPORARY": roleOf(as(names.reader)),
         "reader of app": roleOf(as(names.reader)),
+        "reader among shadows": roleOf(as(names.reader)),
       },
       names,
       standby,
@@ -394,10 +450,9 @@ export class Safety {
         ? `REVOKE TEMPORARY ON DATABASE ${name} FROM ${reader}`
         : `GRANT TEMPORARY ON DATABASE ${name} TO ${reader}`,
     );
+    const path = searchPaths[role];
     await admin.query(
-      role === "reader of app"
-        ? `ALTER ROLE ${reader} SET search_path = app`
-        : `ALTER ROLE ${reader} RESET search_path`,
+      path === undefined ? `ALTER ROLE ${reader} RESET search_path` : `ALTER ROLE ${reader} SET search_path = ${path}`,
     );
     await this.#standby?.catchUp();
     for (const { victim } of Object.values(this.#roles)) await victim.close();

@@ -205,7 +205,7 @@ export class Connection {
     this.#hasTemporarySchema = true;
     try {
       await this.execute(
-        `BEGIN READ WRITE; CREATE FUNCTION pg_temp.nothing() RETURNS void LANGUAGE sql AS ''; DROP FUNCTION pg_temp.nothing(); COMMIT`,
+        `BEGIN READ WRITE; CREATE FUNCTION pg_temp.nothing() RETURNS pg_catalog.void LANGUAGE sql AS ''; DROP FUNCTION pg_temp.nothing(); COMMIT`,
       );
     } catch (error) {
       // Whoever may make no temporary objects is told so by what needs them.
@@ -276,9 +276,12 @@ export class Connection {
     const witness = await connect(this.#options);
     try {
       for (const deadline = Date.now() + endProofMs; ; ) {
-        const { rows } = await witness.query("SELECT FROM pg_catalog.pg_stat_activity WHERE pid = $1", {
-          params: [processID],
-        });
+        const { rows } = await witness.query(
+          "SELECT FROM pg_catalog.pg_stat_activity WHERE pid OPERATOR(pg_catalog.=) $1",
+          {
+            params: [processID],
+          },
+        );
         if (rows.length === 0) return true;
         if (Date.now() > deadline) return false;
         await sleep(endPollMs);

@@ -92,7 +92,7 @@ export function clippingStatement(sql: string, columns: QueryResult["columns"], 
     if (short.test(type) && !type.endsWith("[]")) return column;
     const whole = `${column}::text`;
     return `CASE WHEN pg_catalog.length(${whole}) > ${charactersMax} THEN pg_catalog.left(${whole}, ${charactersMax})
-      || '… (' || pg_catalog.length(${whole}) || ' characters)' ELSE ${whole} END AS ${column}`;
+      || '… (' || pg_catalog.length(${whole})::text || ' characters)' ELSE ${whole} END AS ${column}`;
   });
   const aliases = columns.map((_, index) => `c${index}`);
   // OFFSET keeps a long value from being computed once for every time that it is named here.

@@ -74,25 +74,25 @@ export interface FoundFunction {
 export const builtInQuery = "SELECT oid, proname, provolatile FROM pg_catalog.pg_proc WHERE oid = ANY($1::oid[])";
 
 /** `internal` and C, in which only a superuser makes functions. */
-const superuserLanguages = [12, 13];
+const superuserLanguages = "'{12,13}'::oid[]";
 
 /** The functions that references to what users made come down to, as `judgeFunction` wants them. */
 const functionsQuery = `
 WITH called(oid) AS (
-  SELECT unnest($1::oid[])
+  SELECT pg_catalog.unnest($1::oid[])
   UNION SELECT oprcode FROM pg_catalog.pg_operator WHERE oid = ANY($2::oid[])
   UNION SELECT typinput FROM pg_catalog.pg_type WHERE oid = ANY($3::oid[]) AND typtype = 'b'
-  UNION SELECT f FROM pg_catalog.pg_aggregate, unnest(ARRAY[aggtransfn, aggfinalfn, aggcombinefn, aggserialfn, aggdeserialfn,
+  UNION SELECT f FROM pg_catalog.pg_aggregate, pg_catalog.unnest(ARRAY[aggtransfn, aggfinalfn, aggcombinefn, aggserialfn, aggdeserialfn,
       aggmtransfn, aggminvtransfn, aggmfinalfn]::oid[]) AS f
-    WHERE aggfnoid = ANY($1::oid[]) AND aggfnoid >= ${firstUserOid}
+    WHERE aggfnoid::oid = ANY($1::oid[]) AND aggfnoid::oid >= '${firstUserOid}'
 )
 SELECT p.oid, n.nspname, p.proname, p.provolatile,
-  CASE WHEN p.prolang IN (${superuserLanguages.join()}) OR (SELECT rolsuper FROM pg_catalog.pg_roles WHERE oid = p.proowner) THEN e.extname END
+  CASE WHEN p.prolang = ANY(${superuserLanguages}) OR (SELECT rolsuper FROM pg_catalog.pg_roles WHERE oid = p.proowner) THEN e.extname END
 FROM called
 JOIN pg_catalog.pg_proc p ON p.oid = called.oid
 JOIN pg_catalog.pg_namespace n ON n.oid = p.pronamespace
-LEFT JOIN pg_catalog.pg_depend d ON d.classid = 'pg_catalog.pg_proc'::regclass AND d.objid = p.oid AND d.deptype = 'e'
-LEFT JOIN pg_catalog.pg_extension e ON e.oid = d.refobjid AND d.refclassid = 'pg_catalog.pg_extension'::regclass
+LEFT JOIN pg_catalog.pg_depend d ON d.classid = 'pg_catalog.pg_proc'::regclass::oid AND d.objid = p.oid AND d.deptype = 'e'
+LEFT JOIN pg_catalog.pg_extension e ON e.oid = d.refobjid AND d.refclassid = 'pg_catalog.pg_extension'::regclass::oid
 ORDER BY p.oid`;
 
 async function functionsOf(
@@ -161,7 +161,7 @@ export async function typesThatRun(
   policy: JudgePolicy,
 ): Promise<{ type: number; runs: CalledFunction }[]> {
   const { rows } = await tx.query(
-    `SELECT k.contypid::int8::text, k.conbin::text, NULL FROM pg_catalog.pg_constraint k WHERE k.contypid >= ${firstUserOid} AND k.conbin IS NOT NULL
+    `SELECT k.contypid::int8::text, k.conbin::text, NULL FROM pg_catalog.pg_constraint k WHERE k.contypid >= '${firstUserOid}' AND k.conbin IS NOT NULL
      UNION ALL SELECT r.rngtypid::int8::text, NULL, f.oid::int8::text FROM pg_catalog.pg_range r
        ${functionsOfRanges()}`,
   );

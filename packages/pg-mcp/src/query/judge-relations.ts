@@ -16,7 +16,7 @@ export async function judgeChildren(tx: Transaction, parents: readonly number[],
   const { schemasDeny, tablesDeny } = policy;
   if (schemasDeny.length + tablesDeny.length === 0) return;
   const { rows } = await tx.query(
-    `WITH RECURSIVE below(oid) AS (SELECT unnest($1::oid[]) UNION
+    `WITH RECURSIVE below(oid) AS (SELECT pg_catalog.unnest($1::oid[]) UNION
        SELECT i.inhrelid FROM below JOIN pg_catalog.pg_inherits i ON i.inhparent = below.oid)
      SELECT n.nspname, c.relname FROM below JOIN pg_catalog.pg_class c ON c.oid = below.oid
        JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace WHERE c.relkind IN ('r', 'p', 'f')`,

@@ -96,14 +96,14 @@ met AS (SELECT t.oid FROM types JOIN pg_catalog.pg_type t ON t.typnamespace = ty
     SELECT t.typelem UNION ALL SELECT t.typbasetype
     UNION ALL SELECT r.rngsubtype FROM pg_catalog.pg_range r WHERE r.rngtypid = t.oid
     UNION ALL SELECT a.atttypid FROM pg_catalog.pg_attribute a WHERE a.attrelid = t.typrelid AND a.attnum > 0 AND NOT a.attisdropped
-  ) part(oid) WHERE part.oid >= ${firstUserOid})
+  ) part(oid) WHERE part.oid >= '${firstUserOid}')
 SELECT 'function', p.oid::int8::text FROM functions f JOIN pg_catalog.pg_proc p ON p.pronamespace = f.namespace AND p.proname = f.name
 UNION SELECT 'operator', o.oid::int8::text FROM operators f JOIN pg_catalog.pg_operator o ON o.oprnamespace = f.namespace AND o.oprname = f.name
-UNION SELECT 'value', met.oid::int8::text FROM met WHERE met.oid >= ${firstUserOid}
+UNION SELECT 'value', met.oid::int8::text FROM met WHERE met.oid >= '${firstUserOid}'
 UNION SELECT 'relation', relations.oid::int8::text FROM relations
 UNION SELECT 'function', k.castfunc::int8::text FROM pg_catalog.pg_cast k
-  WHERE k.castfunc >= ${firstUserOid} AND (greatest(k.castsource, k.casttarget) < ${firstUserOid}
-    OR EXISTS (SELECT FROM met WHERE met.oid IN (k.castsource, k.casttarget) AND met.oid >= ${firstUserOid}))`;
+  WHERE k.castfunc >= '${firstUserOid}' AND (greatest(k.castsource, k.casttarget) < '${firstUserOid}'
+    OR EXISTS (SELECT FROM met WHERE met.oid IN (k.castsource, k.casttarget) AND met.oid >= '${firstUserOid}'))`;
 
 /** Adds the schemas of extensions whose types the relations' columns have: without their operators they could not be compared. */
 async function setPathFor(tx: Transaction, relations: Named["relations"]): Promise<void> {
@@ -114,8 +114,8 @@ async function setPathFor(tx: Transaction, relations: Named["relations"]): Promi
      JOIN pg_catalog.pg_namespace s ON s.nspname = given.schema
      JOIN pg_catalog.pg_class c ON c.relnamespace = s.oid AND c.relname = given.name
      JOIN pg_catalog.pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
-     JOIN pg_catalog.pg_type t ON t.oid = a.atttypid AND t.oid >= ${firstUserOid}
-     JOIN pg_catalog.pg_depend d ON d.classid = 'pg_catalog.pg_type'::regclass AND d.objid = coalesce(nullif(t.typelem, 0), t.oid) AND d.deptype = 'e'
+     JOIN pg_catalog.pg_type t ON t.oid = a.atttypid AND t.oid >= '${firstUserOid}'
+     JOIN pg_catalog.pg_depend d ON d.classid = 'pg_catalog.pg_type'::regclass::oid AND d.objid = coalesce(nullif(t.typelem, '0'), t.oid) AND d.deptype = 'e'
      JOIN pg_catalog.pg_namespace n ON n.oid = t.typnamespace`,
     [relations.map(({ name }) => name.at(-2) ?? ""), relations.map(({ name }) => name.at(-1))],
   );
@@ -134,7 +134,7 @@ async function withSchemas(tx: Transaction, text: Buffer, named: Named): Promise
        JOIN pg_catalog.pg_namespace n ON n.nspname = path.schema
        JOIN pg_catalog.pg_class c ON c.relnamespace = n.oid AND c.relname = given.name
        ORDER BY path.position LIMIT 1)
-     FROM unnest($1::text[]) AS given(name)`,
+     FROM pg_catalog.unnest($1::text[]) AS given(name)`,
     [bare.map(({ name }) => name[0])],
   );
   const schemaOf = new Map(rows.map(([name, schema]) => [String(name), schema]));

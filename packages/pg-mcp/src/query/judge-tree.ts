@@ -158,9 +158,9 @@ async function collectInlined(
     }
     const source = String(text);
     const named = await tx.query(
-      `SELECT 'functions', oid::int8::text FROM pg_catalog.pg_proc WHERE oid >= ${firstUserOid} AND (proname = ANY($1::text[]) OR $3)
-       UNION ALL SELECT 'values', oid::int8::text FROM pg_catalog.pg_type WHERE oid >= ${firstUserOid} AND (typname = ANY($1::text[]) OR $3)
-       UNION ALL SELECT 'operators', oid::int8::text FROM pg_catalog.pg_operator WHERE oid >= ${firstUserOid} AND pg_catalog.strpos($2, oprname) > 0`,
+      `SELECT 'functions', oid::int8::text FROM pg_catalog.pg_proc WHERE oid >= '${firstUserOid}' AND (proname = ANY($1::text[]) OR $3)
+       UNION ALL SELECT 'values', oid::int8::text FROM pg_catalog.pg_type WHERE oid >= '${firstUserOid}' AND (typname = ANY($1::text[]) OR $3)
+       UNION ALL SELECT 'operators', oid::int8::text FROM pg_catalog.pg_operator WHERE oid >= '${firstUserOid}' AND pg_catalog.strpos($2, oprname) > 0`,
       // A name in Unicode escapes could be any.
       [namesIn(source), source, /u&"/i.test(source)],
     );

@@ -207,7 +207,7 @@ function functionResolver(parameterTypes: readonly string[]): Resolver {
     before: `CREATE OR REPLACE FUNCTION ${judgedFunction}(${parameterTypes.join(", ")}) RETURNS SETOF record LANGUAGE sql STABLE BEGIN ATOMIC `,
     after: "\n; END",
     tree: {
-      sql: `SELECT ${boundedTree("prosqlbody")}, ${endedTransactions} FROM pg_catalog.pg_proc WHERE oid = $1::pg_catalog.regproc`,
+      sql: `SELECT ${boundedTree("prosqlbody")}, ${endedTransactions} FROM pg_catalog.pg_proc WHERE oid = $1::pg_catalog.regproc::oid`,
       // No constant: the plan is kept, and the function is another one each time.
       params: [judgedFunction],
       kept: true,

@@ -14,7 +14,7 @@ export const mayBeStructured = /['$][^\p{L}\p{N}'$]*[([{\\]|u&/iu;
 /** Types that hold one of `$1` in themselves, and whatever makes a literal of such a type without naming it. */
 const namesOfTypes = `
 WITH RECURSIVE holds(oid) AS (
-  SELECT unnest($1::oid[])
+  SELECT pg_catalog.unnest($1::oid[])
   UNION
   SELECT whole.oid FROM holds CROSS JOIN LATERAL (
     SELECT t.oid FROM pg_catalog.pg_type t WHERE t.typelem = holds.oid OR t.typbasetype = holds.oid
@@ -22,16 +22,16 @@ WITH RECURSIVE holds(oid) AS (
       WHERE a.atttypid = holds.oid AND a.attnum > 0 AND NOT a.attisdropped
     UNION ALL SELECT r.rngtypid FROM pg_catalog.pg_range r WHERE r.rngsubtype = holds.oid
     UNION ALL SELECT t.oid FROM pg_catalog.pg_type t WHERE t.typtype = 'm' AND EXISTS (
-      SELECT FROM pg_catalog.pg_depend d WHERE d.classid = 'pg_catalog.pg_type'::regclass AND d.objid = t.oid
-        AND d.refclassid = 'pg_catalog.pg_type'::regclass AND d.refobjid = holds.oid)
+      SELECT FROM pg_catalog.pg_depend d WHERE d.classid = 'pg_catalog.pg_type'::regclass::oid AND d.objid = t.oid
+        AND d.refclassid = 'pg_catalog.pg_type'::regclass::oid AND d.refobjid = holds.oid)
   ) AS whole(oid)
 )
 SELECT t.typname FROM holds JOIN pg_catalog.pg_type t ON t.oid = holds.oid
 UNION SELECT c.relname FROM holds JOIN pg_catalog.pg_attribute a ON a.atttypid = holds.oid
   JOIN pg_catalog.pg_class c ON c.oid = a.attrelid WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f')
-UNION SELECT p.proname FROM holds JOIN pg_catalog.pg_proc p ON p.oid >= ${firstUserOid}
+UNION SELECT p.proname FROM holds JOIN pg_catalog.pg_proc p ON p.oid >= '${firstUserOid}'
   AND (p.prorettype = holds.oid OR holds.oid = ANY(coalesce(p.proallargtypes, p.proargtypes::oid[])))
-UNION SELECT 'OPERATOR ' || o.oprname FROM holds JOIN pg_catalog.pg_operator o ON o.oid >= ${firstUserOid}
+UNION SELECT pg_catalog.concat('OPERATOR ', o.oprname) FROM holds JOIN pg_catalog.pg_operator o ON o.oid >= '${firstUserOid}'
   AND holds.oid IN (o.oprleft, o.oprright)`;
 
 /**

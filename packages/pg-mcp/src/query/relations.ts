@@ -181,14 +181,14 @@ export const rareQueries: Record<Exclude<Brought, "children">, string> = {
     "SELECT 'constant', partexprs::text FROM pg_catalog.pg_partitioned_table WHERE partrelid = ANY($1::oid[]) AND partexprs IS NOT NULL",
   // What an index of a user's own operator class compares by.
   class: `SELECT 'function', f.oid::int8::text FROM pg_catalog.pg_index i
-    CROSS JOIN LATERAL unnest(i.indclass) k(oid)
-    JOIN pg_catalog.pg_opclass o ON o.oid = k.oid AND o.oid >= ${firstUserOid}
+    CROSS JOIN LATERAL pg_catalog.unnest(i.indclass) k(oid)
+    JOIN pg_catalog.pg_opclass o ON o.oid = k.oid AND o.oid >= '${firstUserOid}'
     CROSS JOIN LATERAL (
       SELECT m.amproc::oid FROM pg_catalog.pg_amproc m WHERE m.amprocfamily = o.opcfamily
       UNION SELECT p.oprcode::oid FROM pg_catalog.pg_amop m JOIN pg_catalog.pg_operator p ON p.oid = m.amopopr
         WHERE m.amopfamily = o.opcfamily
     ) f(oid)
-    WHERE i.indrelid = ANY($1::oid[]) AND f.oid >= ${firstUserOid}`,
+    WHERE i.indrelid = ANY($1::oid[]) AND f.oid >= '${firstUserOid}'`,
 };
 
 export const rareKinds = ["policy", "virtual", "check", "partition", "class"] as const;

@@ -196,8 +196,8 @@ const plainTypes =
 async function isRowType(tx: Transaction, type: string): Promise<boolean> {
   if (plainTypes.test(type) || pseudoTypes.test(type)) return false;
   const { rows } = await tx.query(
-    `SELECT b.typtype = 'c' FROM pg_catalog.pg_type t JOIN pg_catalog.pg_type b ON b.oid = coalesce(nullif(t.typbasetype, 0), t.oid)
-     WHERE t.oid = pg_catalog.to_regtype($1)`,
+    `SELECT b.typtype = 'c' FROM pg_catalog.pg_type t JOIN pg_catalog.pg_type b ON b.oid = coalesce(nullif(t.typbasetype, '0'), t.oid)
+     WHERE t.oid = pg_catalog.to_regtype($1)::oid`,
     [type],
   );
   return rows[0]?.[0] === true;
@@ -222,17 +222,20 @@ function readOfJudged(major: number, columns: QueryResult["columns"], parameterT
 const savepoint = "before_judging";
 
 /**
- * Names are looked for in the server's own schema first, and among temporary objects last: neither can be shadowed. In
- * between come the schemas of the settings, or those of the role's own search path.
+ * Names are looked for in the server's own schema first, and among temporary objects last. In between come the schemas
+ * of the settings, or those of the role's own search path. Where the server's own schema has a function or an operator
+ * of the very types, it is that one; where types only match after a conversion, one in those schemas may match better.
+ * So our own questions compare values of one type, and name the schema of what takes any type. The statement below runs
+ * by the role's own search path, which may have any schema first: it names the schema of everything.
  */
 function sessionSetup(policy: TablePolicy, limitsFiles: boolean): BatchStatement[] {
   const path =
     policy.schemasAllow.length > 0
       ? quoteLiteral(defaultSchemas(policy).map(quoteIdentifier).join(", "))
-      : "nullif(pg_catalog.current_setting('search_path'), '')";
+      : "CASE WHEN pg_catalog.current_setting('search_path') OPERATOR(pg_catalog.<>) '' THEN pg_catalog.current_setting('search_path') END";
   const settings = [
     `pg_catalog.set_config('search_path', pg_catalog.concat_ws(', ', 'pg_catalog', ${path}, 'pg_temp'), true)`,
-    `CASE WHEN pg_catalog.pg_size_bytes(pg_catalog.current_setting('work_mem')) > pg_catalog.pg_size_bytes('${workMemoryMax}')
+    `CASE WHEN pg_catalog.pg_size_bytes(pg_catalog.current_setting('work_mem')) OPERATOR(pg_catalog.>) pg_catalog.pg_size_bytes('${workMemoryMax}')
        THEN pg_catalog.set_config('work_mem', '${workMemoryMax}', true) END`,
     ...(limitsFiles ? [`pg_catalog.set_config('temp_file_limit', '${temporaryFilesMax}', true)`] : []),
     // Our own questions to the catalog are planned once, for whatever they are asked of.
@@ -285,10 +288,13 @@ async function show(request: QueryRequest, setting: string): Promise<QueryAnswer
   if (!isShowableSetting(setting)) {
     throw new ToolError("sql_refused", "This setting may hold a secret and is not shown.", { details: { setting } });
   }
-  const { rows } = await request.postgres.scratch((tx) => tx.query("SELECT current_setting($1)", [setting]), {
-    ...request,
-    writable: false,
-  });
+  const { rows } = await request.postgres.scratch(
+    (tx) => tx.query("SELECT pg_catalog.current_setting($1)", [setting]),
+    {
+      ...request,
+      writable: false,
+    },
+  );
   return { columns: [{ name: setting, type: "text" }], rows, cutBy: null, clipped: 0 };
 }
 

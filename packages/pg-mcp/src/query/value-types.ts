@@ -6,29 +6,29 @@ import type { Facts } from "./relations.ts";
 
 /** What ranges `r` are brought into form, compared and, where the planner estimates, measured with. */
 export function functionsOfRanges({ measured = false } = {}): string {
-  return `LEFT JOIN pg_catalog.pg_opclass o ON o.oid = r.rngsubopc AND o.oid >= ${firstUserOid}
+  return `LEFT JOIN pg_catalog.pg_opclass o ON o.oid = r.rngsubopc AND o.oid >= '${firstUserOid}'
   LEFT JOIN pg_catalog.pg_amproc m ON m.amprocfamily = o.opcfamily
   CROSS JOIN LATERAL (VALUES (r.rngcanonical::oid), (m.amproc::oid)${measured ? ", (r.rngsubdiff::oid)" : ""}) f(oid)
-  WHERE f.oid >= ${firstUserOid}`;
+  WHERE f.oid >= '${firstUserOid}'`;
 }
 
 /** Types of a list, and all that a value of them can hold: base types, elements, attributes, bounds of ranges. */
 export const madeOf = (types: string): string => `
 WITH RECURSIVE made(oid) AS (
-  SELECT unnest(${types})
+  SELECT pg_catalog.unnest(${types})
   UNION
   SELECT part.oid FROM made
   JOIN pg_catalog.pg_type t ON t.oid = made.oid
   CROSS JOIN LATERAL (
     SELECT t.typbasetype WHERE t.typtype = 'd'
-    UNION ALL SELECT t.typelem WHERE t.typelem <> 0
+    UNION ALL SELECT t.typelem WHERE t.typelem <> '0'
     UNION ALL SELECT a.atttypid FROM pg_catalog.pg_attribute a
       WHERE t.typtype = 'c' AND a.attrelid = t.typrelid AND a.attnum > 0 AND NOT a.attisdropped
     UNION ALL SELECT r.rngsubtype FROM pg_catalog.pg_range r WHERE t.typtype = 'r' AND r.rngtypid = t.oid
-    UNION ALL SELECT d.refobjid FROM pg_catalog.pg_depend d WHERE t.typtype = 'm' AND d.classid = 'pg_catalog.pg_type'::regclass
-      AND d.objid = t.oid AND d.refclassid = 'pg_catalog.pg_type'::regclass
+    UNION ALL SELECT d.refobjid FROM pg_catalog.pg_depend d WHERE t.typtype = 'm' AND d.classid = 'pg_catalog.pg_type'::regclass::oid
+      AND d.objid = t.oid AND d.refclassid = 'pg_catalog.pg_type'::regclass::oid
   ) AS part(oid)
-  WHERE part.oid >= ${firstUserOid})`;
+  WHERE part.oid >= '${firstUserOid}')`;
 
 /** The checks of all domains that a value of these types can hold, and what compares its ranges. */
 const domainChecks = `${madeOf("$1::oid[]")}
@@ -39,7 +39,7 @@ UNION ALL SELECT NULL, NULL, f.oid::int8::text FROM made JOIN pg_catalog.pg_rang
 /** What is called for values of types that a value of `$1` can hold, where `$2` JSON is made, and by the operators `$3`. */
 export const unseenQuery = `${madeOf("$1::oid[]")}
 SELECT k.castfunc::int8::text FROM made JOIN pg_catalog.pg_cast k ON k.castsource = made.oid
-  WHERE $2::boolean AND k.castfunc >= ${firstUserOid} AND k.casttarget IN ('pg_catalog.json'::regtype, 'pg_catalog.jsonb'::regtype)
+  WHERE $2::boolean AND k.castfunc >= '${firstUserOid}' AND k.casttarget IN ('pg_catalog.json'::regtype::oid, 'pg_catalog.jsonb'::regtype::oid)
 UNION SELECT f.oid::int8::text FROM made JOIN pg_catalog.pg_range r ON r.rngtypid = made.oid
   ${functionsOfRanges({ measured: true })} AND EXISTS (SELECT FROM pg_catalog.pg_operator
     WHERE oid = ANY($3::oid[]) AND oprrest::text ~ '^(?:pg_catalog[.])?(?:multi)?rangesel$')`;
