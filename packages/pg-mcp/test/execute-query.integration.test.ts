@@ -25,6 +25,15 @@ CREATE VIEW app.private_view AS SELECT word FROM app.private;
 CREATE FUNCTION app.evil(x int) RETURNS int LANGUAGE plpgsql IMMUTABLE AS $f$ BEGIN PERFORM pg_advisory_lock(77); RETURN x; END $f$;
 CREATE FUNCTION app.drop_statements() RETURNS void LANGUAGE plpgsql AS $f$ BEGIN EXECUTE 'DEALLOCATE ALL'; END $f$;
 CREATE FUNCTION app.leave_statement() RETURNS void LANGUAGE plpgsql AS $f$ BEGIN EXECUTE 'PREPARE mine AS SELECT 1'; END $f$;
+CREATE FUNCTION app.replace_statements() RETURNS int LANGUAGE plpgsql AS $f$ DECLARE kept record; held int; replaced int := 0; BEGIN
+  SELECT count(*) INTO held FROM pg_prepared_statements;
+  FOR kept IN SELECT name, statement, parameter_types AS types FROM pg_prepared_statements WHERE statement ~ 'from_sql|FROM pg_catalog.pg_proc WHERE oid = ANY|called[(]oid' LOOP
+    EXECUTE format('DEALLOCATE %I', kept.name);
+    EXECUTE format('PREPARE %I %s AS SELECT %s::int8, 0::int8 WHERE %L', kept.name,
+      '(' || nullif(array_to_string(kept.types, ','), '') || ')', held, kept.statement LIKE '%from_sql%');
+    replaced := replaced + 1;
+  END LOOP;
+  RETURN replaced; END $f$;
 CREATE FUNCTION app.leave_lock() RETURNS void LANGUAGE plpgsql AS $f$ BEGIN PERFORM pg_advisory_lock(78); END $f$;
 CREATE FUNCTION app.double(x numeric) RETURNS numeric LANGUAGE sql IMMUTABLE AS 'SELECT x * 2';
 `;
@@ -566,6 +575,24 @@ describe("runQuery", () => {
       expect((await query("SELECT code FROM app.orders WHERE id = 2")).rows).toEqual([["banana"]]);
       expect((await query(leftBehind)).rows).toEqual([["0", "0", "0", "auto"]]);
     }
+  });
+
+  it("judges by its own statements where code of users, which is vouched for, has put others in their place", async () => {
+    // Each call on the session of the one before, which is given back when it has been emptied.
+    const inTurn = async (sql: string, functionsAllow: string[] = []) => {
+      const answer = await query(sql, { functionsAllow });
+      await expect.poll(() => database.postgres.pools()[0]?.used).toBe(0);
+      return answer;
+    };
+    await inTurn("SELECT abs(id) FROM app.orders");
+    await inTurn("SELECT app.double(1)", ["app.double"]);
+    const { rows } = await inTurn("SELECT app.replace_statements()", ["app.replace_statements"]);
+    expect(rows[0]?.[0]).toBeGreaterThan(0);
+    await expect(query("SELECT app.evil(id::int) FROM app.orders WHERE id = 1")).rejects.toMatchObject({
+      code: "function_refused",
+    });
+    await expect(query("SELECT app.evil(1)")).rejects.toMatchObject({ code: "function_refused" });
+    expect((await query(leftBehind)).rows).toEqual([["0", "0", "0", "auto"]]);
   });
 
   it("goes on where a trigger of a table that is written has dropped our own statements", async () => {
