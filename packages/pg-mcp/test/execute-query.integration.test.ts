@@ -602,4 +602,40 @@ describe("runQuery", () => {
     });
     expect((await query("SELECT code FROM app.orders WHERE id = 2")).rows).toEqual([["banana"]]);
   });
+
+  it("forgets the role, the settings and the temporary objects that a trigger of a table that is written leaves", async () => {
+    const role = randomName("pgq_role");
+    await database.admin.query(`CREATE ROLE ${role}; GRANT USAGE ON SCHEMA app TO ${role};
+      CREATE TABLE app.takes_over (id int);
+      CREATE FUNCTION app.take_over() RETURNS trigger LANGUAGE plpgsql AS $f$ BEGIN
+        CREATE TEMPORARY TABLE orders AS SELECT 'HIJACKED' AS code;
+        CREATE TEMPORARY TABLE pg_settings AS SELECT 'HIJACKED' AS name;
+        CREATE FUNCTION pg_temp.judged(text) RETURNS text LANGUAGE sql AS $$ SELECT 'HIJACKED' $$;
+        PERFORM set_config('search_path', 'pg_temp, app', false), set_config('work_mem', '64kB', false),
+          set_config('transform_null_equals', 'on', false), set_config('role', '${role}', false);
+        RETURN NEW; END $f$;
+      CREATE TRIGGER take_over BEFORE INSERT ON app.takes_over FOR EACH ROW EXECUTE FUNCTION app.take_over()`);
+    const { signal } = new AbortController();
+    const asked =
+      "SELECT current_user <> $1, current_setting('work_mem') <> '64kB', current_setting('transform_null_equals')";
+    const untouched = [true, true, "off"];
+    try {
+      for (let writes = 0; writes < 2; writes++) {
+        await database.postgres.write((tx) => tx.query("INSERT INTO app.takes_over VALUES (1)"), { signal });
+        expect((await database.postgres.read((tx) => tx.query(asked, [role]), { signal })).rows).toEqual([untouched]);
+        const own = "SELECT count(*) > 1, (SELECT relname FROM pg_class WHERE oid = 1259) FROM pg_settings";
+        expect((await database.postgres.read((tx) => tx.query(own), { signal })).rows).toEqual([[true, "pg_class"]]);
+        await database.postgres.write((tx) => tx.query("INSERT INTO app.takes_over VALUES (1)").catch(() => {}), {
+          signal,
+        });
+        expect((await query(asked, { params: [role] })).rows).toEqual([untouched]);
+        const policy = { ...everything, schemasAllow: ["app"] };
+        expect((await query("SELECT code FROM orders WHERE code = $1", { params: ["apple"], policy })).rows).toEqual([
+          ["apple"],
+        ]);
+      }
+    } finally {
+      await database.admin.query(`DROP TABLE app.takes_over; DROP OWNED BY ${role}; DROP ROLE ${role}`);
+    }
+  });
 });

@@ -38,9 +38,10 @@ declare module "pg" {
 }
 
 const discardAll = "DISCARD ALL";
+/** The role and the settings with which the session began. */
+export const asAtFirst = ["SET SESSION AUTHORIZATION DEFAULT", "RESET ALL"];
 /** What DISCARD ALL stands for in the documentation, without the plans and prepared statements. */
-const discardAllButStatements =
-  "CLOSE ALL; SET SESSION AUTHORIZATION DEFAULT; RESET ALL; UNLISTEN *; DISCARD TEMP; DISCARD SEQUENCES";
+const discardAllButStatements = `CLOSE ALL; ${asAtFirst.join("; ")}; UNLISTEN *; DISCARD TEMP; DISCARD SEQUENCES`;
 const releaseLocks = { sql: "SELECT pg_catalog.pg_advisory_unlock_all()", kept: true };
 /** Not kept: code of a user that puts a statement in the place of a kept one must find none that counts them. */
 const countPrepared = {
@@ -75,6 +76,7 @@ export class Connection {
   /** Statements that the session keeps; undefined where its next transaction may be in another session. */
   readonly #kept: KeptStatements | undefined;
   #hasTemporarySchema = false;
+  #isWritten = false;
   #broken = false;
   #bytesLeft = Number.POSITIVE_INFINITY;
   #overrun: Error | undefined;
@@ -232,6 +234,20 @@ export class Connection {
   async discard(): Promise<void> {
     this.keepNothing();
     await this.execute(discardAll);
+    this.#isWritten = false;
+  }
+
+  /**
+   * Whether a transaction that could be committed has run since the session was emptied: code of users, a trigger of a
+   * table that was written, can have left it another role, settings and temporary objects. Behind a pooler nobody knows
+   * whose session it was.
+   */
+  get isWritten(): boolean {
+    return this.#isWritten;
+  }
+
+  beginsToWrite(): void {
+    this.#isWritten = this.#kept !== undefined;
   }
 
   /** Uses none of the kept statements any more: code of users that can reach them runs in this session. */

@@ -1,7 +1,7 @@
 import { ToolError } from "@es-to-pg/mcp-kit";
 import type { ConnectionOptions } from "../config.ts";
 import type { BatchStatement } from "./batch.ts";
-import { connect } from "./connection.ts";
+import { asAtFirst, connect } from "./connection.ts";
 import { Pool } from "./pool.ts";
 import { type Capabilities, readCapabilities } from "./posture.ts";
 import { clientGraceMs, Session, type Transaction } from "./session.ts";
@@ -131,7 +131,8 @@ export function openPostgres(options: PostgresOptions): Postgres {
         },
         settings(
           {
-            ...(isScratch ? {} : { search_path: "pg_catalog" }),
+            // Where a path does not name them, temporary tables are found first: a trigger could have left a pg_class.
+            ...(isScratch ? {} : { search_path: "pg_catalog, pg_temp" }),
             statement_timeout: String(statementMs),
             lock_timeout: String(lockTimeoutMs ?? (kind === "write" ? writeLockTimeoutMs : readLockTimeoutMs)),
           },
@@ -140,11 +141,14 @@ export function openPostgres(options: PostgresOptions): Postgres {
         ...setup,
       ];
       if (isScratch) {
+        if (connection.isWritten) await session.discard();
         if (writable) await session.keepTemporarySchema();
         session.startWithNext(opening);
       } else {
         connection.keepNothing();
-        await session.start(opening);
+        const before = connection.isWritten ? asAtFirst.map((sql) => ({ sql })) : [];
+        if (kind === "write") connection.beginsToWrite();
+        await session.start([...before, ...opening]);
       }
       const result = await work(session);
       signal.throwIfAborted();
