@@ -8,6 +8,8 @@ export interface ServerError extends Error {
   severity: string;
   position?: string | undefined;
   hint?: string | undefined;
+  /** The calls that it came from. */
+  where?: string | undefined;
   schema?: string | undefined;
   table?: string | undefined;
   column?: string | undefined;

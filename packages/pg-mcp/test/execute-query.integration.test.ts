@@ -603,6 +603,49 @@ describe("runQuery", () => {
     expect((await query("SELECT code FROM app.orders WHERE id = 2")).rows).toEqual([["banana"]]);
   });
 
+  it("judges by the text where the server stops taking what resolves a statement", async () => {
+    const reader = randomName("pgq_reader");
+    const { name } = database;
+    await database.admin.query(`CREATE ROLE ${reader} LOGIN PASSWORD 'reader'; GRANT USAGE ON SCHEMA app TO ${reader};
+      GRANT SELECT ON ALL TABLES IN SCHEMA app TO ${reader};
+      CREATE FUNCTION app.object() RETURNS event_trigger LANGUAGE plpgsql AS $f$ BEGIN
+        RAISE insufficient_privilege USING MESSAGE = 'nothing is made here'; END $f$;
+      REVOKE TEMPORARY ON DATABASE ${name} FROM PUBLIC; GRANT TEMPORARY ON DATABASE ${name} TO ${reader}`);
+    const postgres = openPostgres({ writer: { ...connectionFromUrl(database.url), user: reader, password: "reader" } });
+    const asked = async () => [
+      (await query("SELECT code FROM app.orders WHERE id = 2", { postgres })).rows,
+      (await query("SELECT code FROM app.orders WHERE id = $1", { params: [2], postgres })).rows,
+      (await told(query("SELECT app.evil(1)", { postgres }))).text.includes("function_refused"),
+    ];
+    const answered = [[["banana"]], [["banana"]], true];
+    try {
+      expect(await asked()).toEqual(answered);
+      // Known for a minute: that it may make them.
+      await database.admin.query(`REVOKE TEMPORARY ON DATABASE ${name} FROM ${reader}`);
+      expect(await asked()).toEqual(answered);
+      await database.admin.query(`GRANT TEMPORARY ON DATABASE ${name} TO ${reader}`);
+      await database.admin.query("CREATE EVENT TRIGGER object ON ddl_command_start EXECUTE FUNCTION app.object()");
+      expect(await asked()).toEqual(answered);
+    } finally {
+      await postgres.close();
+      await database.admin.query(`DROP EVENT TRIGGER IF EXISTS object; DROP FUNCTION app.object; DROP OWNED BY ${reader};
+        DROP ROLE ${reader}; GRANT TEMPORARY ON DATABASE ${name} TO PUBLIC`);
+    }
+  });
+
+  it("shares the sessions that the server gives where it gives no more", async () => {
+    const reader = randomName("pgq_reader");
+    await database.admin.query(`CREATE ROLE ${reader} LOGIN PASSWORD 'reader' CONNECTION LIMIT 1`);
+    const postgres = openPostgres({ writer: { ...connectionFromUrl(database.url), user: reader, password: "reader" } });
+    try {
+      const answers = await Promise.all([1, 2, 3, 4].map((n) => query(`SELECT ${n}`, { postgres })));
+      expect(answers.map(({ rows }) => rows)).toEqual([[[1]], [[2]], [[3]], [[4]]]);
+    } finally {
+      await postgres.close();
+      await database.admin.query(`DROP ROLE ${reader}`);
+    }
+  });
+
   it("forgets the role, the settings and the temporary objects that a trigger of a table that is written leaves", async () => {
     const role = randomName("pgq_role");
     await database.admin.query(`CREATE ROLE ${role}; GRANT USAGE ON SCHEMA app TO ${role};

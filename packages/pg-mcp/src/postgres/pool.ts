@@ -6,9 +6,18 @@ const waitMs = 15_000;
 /** An idle session is given up after this, so that a quiet server holds no connections. */
 const idleMs = 30_000;
 
+/** How long no further session is asked for after the server had none to give. */
+const noneLeftMs = 1_000;
+
+/** Whether the server, or a pooler before it, has no session left for the role, the database or at all. */
+function isTooMany(error: unknown): boolean {
+  return error instanceof ToolError && error.details?.["sqlstate"] === "53300";
+}
+
 interface Waiter {
   /** Connections that stay for others when this one takes one. */
   leavesMin: number;
+  isOver(): boolean;
   take(connection: Connection): void;
   fail(error: unknown): void;
 }
@@ -21,6 +30,8 @@ export class Pool {
   readonly #waiting: Waiter[] = [];
   readonly #held = new Set<Connection>();
   #count = 0;
+  /** How many the server gives, as far as that is known. */
+  #givenMax = Number.POSITIVE_INFINITY;
   #closed = false;
 
   constructor(options: { open: () => Promise<Connection>; connectionsMax: number }) {
@@ -46,7 +57,13 @@ export class Pool {
     signal.throwIfAborted();
     if (this.#closed) throw shuttingDown();
     const isNext = !this.#waiting.some((waiter) => waiter.leavesMin <= leavesMin);
-    if (isNext && this.#leaves(leavesMin)) return await this.#take();
+    if (isNext && this.#isFree(leavesMin)) {
+      try {
+        return await this.#take();
+      } catch (error) {
+        if (!this.#isShared(error)) throw error;
+      }
+    }
     if (waitMsMax === 0) throw this.#busy();
     return await this.#wait(signal, { leavesMin, waitMsMax });
   }
@@ -85,8 +102,14 @@ export class Pool {
   }
 
   /** Whether one can be taken now so that as many stay. */
-  #leaves(leavesMin: number): boolean {
+  #isFree(leavesMin: number): boolean {
+    if (this.#idle.length === 0 && this.#count >= this.#givenMax) return false;
     return this.#connectionsMax - this.#count + this.#idle.length > leavesMin;
+  }
+
+  /** Whether it was the server that had no session left, so that those which it has given are waited for. */
+  #isShared(error: unknown): boolean {
+    return isTooMany(error) && this.#count > 0;
   }
 
   /** An idle connection or a new one. It counts as taken from the first moment on. */
@@ -106,21 +129,31 @@ export class Pool {
       return connection;
     } catch (error) {
       this.#count--;
+      if (this.#isShared(error)) this.#askNoMore();
       // Those in line may have more luck, or learn the same reason.
       this.#serve();
       throw error;
     }
   }
 
+  #askNoMore(): void {
+    this.#givenMax = this.#count;
+    const timer = setTimeout(() => {
+      this.#givenMax = Number.POSITIVE_INFINITY;
+      this.#serve();
+    }, noneLeftMs);
+    timer.unref();
+  }
+
   /** Gives what is free to those who wait, the first who may have it first. */
   #serve(): void {
     for (;;) {
-      const next = this.#closed ? undefined : this.#waiting.find(({ leavesMin }) => this.#leaves(leavesMin));
+      const next = this.#closed ? undefined : this.#waiting.find(({ leavesMin }) => this.#isFree(leavesMin));
       if (next === undefined) return;
       this.#waiting.splice(this.#waiting.indexOf(next), 1);
       this.#take().then(
         (connection) => next.take(connection),
-        (error: unknown) => next.fail(error),
+        (error: unknown) => (this.#isShared(error) && !next.isOver() ? this.#waiting.unshift(next) : next.fail(error)),
       );
     }
   }
@@ -150,6 +183,7 @@ export class Pool {
       const timer = Number.isFinite(waitMsMax) ? setTimeout(() => fail(this.#busy()), waitMsMax) : undefined;
       const waiter: Waiter = {
         leavesMin,
+        isOver: () => isOver,
         take: (connection) => {
           // It was opened for somebody who is gone by now.
           if (isOver) return this.release(connection);

@@ -1,5 +1,5 @@
 import { ToolError } from "@es-to-pg/mcp-kit";
-import { isServerError } from "../errors.ts";
+import { isServerError, type ServerError } from "../errors.ts";
 import {
   AnswerTooLarge,
   type BatchStatement,
@@ -124,7 +124,7 @@ async function inScratch(
   );
 }
 
-/** Judges by what the server resolves; undefined where it cannot, or turns out to be read-only, as behind some poolers. */
+/** Judges by what the server resolves; undefined where it cannot, or turns out not to. */
 async function judgeIfWritable(
   tx: Transaction,
   options: { sql: string; parameterTypes: readonly string[]; policy: JudgePolicy; resolved: Resolved | undefined },
@@ -134,10 +134,18 @@ async function judgeIfWritable(
   try {
     return await judgeStatement(tx, { sql, parameterTypes, policy });
   } catch (error) {
-    if (!isServerError(error) || error.code !== "25006") throw error;
+    if (!isServerError(error) || !isRefusalToResolve(error)) throw error;
     await goBack(tx);
     return undefined;
   }
+}
+
+/**
+ * Whether it is not the statement, which has been described, but what resolves it that the server does not take: it is
+ * read-only, as behind some poolers, a right was withdrawn just now, or an event trigger objects.
+ */
+function isRefusalToResolve({ code, where }: ServerError): boolean {
+  return code === "25006" || code === "42501" || code === "P0001" || where?.startsWith("PL/") === true;
 }
 
 function isSyntaxError(error: unknown): boolean {
