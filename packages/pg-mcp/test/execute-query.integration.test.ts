@@ -136,6 +136,47 @@ CREATE VIEW app.planned_view AS SELECT id FROM app.planned;
 CREATE TABLE app.planned_by_body (id int); CREATE INDEX ON app.planned_by_body (app.body(id));
 CREATE TABLE app.heir_of (id int); CREATE TABLE app.heir () INHERITS (app.heir_of); INSERT INTO app.heir VALUES (1);`;
 
+/** What another session plants, by a statement that reads it. */
+const plantings: [what: string, sql: string, planting: string][] = [
+  ["an index", "SELECT id FROM app.planned", "CREATE INDEX ON app.planned ((id + app.planted(1)))"],
+  [
+    "a part of an index",
+    "SELECT id FROM app.planned WHERE id = 1",
+    "CREATE INDEX ON app.planned (id) WHERE id > app.planted(1)",
+  ],
+  [
+    "statistics",
+    "SELECT id FROM app.planned",
+    "CREATE STATISTICS app.planted_counts ON (id + app.planted(1)), id FROM app.planned",
+  ],
+  [
+    "a table that inherits",
+    "SELECT id FROM app.planned WHERE id = 1",
+    "CREATE TABLE app.planted_child (CHECK (id > app.planted(1))) INHERITS (app.planned)",
+  ],
+  [
+    "a check on a table that inherits",
+    "SELECT id FROM app.heir_of WHERE id = 1",
+    "ALTER TABLE app.heir ADD CHECK (id >= app.planted(1))",
+  ],
+  ["an index below a view", "SELECT id FROM app.planned_view", "CREATE INDEX ON app.planned ((id + app.planted(1)))"],
+  [
+    "the check of a domain",
+    "SELECT id::app.number FROM app.planned",
+    "ALTER DOMAIN app.number ADD CHECK (app.planted(VALUE) > 0)",
+  ],
+  [
+    "the body of a function",
+    "SELECT id FROM app.planned_by_body",
+    "CREATE OR REPLACE FUNCTION app.body(x int) RETURNS int LANGUAGE sql IMMUTABLE AS 'SELECT x + app.planted(1)'",
+  ],
+  [
+    "a cast to JSON",
+    "SELECT to_json(mood) FROM app.moods",
+    "CREATE CAST (app.mood AS json) WITH FUNCTION app.planted_json(app.mood)",
+  ],
+];
+
 /** What a caller would be told, answer or failure. */
 async function told(work: Promise<QueryAnswer>): Promise<{ text: string; refused: boolean }> {
   try {
@@ -264,72 +305,87 @@ describe("judgeStatement", () => {
     { resolves: true, by: "what the server resolves" },
     { resolves: false, by: "the text" },
   ])("by $by", ({ resolves }) => {
-    it.each([
-      ["an index", "SELECT id FROM app.planned", "CREATE INDEX ON app.planned ((id + app.planted(1)))"],
-      [
-        "a part of an index",
-        "SELECT id FROM app.planned WHERE id = 1",
-        "CREATE INDEX ON app.planned (id) WHERE id > app.planted(1)",
-      ],
-      [
-        "statistics",
-        "SELECT id FROM app.planned",
-        "CREATE STATISTICS app.planted_counts ON (id + app.planted(1)), id FROM app.planned",
-      ],
-      [
-        "a table that inherits",
-        "SELECT id FROM app.planned WHERE id = 1",
-        "CREATE TABLE app.planted_child (CHECK (id > app.planted(1))) INHERITS (app.planned)",
-      ],
-      [
-        "a check on a table that inherits",
-        "SELECT id FROM app.heir_of WHERE id = 1",
-        "ALTER TABLE app.heir ADD CHECK (id >= app.planted(1))",
-      ],
-      [
-        "an index below a view",
-        "SELECT id FROM app.planned_view",
-        "CREATE INDEX ON app.planned ((id + app.planted(1)))",
-      ],
-      [
-        "the check of a domain",
-        "SELECT id::app.number FROM app.planned",
-        "ALTER DOMAIN app.number ADD CHECK (app.planted(VALUE) > 0)",
-      ],
-      [
-        "the body of a function",
-        "SELECT id FROM app.planned_by_body",
-        "CREATE OR REPLACE FUNCTION app.body(x int) RETURNS int LANGUAGE sql IMMUTABLE AS 'SELECT x + app.planted(1)'",
-      ],
-      [
-        "a cast to JSON",
-        "SELECT to_json(mood) FROM app.moods",
-        "CREATE CAST (app.mood AS json) WITH FUNCTION app.planted_json(app.mood)",
-      ],
-    ])("judges anew what another session plants between judgement and plan: %s", async (_, sql, planting) => {
+    it.each(plantings)(
+      "judges anew what another session plants between judgement and plan: %s",
+      async (_, sql, planting) => {
+        if (planting.includes("STATISTICS") && (await serverMajor()) < 14) return;
+        await database.admin.query(plantable);
+        try {
+          let planted = 0;
+          const postgres = beforeRun(resolves, async () => {
+            if (planted++ === 0) await database.admin.query(planting);
+          });
+          const { text } = await told(query(sql, { postgres }));
+          expect(text).not.toContain("planted code ran");
+          expect(text).toMatch(/function_refused.*app[.]planted/);
+          expect(planted).toBe(1);
+          // Nobody else is kept from running it.
+          const other = new Client({ connectionString: database.url, application_name: "pg-mcp" });
+          await other.connect();
+          const failure: unknown = await other.query(sql).catch((error: unknown) => error);
+          await other.end();
+          expect(String(failure)).toContain("planted code ran");
+        } finally {
+          await database.admin.query(`DROP TABLE app.planned, app.heir_of, app.planned_by_body, app.moods CASCADE;
+          DROP DOMAIN app.number; DROP TYPE app.mood CASCADE; DROP FUNCTION app.body, app.planted`);
+        }
+      },
+    );
+  });
+
+  it.each([
+    ...plantings,
+    [
+      "another view",
+      "SELECT id FROM app.planned_view",
+      "CREATE OR REPLACE VIEW app.planned_view AS SELECT app.planted(id) AS id FROM app.planned",
+    ],
+    [
+      "a view of a table's name",
+      "SELECT id FROM app.planned_by_body",
+      "ALTER TABLE app.planned_by_body RENAME TO gone; CREATE VIEW app.planned_by_body AS SELECT app.planted(1) AS id",
+    ],
+    [
+      "a policy below a view of an owner whom it holds for",
+      "SELECT id FROM app.planned_view",
+      "CREATE POLICY p ON app.planned USING (app.planted(id) = 1); ALTER TABLE app.planned ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY",
+    ],
+    [
+      "a check that a literal is read with",
+      "SELECT '{1}'::app.number[]",
+      "ALTER DOMAIN app.number ADD CHECK (app.planted(VALUE) > 0)",
+    ],
+    [
+      "an operator class",
+      "SELECT id FROM app.planned WHERE id = 1",
+      `CREATE FUNCTION app.planted_order(x int, y int) RETURNS int LANGUAGE plpgsql IMMUTABLE AS $f$ BEGIN RETURN app.planted(x) - y; END $f$;
+       CREATE OPERATOR CLASS app.planted_ops FOR TYPE int USING btree AS OPERATOR 1 <, OPERATOR 3 =, FUNCTION 1 app.planted_order(int, int);
+       CREATE INDEX ON app.planned (id app.planted_ops)`,
+    ],
+  ])(
+    "judges by what is there now what another session has planted since the call before: %s",
+    async (_, sql, planting) => {
       if (planting.includes("STATISTICS") && (await serverMajor()) < 14) return;
       await database.admin.query(plantable);
       try {
-        let planted = 0;
-        const postgres = beforeRun(resolves, async () => {
-          if (planted++ === 0) await database.admin.query(planting);
-        });
-        const { text } = await told(query(sql, { postgres }));
+        // The second call asks by what the session has kept of the first.
+        for (let calls = 0; calls < 2; calls++) {
+          expect((await told(query(sql))).refused).toBe(false);
+          await expect.poll(() => database.postgres.pools()[0]?.used).toBe(0);
+        }
+        await database.admin.query(planting);
+        const { text } = await told(query(sql));
         expect(text).not.toContain("planted code ran");
         expect(text).toMatch(/function_refused.*app[.]planted/);
-        expect(planted).toBe(1);
-        // Nobody else is kept from running it.
-        const other = new Client({ connectionString: database.url, application_name: "pg-mcp" });
-        await other.connect();
-        const failure: unknown = await other.query(sql).catch((error: unknown) => error);
-        await other.end();
-        expect(String(failure)).toContain("planted code ran");
       } finally {
-        await database.admin.query(`DROP TABLE app.planned, app.heir_of, app.planned_by_body, app.moods CASCADE;
-          DROP DOMAIN app.number; DROP TYPE app.mood CASCADE; DROP FUNCTION app.body, app.planted`);
+        await database.admin.query(`DROP TABLE IF EXISTS app.gone CASCADE; DROP VIEW IF EXISTS app.planned_view;
+        DO $do$ BEGIN DROP TABLE app.planned_by_body; EXCEPTION WHEN wrong_object_type THEN DROP VIEW app.planned_by_body; END $do$;
+        DROP TABLE app.planned, app.heir_of, app.moods CASCADE; DROP DOMAIN app.number; DROP TYPE app.mood CASCADE;
+        DROP FUNCTION app.body, app.planted CASCADE; DROP OPERATOR FAMILY IF EXISTS app.planted_ops USING btree CASCADE;
+        DROP FUNCTION IF EXISTS app.planted_order`);
       }
-    });
-  });
+    },
+  );
 
   it("makes no plan while another session holds what the plan needs, and waits for it", async () => {
     await database.admin.query("CREATE TABLE app.heir_of (id int); CREATE TABLE app.heir () INHERITS (app.heir_of)");

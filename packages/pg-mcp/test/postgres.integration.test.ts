@@ -1,5 +1,8 @@
 import { randomBytes } from "node:crypto";
+import { connect, createServer } from "node:net";
 import { finished } from "node:stream/promises";
+import { setTimeout as sleep } from "node:timers/promises";
+import { listenOnLoopback } from "@es-to-pg/engines";
 import { afterAll, beforeAll, describe, expect, inject, it } from "vitest";
 import { connectionFromUrl } from "../src/config.ts";
 import { openPostgres, quoteIdentifier, readTable } from "../src/postgres/index.ts";
@@ -174,5 +177,42 @@ describe("readTable", () => {
       });
     }
     expect(await postgres.read((tx) => readTable(tx, { schema, table: "nothing" }), { signal })).toBeUndefined();
+  });
+});
+
+describe("a request to cancel", () => {
+  /** The code of a CancelRequest, behind its length. */
+  const cancelRequest = Buffer.from("0000001004d2162e", "hex");
+
+  it("that takes its time ends no statement of the next caller", async () => {
+    const slow = createServer((client) => {
+      client.once("data", (first) => {
+        const server = connect(options.port, options.host);
+        server.on("error", () => client.destroy());
+        client.on("error", () => server.destroy());
+        const isCancel = first.subarray(0, cancelRequest.length).equals(cancelRequest);
+        setTimeout(
+          () => {
+            server.write(first);
+            client.pipe(server).pipe(client);
+          },
+          isCancel ? 400 : 0,
+        );
+      });
+    });
+    const port = await listenOnLoopback(slow);
+    const behind = openPostgres({ writer: { ...options, host: "127.0.0.1", port } });
+    try {
+      const caller = new AbortController();
+      const read = behind.read((tx) => tx.query("SELECT pg_sleep(0.2)"), { signal: caller.signal });
+      await sleep(100);
+      caller.abort(new Error("gone"));
+      await expect(read).rejects.toThrow("gone");
+      const { rows } = await behind.read((tx) => tx.query("SELECT pg_sleep(0.8) IS NOT NULL"), { signal });
+      expect(rows).toEqual([[true]]);
+    } finally {
+      await behind.close();
+      slow.close();
+    }
   });
 });

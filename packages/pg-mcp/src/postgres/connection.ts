@@ -77,6 +77,8 @@ export class Connection {
   readonly #kept: KeptStatements | undefined;
   #hasTemporarySchema = false;
   #isWritten = false;
+  /** Requests to cancel that may not have reached the session yet. */
+  #cancelling: Promise<unknown> = Promise.resolve();
   #broken = false;
   #bytesLeft = Number.POSITIVE_INFINITY;
   #overrun: Error | undefined;
@@ -271,7 +273,8 @@ export class Connection {
    */
   async cancel(ended: Promise<unknown>): Promise<void> {
     const { processID, secretKey } = this.#client;
-    void sendCancel({ ...this.#options, encrypted: this.#encrypted, processID, secretKey });
+    const sent = sendCancel({ ...this.#options, encrypted: this.#encrypted, processID, secretKey });
+    this.#cancelling = Promise.all([this.#cancelling, sent]);
     const timer = setTimeout(() => this.destroy(), cancelGraceMs);
     try {
       await ended;
@@ -280,6 +283,11 @@ export class Connection {
     } finally {
       clearTimeout(timer);
     }
+  }
+
+  /** Waits until no request to cancel is on its way: one that comes late ends whatever runs in the session then. */
+  async cancelsArrived(): Promise<void> {
+    await this.#cancelling;
   }
 
   /**

@@ -185,6 +185,8 @@ export class Session implements Transaction {
     if (this.#connection.broken) return;
     // After an abort the cancelled statement, a COPY for one, may still be on its way out.
     await this.#running?.catch(() => {});
+    await this.#connection.cancelsArrived();
+    if (this.#connection.broken) return;
     await this.#bounded(() => this.#connection.execute("ROLLBACK"));
   }
 

@@ -18,19 +18,25 @@ export function tlsOptions({ host, tls }: ConnectionOptions): TlsOptions {
   };
 }
 
+/** Asks the server to cancel what a session is doing; it has been asked when this returns, or cannot be. */
 export async function sendCancel(
   target: ConnectionOptions & { encrypted: boolean; processID: number; secretKey: number },
 ): Promise<void> {
   const { Connection: PgConnection } = await import("pg");
   const wire = new PgConnection({ ssl: target.encrypted ? tlsOptions(target) : false });
   const timer = setTimeout(() => wire.stream.destroy(), cancelGraceMs);
-  wire.on("end", () => clearTimeout(timer));
-  wire.on("error", () => clearTimeout(timer));
+  // The server closes the connection when it has told the session.
+  const closed = new Promise<void>((resolve) => {
+    wire.on("end", resolve);
+    wire.on("error", () => resolve());
+  });
   const cancel = () => wire.cancel(target.processID, target.secretKey);
   wire.on("connect", () => (target.encrypted ? wire.requestSsl() : cancel()));
   wire.on("sslconnect", cancel);
   if (isSocketPath(target.host)) wire.connect(`${target.host}/.s.PGSQL.${target.port}`);
   else wire.connect(target.port, target.host);
+  await closed;
+  clearTimeout(timer);
 }
 
 export function isSocketPath(host: string): boolean {
