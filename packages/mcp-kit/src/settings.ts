@@ -207,7 +207,6 @@ export function list(): FromText<string[]> {
     );
 }
 
-/** Where OTLP is sent to. */
 function isPercentEncoded(value: string): boolean {
   try {
     decodeURIComponent(value);
@@ -217,6 +216,7 @@ function isPercentEncoded(value: string): boolean {
   }
 }
 
+/** Where OTLP is sent to. */
 function endpoint() {
   return text().refine(
     (value) => value === undefined || /^https?:$/.test(URL.parse(value)?.protocol ?? ""),

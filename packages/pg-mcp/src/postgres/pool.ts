@@ -148,12 +148,15 @@ export class Pool {
   /** Gives what is free to those who wait, the first who may have it first. */
   #serve(): void {
     for (;;) {
-      const next = this.#closed ? undefined : this.#waiting.find(({ leavesMin }) => this.#isFree(leavesMin));
-      if (next === undefined) return;
-      this.#waiting.splice(this.#waiting.indexOf(next), 1);
+      const waiter = this.#closed ? undefined : this.#waiting.find(({ leavesMin }) => this.#isFree(leavesMin));
+      if (waiter === undefined) return;
+      this.#waiting.splice(this.#waiting.indexOf(waiter), 1);
       this.#take().then(
-        (connection) => next.take(connection),
-        (error: unknown) => (this.#isShared(error) && !next.isOver() ? this.#waiting.unshift(next) : next.fail(error)),
+        (connection) => waiter.take(connection),
+        (error: unknown) => {
+          if (this.#isShared(error) && !waiter.isOver()) this.#waiting.unshift(waiter);
+          else waiter.fail(error);
+        },
       );
     }
   }
